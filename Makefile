@@ -1,0 +1,24 @@
+# Two commands on a fresh machine: `make quickstart` and `make test`. Both set up .venv first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+MARKERS ?= not slow and not data
+
+.PHONY: setup quickstart test lint
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[quickstart,dev]'
+	touch $@
+
+quickstart: setup
+	$(BIN)/python train.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -q -m '$(MARKERS)'

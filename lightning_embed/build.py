@@ -1,0 +1,115 @@
+"""From config nodes to objects: one function per group of conf/."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed import config, registry
+from lightning_embed.callback import AtomicCheckpointIO, Export, ResumeCheckpoint
+from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
+from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.evaluation import Evaluator
+from lightning_embed.experts import Expert
+from lightning_embed.loss import Loss
+from lightning_embed.merge import MergeStrategy
+from lightning_embed.module import EmbeddingModule, check_losses
+from lightning_embed.types import Task
+
+LOSS_OF_TASK = {
+    Task.retrieval: "retrieval_loss",
+    Task.sts: "sts_loss",
+    Task.classification: "label_loss",
+    Task.clustering: "label_loss",
+}
+
+
+def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Encoder:
+    """The base model; it keeps the prompts of the datasets, so that an exported expert knows them."""
+    options = config.build_options(EncoderOptions, cfg.encoder)
+    for data in datasets:
+        given = {"query": data.options.query_prompt, "document": data.options.document_prompt}
+        options.prompts.update({f"{data.name}-{role}": text for role, text in given.items() if text is not None})
+    return Encoder(options)
+
+
+def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
+    """All datasets, read and checked."""
+    return load_datasets(config.build_options(config.DataOptions, cfg.data).datasets, seed=cfg.seed)
+
+
+def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
+    """The loss of each task that is trained."""
+    built = {task: registry.build("loss", config.plain(cfg[LOSS_OF_TASK[task]])) for task in tasks}
+    check_losses(built)
+    return built
+
+
+def strategy(cfg: DictConfig) -> MergeStrategy | None:
+    """The merge strategy; None: merge=none."""
+    return None if cfg.merge.name == "none" else registry.build("merge", config.plain(cfg.merge))
+
+
+def evaluator(cfg: DictConfig) -> Evaluator:
+    """What measures the models; checked."""
+    built: Evaluator = instantiate(cfg.evaluation, _convert_="object")
+    built.check()
+    return built
+
+
+def datamodule(
+    cfg: DictConfig, data: dict[str, EmbeddingDataset], model: Encoder, expert: Expert
+) -> EmbeddingDataModule:
+    """The batches of one expert."""
+    sampler = registry.build("sampler", config.plain(cfg.sampler))
+    loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
+    return EmbeddingDataModule(data, model, sampler, expert.rows, cfg.seed, **loader)
+
+
+def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task]) -> EmbeddingModule:
+    """What trains an encoder."""
+    optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+    return EmbeddingModule(model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, cfg.seed)
+
+
+def trainer(cfg: DictConfig, loggers: list[Logger], expert: Path, checkpoints: Path) -> Trainer:
+    """One expert's Trainer: the configured callbacks, and ours that resume and export."""
+    callbacks = [instantiate(node) for node in cfg.callback.values()]
+    callbacks += [ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes), Export(expert)]
+    built: Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
+    )
+    return built
+
+
+@contextmanager
+def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
+    """The loggers of one part of a run (an expert, or merge + evaluation), closed at the end of the part.
+
+    The part's name, kind and id stand in `part`, where the YAML of a logger finds them.
+    """
+    part = {"name": name, "kind": kind, "id": f"{config.digest([cfg.group, cfg.out])}-{name}"}
+    filled = OmegaConf.merge(cfg, {"part": part})
+    built: list[Logger] = [instantiate(node) for node in filled.logger.values()]
+    for logger in built:
+        logger.log_hyperparams(_searchable(cfg))
+    try:
+        yield built
+    finally:
+        for logger in built:
+            logger.finalize("success")
+            getattr(getattr(logger, "experiment", None), "finish", lambda: None)()
+
+
+def _searchable(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config, and each choice as one flat word: what people filter runs by."""
+    resolved = config.plain(cfg)
+    resolved.pop("part", None)
+    words = {key: node["name"] for key, node in resolved.items() if isinstance(node, dict) and "name" in node}
+    return {"choice": words, **resolved}

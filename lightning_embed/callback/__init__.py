@@ -1,0 +1,6 @@
+"""Lightning callbacks: what happens beside the steps."""
+
+from lightning_embed.callback.checkpoint import AtomicCheckpointIO as AtomicCheckpointIO
+from lightning_embed.callback.checkpoint import ResumeCheckpoint as ResumeCheckpoint
+from lightning_embed.callback.export import Export as Export
+from lightning_embed.callback.throughput import Throughput as Throughput

@@ -1,0 +1,58 @@
+"""Checkpoints for resuming: one file, replaced whole or not at all."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+FILE = "last.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Saves beside the target, flushes to the disk, then replaces the target in one step.
+
+    Lightning's own save writes to the system's temporary folder and copies: a kill or a full disk leaves half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`."""
+        del storage_options
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint that this run wrote itself; so its Python objects are trusted."""
+        del weights_only
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=False)
+        return checkpoint
+
+
+class ResumeCheckpoint(ModelCheckpoint):
+    """Saves the whole training state every few minutes, always in the same file.
+
+    Args:
+        folder: where `last.ckpt` is written.
+        minutes: between two saves.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=Path(FILE).stem,
+            train_time_interval=timedelta(minutes=minutes),
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )

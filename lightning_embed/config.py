@@ -1,0 +1,409 @@
+"""Options for Hydra: schemas derived from signatures, plugins loaded and published, a run's config checked.
+
+The only user of Hydra's ConfigStore. A registered class, or an options class, is the one place where an option is
+named, typed and defaulted; the schema that Hydra checks is made from it.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING as UNSET
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from lightning_embed import registry
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.errors import ConfigError, PluginError, nearest
+
+PLUGIN_GROUP = "lightning_embed.plugins"
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The `data` group.
+
+    Args:
+        datasets: name -> its options.
+        root: folder that the paths of `datasets` may refer to as ${data.root}.
+        num_workers: processes that read and tokenise; 0: the training process itself.
+        pin_memory: copy batches to page-locked memory; for GPUs.
+    """
+
+    datasets: dict[str, DatasetOptions]
+    root: str | None
+    num_workers: int = 0
+    pin_memory: bool = False
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """What both commands have.
+
+    Args:
+        name: of the run: first part of its folder.
+        seed: of everything that is random.
+        out: folder of the run; the same config is the same folder.
+        group: of the logged runs of this command.
+        part: what is being logged now: filled in by the pipeline.
+        out_dtype: of a merged model's weights: float32, bfloat16 or float16.
+        optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
+    """
+
+    name: str = UNSET
+    seed: int = 42
+    out: str = UNSET
+    group: str = UNSET
+    part: Any = None
+    optimized_metric: str = "dev/mean"
+    data: Any = UNSET
+    merge: Any = UNSET
+    out_dtype: str = "float32"
+    evaluation: Any = UNSET
+    logger: Any = UNSET
+    experiment: Any = None
+
+
+@dataclass(frozen=True)
+class TrainOptions(CommonOptions):
+    """Root of conf/train.yaml: each question of a run, one key.
+
+    Args:
+        inspect: show the data as the encoder sees it, the plan and its cost, and stop before training.
+        max_grad_norm: clip the gradient of a step to this L2 norm; null: never.
+        checkpoint_minutes: time between checkpoints for resuming.
+    """
+
+    inspect: bool = False
+    encoder: Any = UNSET
+    sampler: Any = UNSET
+    experts: Any = UNSET
+    retrieval_loss: Any = UNSET
+    sts_loss: Any = UNSET
+    label_loss: Any = UNSET
+    optimizer: Any = UNSET
+    scheduler: Any = UNSET
+    max_grad_norm: float | None = 1.0
+    trainer: Any = UNSET
+    callback: Any = UNSET
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class MergeOptions(CommonOptions):
+    """Root of conf/merge.yaml.
+
+    Args:
+        sources: model directories to merge, or one glob pattern each.
+        base: the model that all sources started from; null: a strategy that needs none.
+        sizes: rows that each source was trained on, for weighting=size.
+    """
+
+    sources: list[str] = UNSET
+    base: str | None = None
+    sizes: list[int] | None = None
+
+
+@cache
+def conf_folder() -> Path:
+    """Where the YAML files are: `conf/` of the checkout, or of the installed package."""
+    spec = importlib.util.find_spec("lightning_embed.conf")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+@cache
+def register() -> None:
+    """Import the rooms, `plugins/` and the entry points; publish one schema per registered class.
+
+    Raises:
+        PluginError: a file in `plugins/` cannot be imported.
+        RegistryError: two owners of one word.
+    """
+    for room in ("loss", "sampler", "experts"):
+        _import_all(f"lightning_embed.{room}")
+    _import_plugins()
+    _import_entry_points()
+    _publish()
+
+
+def _import_all(package: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def _import_plugins() -> None:
+    try:
+        _import_all(PLUGIN_GROUP)
+    except ConfigError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        file = _failing_file(error)
+        raise PluginError(
+            f"plugins/{file}: cannot be imported: {type(error).__name__}: {error}. Mend it or remove the file."
+        ) from error
+
+
+def _failing_file(error: BaseException) -> str:
+    folder, trace, file = PLUGIN_GROUP.rpartition(".")[2], error.__traceback__, "?"
+    if isinstance(error, SyntaxError) and error.filename:
+        return Path(error.filename).name
+    while trace is not None:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        file = path.name if path.parent.name == folder else file
+        trace = trace.tb_next
+    return file
+
+
+def _import_entry_points() -> None:
+    for point in entry_points(group=PLUGIN_GROUP):
+        try:
+            point.load()
+        except ConfigError:
+            raise
+        except Exception as error:  # a broken package of somebody else must not stop this one
+            warnings.warn(
+                f"The plugin {point.name} ({point.value}) was skipped: {type(error).__name__}: {error}", stacklevel=2
+            )
+
+
+def _publish() -> None:
+    store = ConfigStore.instance()
+    for room in registry.ROOMS:
+        for entry in registry.entries(room):
+            schema = twin(entry.cls, name=entry.name)
+            store.store(entry.name, schema, group=f"{room}/schema")
+            if not (conf_folder() / room / f"{entry.name}.yaml").exists():
+                store.store(entry.name, schema, group=room)
+    store.store("encoder", twin(EncoderOptions), group="encoder/schema")
+    store.store("data", twin(DataOptions), group="data/schema")
+    store.store("train", twin(TrainOptions), group="schema")
+    store.store("merge", twin(MergeOptions), group="schema")
+    store.store(
+        "lightning_embed",
+        {"app_name": "lightning_embed", "header": "", "footer": "", "template": help_page()},
+        group="hydra/help",
+    )
+
+
+def twin(cls: type[Any], name: str | None = None) -> type[Any]:
+    """A mutable dataclass with the fields of a frozen one: what OmegaConf can check and override.
+
+    Args:
+        cls: the frozen dataclass.
+        name: if given, a first field `name` of that value: the word under which the class is registered.
+    """
+    hints = get_type_hints(cls)
+    own = [(f.name, _config_type(hints[f.name]), _config_default(f)) for f in fields(cls) if f.init]
+    named = [("name", str, field(default=name))] if name else []
+    return make_dataclass(cls.__name__, named + own)
+
+
+def _config_type(hint: Any) -> Any:
+    """Replace frozen dataclasses inside a type by their twins."""
+    if get_origin(hint) in (dict, list):
+        return get_origin(hint)[tuple(_config_type(part) for part in get_args(hint))]
+    return twin(hint) if is_dataclass(hint) and isinstance(hint, type) else hint
+
+
+def _config_default(item: "Field[Any]") -> Any:
+    if item.default_factory is not MISSING:
+        return field(default_factory=item.default_factory)
+    return field(default=UNSET if item.default is MISSING else item.default)
+
+
+def help_page() -> str:
+    """What `--help` shows: the words of each room, one line each."""
+    lines = ["Train general text-embedding models on many tasks, merge the models, measure them.", ""]
+    questions = {
+        "sampler": "In which order do the datasets feed a model?",
+        "experts": "Which models are trained, each on what?",
+        "merge": "How do the models become one?",
+        "loss": "What does a task minimise?   (loss@retrieval_loss=, loss@sts_loss=, loss@label_loss=)",
+    }
+    for room, question in questions.items():
+        lines += [f"{room}=   {question}"]
+        lines += [f"    {entry.name:<18}{entry.summary}" for entry in registry.entries(room)] + [""]
+    for group in (
+        "encoder",
+        "data",
+        "evaluation",
+        "logger",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "callback",
+        "experiment",
+    ):
+        lines += [f"{group}=   {', '.join(options(group)) or '(none yet)'}"]
+    lines += [
+        "",
+        "Examples",
+        "    python train.py                                           the embedded data, one expert per task, a soup",
+        "    python train.py experts=joint sampler=round_robin         one model on everything",
+        "    python train.py data=ir_sts data.root=... merge=slerp     real data, another merge",
+        "    python train.py inspect=true                              look at the data and the plan first",
+        "    python merge.py -m merge=soup,slerp 'sources=[a,b]'       merge models that you have",
+        "",
+        "Every option: --cfg job      One group: --cfg job -p merge      Sweep: -m",
+    ]
+    return "\n".join(line.replace("$", "\\$") for line in lines)
+
+
+def options(group: str) -> list[str]:
+    """The words of a config group: YAML files and published schemas."""
+    files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    return sorted(files | (set(registry.names(group)) if group in registry.ROOMS else set()))
+
+
+# --- what the YAML files may call -------------------------------------------------------------------------------
+
+_TRAINED_BY = (
+    "seed", "encoder", "data", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
+    "max_grad_norm", "trainer", "sources", "base",
+)  # fmt: skip
+_NOT_TRAINED_BY = {
+    "experts": {"only"},
+    "data": {"num_workers", "pin_memory"},
+    "trainer": {
+        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_progress_bar", "profiler",
+        "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
+        "enable_model_summary",
+    },
+}  # fmt: skip
+
+
+def run_hash(config: DictConfig) -> str:
+    """Eight letters that change with everything that changes the experts of a run, and with nothing else.
+
+    Interpolations count as they are written: a folder that they resolve to may differ between machines.
+    """
+    part: dict[str, Any] = {}
+    for key in _TRAINED_BY:
+        if key not in config or OmegaConf.is_missing(config, key):
+            continue
+        node = OmegaConf.to_container(config, resolve=False)[key]  # type: ignore[index, call-overload]
+        part[key] = (
+            {k: v for k, v in node.items() if k not in _NOT_TRAINED_BY.get(key, ())} if isinstance(node, dict) else node
+        )
+    return digest(part)
+
+
+def digest(value: Any) -> str:
+    """Eight letters that stand for a plain value."""
+    return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+
+
+def _package_file(package: str, path: str) -> str:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"The package {package} is not installed: pip install 'lightning-embed[quickstart]', or choose another encoder."
+        )
+    return str(Path(spec.submodule_search_locations[0]) / path)
+
+
+OmegaConf.register_new_resolver("run_hash", lambda *, _root_: run_hash(_root_), replace=True)
+OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
+OmegaConf.register_new_resolver("sweep_group", lambda own: os.environ.get("LIGHTNING_EMBED_SWEEP", own), replace=True)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def check(config: DictConfig, reference: DictConfig, added: set[str]) -> None:
+    """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
+
+    Args:
+        config: as composed.
+        reference: composed from the same groups, without an experiment and without overrides of values.
+        added: keys that the user added knowingly (+key=value).
+
+    Raises:
+        ConfigError: with one line per problem.
+    """
+    problems = [*_missing(config), *_unknown(config, reference, added), *_impossible(config)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    for key in map(str, node) if isinstance(node, DictConfig) else ():
+        full = f"{path}.{key}" if path else key
+        if OmegaConf.is_missing(node, key):
+            yield f"{full} is missing: give it as {full}=..."
+        elif not OmegaConf.is_interpolation(node, key):
+            yield from _missing(node[key], full)
+
+
+def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> Iterator[str]:
+    """Keys and types of plain YAML groups (Trainer, optimisers, loggers ...), which have no schema."""
+    for key in map(str, config):
+        full = f"{path}.{key}" if path else key
+        if full in added or OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if key not in reference:
+            if _is_open(reference):
+                continue
+            yield f"{full}: no such option. {nearest(key, map(str, reference))}"
+        elif OmegaConf.is_missing(reference, key) or OmegaConf.is_interpolation(reference, key):
+            continue
+        elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
+            yield from _unknown(config[key], reference[key], added, full)
+        elif _is_number(reference[key]) and isinstance(config[key], str):
+            yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
+
+
+def _is_open(node: DictConfig) -> bool:
+    """Whether any key may be added: dataset names, prompts, column names."""
+    return get_origin(node._metadata.ref_type) is dict or (
+        node._metadata.object_type is dict and not node and node._parent is not None
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _impossible(config: DictConfig) -> Iterator[str]:
+    metric = config.optimized_metric
+    known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
+    if metric not in known:
+        why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
+        yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
+    if config.out_dtype not in ("float32", "bfloat16", "float16"):
+        yield f"out_dtype={config.out_dtype}: use float32, bfloat16 or float16."
+    devices = OmegaConf.select(config, "trainer.devices")
+    if {"-m", "--multirun"} & set(sys.argv) and isinstance(devices, int) and devices > 1:
+        yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain Python values, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True) if isinstance(node, (DictConfig, ListConfig)) else node
+
+
+def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:
+    """Build an options class (frozen dataclasses inside included) from a config node."""
+    hints = get_type_hints(cls)
+    values = {}
+    for item in fields(cls):
+        value = node[item.name]
+        args = get_args(hints[item.name])
+        if get_origin(hints[item.name]) is dict and is_dataclass(args[1]):
+            value = {key: build_options(args[1], inner) for key, inner in value.items()}  # type: ignore[arg-type]
+        values[item.name] = plain(value)
+    return cls(**values)

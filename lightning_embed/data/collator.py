@@ -1,0 +1,114 @@
+"""Rows into batches: each distinct text once, as ragged token ids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+import xxhash
+from torch.utils.data import Dataset
+
+from lightning_embed.data.dataset import Group, Rows
+from lightning_embed.sampler import BatchPlan
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Batch, Task, Tokens
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What the collator asks of an encoder's tokenizer."""
+
+    def __call__(self, texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> Tokens:
+        """Token ids of prompt + text, special tokens included, cut at `max_length`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What stands before the queries and before the documents of a dataset."""
+
+    query: str = ""
+    document: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A planned batch with its texts."""
+
+    plan: BatchPlan
+    groups: Sequence[Group]
+
+
+class PlannedRows(Dataset[Planned]):
+    """All train (or dev) rows; indexed by the plans of a step.
+
+    Args:
+        rows: of each dataset.
+        seed: with the epoch of a plan it draws positives and negatives.
+    """
+
+    def __init__(self, rows: Mapping[str, Rows], seed: int) -> None:
+        self.rows = rows
+        self.seed = seed
+
+    def __getitem__(self, plan: BatchPlan) -> Planned:
+        rows = self.rows[plan.dataset]
+        seed = derive_seed(self.seed, "draw", plan.epoch)
+        return Planned(plan, [rows.group(row, seed) for row in plan.rows.tolist()])
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns the planned batches of a step into `Batch`es.
+
+    Args:
+        rows: of each dataset, for task and maximum length.
+        tokenizer: of the encoder.
+        prompts: of each dataset.
+    """
+
+    rows: Mapping[str, Rows]
+    tokenizer: Tokenizer
+    prompts: Mapping[str, Prompts] = field(default_factory=dict)
+
+    def __call__(self, step: Sequence[Planned]) -> tuple[Batch, ...]:
+        """Collate one step."""
+        return tuple(self._batch(planned.plan, planned.groups) for planned in step)
+
+    def _batch(self, plan: BatchPlan, groups: Sequence[Group]) -> Batch:
+        options = self.rows[plan.dataset].options
+        prompts = self.prompts.get(plan.dataset, Prompts())
+        # Of the symmetric tasks both sides are read alike; only retrieval has documents.
+        second = prompts.document if options.task is Task.retrieval else prompts.query
+        texts: dict[tuple[str, str], int] = {}
+
+        def index(prompt: str, text: str) -> int:
+            return texts.setdefault((prompt, text), len(texts))
+
+        query = [index(prompts.query, group.query) for group in groups]
+        positives = [[index(second, text) for text in group.positives] for group in groups]
+        negatives = [[index(second, text) for text in group.negatives] for group in groups]
+        scores = [group.score for group in groups if group.score is not None]
+        return Batch(
+            dataset=plan.dataset,
+            task=options.task,
+            tokens=self.tokenizer([prompt + text for prompt, text in texts], max_length=options.max_length),
+            hashes=torch.tensor([_hash(text) for _, text in texts]),
+            query=torch.tensor(query),
+            positives=_rectangle(positives),
+            negatives=_rectangle(negatives),
+            score=torch.tensor(scores, dtype=torch.float32) if scores else None,
+            weight=plan.weight,
+        )
+
+
+def _hash(text: str) -> int:
+    return xxhash.xxh64_intdigest(text.encode()) - 2**63  # into the range of int64
+
+
+def _rectangle(lists: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows of unequal length, filled up with -1."""
+    width = max(map(len, lists), default=0)
+    return torch.tensor([[*row, *[-1] * (width - len(row))] for row in lists], dtype=torch.int64).reshape(
+        len(lists), width
+    )

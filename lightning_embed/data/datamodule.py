@@ -1,0 +1,141 @@
+"""The LightningDataModule: loaded datasets, a sampler and an encoder's tokenizer, as loaders of steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from lightning_embed import dist
+from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
+from lightning_embed.data.dataset import EmbeddingDataset, Rows
+from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler
+from lightning_embed.types import Batch, Task
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What the data needs of an encoder: its tokenizer and its prompts."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Turns texts into ragged token ids."""
+
+    def prompt_for(self, task: Task, role: Literal["query", "document"], dataset: str) -> str:
+        """The prompt for texts of a role."""
+        ...
+
+
+class EmbeddingDataModule(LightningDataModule):
+    """Feeds single-task batches of several datasets, in the order of a sampler.
+
+    Args:
+        datasets: from `load_datasets`; those without train rows are left alone.
+        encoder: whose tokenizer and prompts are used.
+        sampler: the order of the steps.
+        rows: of each dataset, which train rows to use (None: all); datasets that are not named are not used.
+        seed: of the order of rows and of the drawn positives and negatives.
+        num_workers: processes that read and tokenise; 0: the training process itself.
+        pin_memory: copy batches to page-locked memory (GPU).
+
+    Raises:
+        DataError: no dataset fills one step.
+        ConfigError: a batch size that the ranks cannot share equally.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, EmbeddingDataset],
+        encoder: TextEncoder,
+        sampler: Sampler,
+        rows: Mapping[str, Sequence[int] | None] | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        chosen = rows if rows is not None else dict.fromkeys(datasets)
+        self.train_rows = {
+            name: data.train if chosen[name] is None else data.train.select(list(chosen[name] or ()))
+            for name, data in datasets.items()
+            if name in chosen and data.train is not None
+        }
+        self.dev_rows = {name: data.dev for name, data in datasets.items() if name in self.train_rows and data.dev}
+        self.prompts = {name: prompts_of(data, encoder) for name, data in datasets.items()}
+        self.tokenizer = encoder.tokenizer
+        self.schedule = sampler
+        self.seed = seed
+        self.loader: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "persistent_workers": num_workers > 0}
+
+    def steps(self, first_step: int = 0) -> StepSampler:
+        """The stream of steps of this rank, from a step on."""
+        feeds = {name: Feed(r.options.task, len(r), r.options.batch_size) for name, r in self.train_rows.items()}
+        if not feeds:
+            raise DataError("No dataset has train rows.")
+        for name, feed in feeds.items():
+            check_divisible(name, feed.batch_size, dist.world_size())
+        stream = StepSampler(self.schedule, feeds, self.seed, dist.rank(), dist.world_size(), first_step)
+        stream.set_epoch(first_step // len(stream))
+        return stream
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Steps from the trainer's global step on: all that resuming needs."""
+        first_step = self.trainer.global_step if self.trainer is not None else 0
+        return self._loader(self.train_rows, self.steps(first_step))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Dev batches of every dataset, in order; the same in every epoch."""
+        plans = [[plan] for name, rows in self.dev_rows.items() for plan in _dev_plans(name, rows)]
+        return self._loader(self.dev_rows, plans) if plans else []
+
+    def _loader(self, rows: Mapping[str, Rows], steps: StepSampler | list[list[BatchPlan]]) -> DataLoader[Any]:
+        return DataLoader(
+            PlannedRows(rows, self.seed),
+            batch_sampler=steps,
+            collate_fn=Collator(rows, self.tokenizer, self.prompts),
+            **self.loader,
+        )
+
+    def transfer_batch_to_device(
+        self, batch: tuple[Batch, ...], device: torch.device, dataloader_idx: int
+    ) -> tuple[Batch, ...]:
+        """Move a step."""
+        del dataloader_idx
+        return tuple(part.to(device, non_blocking=True) for part in batch)
+
+
+def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
+    """The prompts of a dataset: its own, else the encoder's."""
+    options = data.options
+    query, document = options.query_prompt, options.document_prompt
+    return Prompts(
+        encoder.prompt_for(options.task, "query", data.name) if query is None else query,
+        encoder.prompt_for(options.task, "document", data.name) if document is None else document,
+    )
+
+
+def check_divisible(name: str, batch_size: int, ranks: int) -> None:
+    """Refuse a batch size that the ranks cannot share equally.
+
+    Raises:
+        ConfigError: with the nearest sizes that work.
+    """
+    if batch_size % ranks:
+        below = batch_size - batch_size % ranks
+        near = " or ".join(str(size) for size in (below, below + ranks) if size)
+        raise ConfigError(
+            f"{name}: batch_size={batch_size} rows cannot be shared equally by {ranks} ranks: use {near}."
+        )
+
+
+def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:
+    """Whole batches in order; one smaller batch where the dev set has fewer rows than a batch."""
+    ranks = dist.world_size()
+    size = min(rows.options.batch_size, len(rows) // ranks * ranks)
+    if size < 2:
+        return []
+    local = size // ranks
+    starts = range(dist.rank() * local, len(rows) - len(rows) % size, size)
+    return [BatchPlan(name, torch.arange(start, start + local)) for start in starts]

@@ -1,0 +1,78 @@
+"""The options of one dataset: what stands under `data.datasets.<name>`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.types import Task
+
+
+class Format(StrEnum):
+    """Column names of a file. auto: decided by the first row."""
+
+    auto = "auto"
+    rows = "rows"  # ours: query, positives, negatives | text1, text2, score | text, label
+    sentence_transformers = "sentence_transformers"  # anchor, positive, negative[_n] | sentence1, sentence2, score
+    flag_embedding = "flag_embedding"  # query, pos, neg
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """One dataset of a run.
+
+    Args:
+        task: what it trains: retrieval, sts, classification or clustering.
+        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test; also
+            .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face hub, or `sample:<name>`.
+        train: file of training rows (relative to `path`), or split of the hub dataset; None: found by name.
+        dev: the same for the dev set; a folder with corpus, queries and qrels will do for retrieval.
+        test: the same for the test set.
+        in_domain: false: train on nothing of it; a train file then only teaches the classifier of its test.
+        format: whose column names the files have.
+        columns: our column name -> the file's, where `format` does not fit: {query: question, positives: answer}.
+        score_range: lowest and highest score of an STS dataset; stored min-max scaled to [0, 1].
+        batch_size: rows of a batch over all ranks.
+        num_positives: positives of a query, at most; drawn anew each epoch.
+        num_negatives: hard negatives of a query, at most; drawn anew each epoch.
+        max_length: tokens of a text, special tokens included; None: the encoder's.
+        query_prompt: put before queries and before the texts of the other tasks; None: the encoder's prompt.
+        document_prompt: put before documents; None: the encoder's prompt.
+        dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
+            document stay on one side.
+
+    Raises:
+        ConfigError: a value out of range, or neither `path` nor `train` nor `test`.
+    """
+
+    task: Task
+    path: str | None = None
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    in_domain: bool = True
+    format: Format = Format.auto
+    columns: dict[str, str] = field(default_factory=dict)
+    score_range: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    batch_size: int = 32
+    num_positives: int = 1
+    num_negatives: int = 1
+    max_length: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    dev_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.path or self.train or self.test):
+            raise ConfigError("A dataset needs a path (a folder, a file or a hub name), or train / test files.")
+        if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
+            raise ConfigError(f"score_range must be [lowest, highest], got {list(self.score_range)}.")
+        if self.batch_size < 2:
+            raise ConfigError(
+                f"batch_size must be at least 2 rows, got {self.batch_size}: one row has nothing to compare with."
+            )
+        if self.num_positives < 1 or self.num_negatives < 0:
+            raise ConfigError(
+                f"num_positives must be at least 1 and num_negatives at least 0, got {self.num_positives} and {self.num_negatives}."
+            )
+        if not 0 <= self.dev_share < 1:
+            raise ConfigError(f"dev_share must be in [0, 1), got {self.dev_share}.")

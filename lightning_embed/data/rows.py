@@ -1,0 +1,129 @@
+"""The Row contract: what a row of each task holds, in whichever columns a file keeps it.
+
+retrieval                   {query, positives: [text, ...], negatives: [text, ...]}
+sts                         {text1, text2, score}        score in [0, 1]
+classification, clustering  {text, label}
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning_embed.data.options import DatasetOptions, Format
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.types import Task
+
+Row = dict[str, Any]
+
+_ROWS = {
+    Task.retrieval: ("query", "positives", "negatives"),
+    Task.sts: ("text1", "text2", "score"),
+    Task.classification: ("text", "label"),
+    Task.clustering: ("text", "label"),
+}
+_PEERS = {
+    (Task.retrieval, Format.sentence_transformers): ("anchor", "positive", "negative"),
+    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg"),
+    (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score"),
+}
+_OPTIONAL = {"negatives"}
+
+
+class BadRow(ValueError):
+    """A row breaks the contract; the reader adds file and line."""
+
+
+def parser(options: DatasetOptions, first: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Row]:
+    """Choose how the records of a file become rows, from its options and its first record.
+
+    Raises:
+        ConfigError: `columns` names a column that the task does not have.
+    """
+    columns = {**_columns(options, first), **options.columns}
+    wrong = set(options.columns) - set(_ROWS[options.task])
+    if wrong:
+        raise ConfigError(
+            f"columns: {options.task} has no column {min(wrong)!r}. {nearest(min(wrong), _ROWS[options.task])}"
+        )
+    match options.task:
+        case Task.retrieval:
+            return lambda record: _retrieval(record, columns)
+        case Task.sts:
+            low, high = options.score_range
+            return lambda record: _sts(record, columns, low, high)
+        case _:
+            return lambda record: {"text": _text(record, columns["text"]), "label": _label(record, columns["label"])}
+
+
+def _columns(options: DatasetOptions, first: Mapping[str, Any]) -> dict[str, str]:
+    ours = _ROWS[options.task]
+    formats = {Format.rows: ours} | {form: names for (task, form), names in _PEERS.items() if task == options.task}
+    if options.format is not Format.auto:
+        if options.format not in formats:
+            raise ConfigError(f"format={options.format} has no {options.task} rows: use {' or '.join(formats)}.")
+        return dict(zip(ours, formats[options.format], strict=True))
+    for names in formats.values():
+        if all(name in first for our, name in zip(ours, names, strict=True) if our not in _OPTIONAL):
+            return dict(zip(ours, names, strict=True))
+    return dict(zip(ours, ours, strict=True))
+
+
+def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    positives = _texts(record, columns["positives"])
+    if not positives:
+        raise BadRow(f"{columns['positives']!r} is empty: a query needs at least one positive")
+    name = columns["negatives"]
+    numbered = [
+        key for key in record if key.startswith(f"{name}_")
+    ]  # sentence-transformers: negative_1, negative_2, ...
+    negatives = [text for key in (name, *numbered) if record.get(key) is not None for text in _texts(record, key)]
+    return {"query": _text(record, columns["query"]), "positives": positives, "negatives": negatives}
+
+
+def _sts(record: Mapping[str, Any], columns: Mapping[str, str], low: float, high: float) -> Row:
+    name = columns["score"]
+    score = _present(record, name)
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or math.isnan(score):
+        raise BadRow(f"{name!r} must be a number, got {_show(score)}")
+    if not low <= score <= high:
+        raise BadRow(f"{name!r} is {score}, outside of score_range [{low:g}, {high:g}]")
+    return {
+        "text1": _text(record, columns["text1"]),
+        "text2": _text(record, columns["text2"]),
+        "score": (score - low) / (high - low),
+    }
+
+
+def _present(record: Mapping[str, Any], name: str) -> Any:
+    if record.get(name) is None:
+        raise BadRow(f"column {name!r} is missing; the row has {', '.join(map(repr, record)) or 'none'}")
+    return record[name]
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    return _checked(_present(record, name), name)
+
+
+def _texts(record: Mapping[str, Any], name: str) -> list[str]:
+    value = _present(record, name)
+    return [_checked(text, name) for text in value] if isinstance(value, list) else [_checked(value, name)]
+
+
+def _checked(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(f"{name!r} must be a text, got {_show(value)}")
+    if not value.strip():
+        raise BadRow(f"{name!r} is an empty text")
+    return value
+
+
+def _label(record: Mapping[str, Any], name: str) -> str:
+    value = _present(record, name)
+    if not isinstance(value, (str, int)):
+        raise BadRow(f"{name!r} must be a text or a whole number, got {_show(value)}")
+    return str(value)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

@@ -1,0 +1,154 @@
+"""Readers: a jsonl or parquet file, or a split on the hub, into memory-mapped Arrow rows.
+
+jsonl is read by our own few lines: `datasets`' json loader accepts wrong types and missing fields, and loses line
+numbers. The Arrow file is kept in the cache folder under a key of everything that it depends on.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from datasets import Dataset, Features, Value
+from datasets import List as ListFeature
+from datasets.arrow_writer import ArrowWriter
+
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.rows import BadRow, parser
+from lightning_embed.errors import DataError
+from lightning_embed.types import Task
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+_LABELLED = Features({"text": Value("string"), "label": Value("string")})
+_FEATURES = {
+    Task.retrieval: Features(
+        {"query": Value("string"), "positives": ListFeature(Value("string")), "negatives": ListFeature(Value("string"))}
+    ),
+    Task.sts: Features({"text1": Value("string"), "text2": Value("string"), "score": Value("float64")}),
+    Task.classification: _LABELLED,
+    Task.clustering: _LABELLED,
+}
+
+
+def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
+    """Rows of a file, checked against the Row contract.
+
+    Raises:
+        DataError: the first row that breaks it, with file, line and reason; an unreadable or empty file.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected a file of rows ({', '.join(SUFFIXES)}), found {_found(path)}.")
+    stat = path.stat()
+    key = _key(str(path.resolve()), stat.st_size, stat.st_mtime_ns, options)
+    return _cached(cache / f"{key}.arrow", _records(path), options, str(path))
+
+
+def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dataset:
+    """Rows of a split of a dataset on the Hugging Face hub (or in its local cache).
+
+    Raises:
+        DataError: it cannot be loaded, or a row breaks the Row contract.
+    """
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, split=split)
+    except Exception as error:  # datasets raises whatever its many back ends raise
+        raise DataError(
+            f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."
+        ) from error
+    records = ((f"{name}[{split}]: row {number}", row) for number, row in enumerate(rows))
+    return _cached(cache / f"{_key(rows._fingerprint, options)}.arrow", records, options, f"{name}[{split}]")
+
+
+def _found(path: Path) -> str:
+    return "a folder" if path.is_dir() else "nothing"
+
+
+def _key(*parts: Any) -> str:
+    *start, options = parts
+    layout = (options.task, options.format, sorted(options.columns.items()), options.score_range)
+    return blake2b(repr((*start, *layout)).encode(), digest_size=16).hexdigest()
+
+
+def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(where, record) of each row; nothing is read before the first is asked for."""
+    if path.name.endswith(".parquet"):
+        return _parquet(path)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return json_lines(path)
+    raise DataError(f"{path}: expected {', '.join(SUFFIXES)}.")
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(file: line n, object) of each line of a .jsonl or .jsonl.gz file.
+
+    Raises:
+        DataError: a line that is not one JSON object in UTF-8.
+    """
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path}: line {number}"
+            try:
+                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}: byte {error.start} is not UTF-8.") from None
+            except json.JSONDecodeError as error:
+                reason = f"broken JSON, {error.msg} at character {error.pos}" if line.strip() else "a blank line"
+                raise DataError(f"{where}: {reason}; expected one JSON object.") from None
+            if not isinstance(record, dict):
+                raise DataError(f"{where}: expected one JSON object, found {type(record).__name__}.")
+            yield where, record
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        file = ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error}).") from None
+    number = 0
+    for batch in file.iter_batches():
+        for record in batch.to_pylist():
+            yield f"{path}: row {number}", record
+            number += 1
+
+
+def _cached(
+    target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, name: str
+) -> Dataset:
+    """Write the parsed records as Arrow, once, and memory-map the file."""
+    if not target.exists():
+        first = next(records, None)
+        if first is None:
+            raise DataError(f"{name}: no rows.")
+        _write(target, chain([first], records), options, first[1])
+    return Dataset.from_file(str(target))
+
+
+def _write(
+    target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, first: Mapping[str, Any]
+) -> None:
+    parse = parser(options, first)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
+        try:
+            with ArrowWriter(stream=temporary, features=_FEATURES[options.task]) as writer:
+                for where, record in records:
+                    try:
+                        writer.write(parse(record))
+                    except BadRow as reason:
+                        raise DataError(f"{where}: {reason}.") from None
+                writer.finalize(close_stream=False)
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+    os.replace(temporary.name, target)

@@ -1,0 +1,76 @@
+"""The only user of torch.distributed. Every function is right without a process group too, so callers have no `if`."""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from jaxtyping import Num
+from torch import Tensor
+
+
+def is_active() -> bool:
+    """Whether several processes work together."""
+    return torch_dist.is_available() and torch_dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return torch_dist.get_rank() if is_active() else 0
+
+
+def launched_rank() -> int:
+    """Rank that a launcher gave to this process, known before there is a group."""
+    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return torch_dist.get_world_size() if is_active() else 1
+
+
+def leave() -> None:
+    """End this process's part in the group; later calls see one process."""
+    if is_active():
+        torch_dist.destroy_process_group()
+
+
+def sizes(count: int, device: torch.device) -> list[int]:
+    """`count` of every rank."""
+    if world_size() == 1:
+        return [count]
+    counts = torch.empty(world_size(), dtype=torch.int64, device=device)
+    torch_dist.all_gather_into_tensor(counts, torch.tensor([count], device=device))
+    return [int(c) for c in counts]
+
+
+def gather(tensor: Num[Tensor, "local ..."], counts: list[int]) -> Num[Tensor, "all ..."]:
+    """Join the tensors of all ranks along the first dimension, in the order of ranks; `counts` are their lengths.
+
+    Gradients flow to the rank that a row came from, summed over the losses of all ranks. With a loss whose mean over
+    ranks is the global loss, and gradients averaged over ranks (DDP), they are the exact gradients of the global loss:
+
+                      rank 0  rank 1               rows of rank 0   rows of rank 1
+        forward         a       b       ->  both:        a                b
+        backward      dL0/da  dL0/db   (rank 0)     rank 0 gets dL0/da + dL1/da
+                      dL1/da  dL1/db   (rank 1)     rank 1 gets dL0/db + dL1/db
+    """
+    return tensor if world_size() == 1 else _Gather.apply(tensor, counts)  # type: ignore[no-untyped-call]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in counts]
+        torch_dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        grad = grad.contiguous()
+        torch_dist.all_reduce(grad)
+        start = sum(ctx.counts[: rank()])
+        return grad[start : start + ctx.counts[rank()]], None

@@ -1,0 +1,95 @@
+"""Packed attention: many texts in one row, no padding, every token sees its own text only.
+
+        padded, 3 x 5             packed, 1 x 9, groups = [(1, 5), (2, 2)]
+        a a a a a
+        b b . . .                 a a a a a b b c c
+        c c . . .
+
+Everything but attention works token by token, so a row of texts needs no other change than position ids that restart
+with each text. Attention runs once per group of equally long texts, which stand next to each other because a chunk is
+sorted by length. The function is registered with transformers: no backbone is rewritten.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PretrainedConfig
+
+PACKED = "lightning_embed_packed"
+
+# Families that were verified: packed equals padded, outputs and gradients (tests/encoder/test_packed.py). The value
+# says whether positions start behind the id of the padding token (RoBERTa) instead of at 0. A family that is not here
+# may mix tokens elsewhere, or compute positions itself, and runs padded.
+_STARTS_BEHIND_PADDING = {
+    "bert": False,
+    "camembert": True,
+    "distilbert": False,
+    "electra": False,
+    "mistral": False,
+    "modernbert": False,
+    "qwen2": False,
+    "qwen3": False,
+    "roberta": True,
+    "xlm-roberta": True,
+}
+
+FAMILIES = tuple(_STARTS_BEHIND_PADDING)
+
+
+def first_position(config: PretrainedConfig) -> int:
+    """Position id of a text's first token."""
+    return config.pad_token_id + 1 if _STARTS_BEHIND_PADDING.get(config.model_type, False) else 0
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 heads total head_dim"],
+    key: Float[Tensor, "1 key_heads total head_dim"],
+    value: Float[Tensor, "1 key_heads total head_dim"],
+    attention_mask: None,  # noqa: ARG001  transformers builds none for an attention that it does not know
+    *,
+    groups: list[tuple[int, int]],
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 total heads head_dim"], None]:
+    """Attend inside each text. `groups` holds (texts, tokens of each), in the order of the row.
+
+    It reaches this function as a keyword of the backbone's forward; without it there is no telling texts apart, so it
+    has no default.
+    """
+    causal = bool(getattr(module, "is_causal", False))
+    sizes = [texts * length for texts, length in groups]
+    rows = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
+    outputs = []
+    for (texts, length), parts in zip(groups, rows, strict=True):
+        q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
+        mask = _window_mask(length, sliding_window, causal, query.device)
+        output = scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal and mask is None,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+def _window_mask(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
+    """Which token sees which, where a text is longer than the window of a local layer."""
+    if window is None or length <= window:
+        return None
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place
+    return (distance.abs() < window) & (distance >= 0 if causal else True)
+
+
+AttentionInterface.register(PACKED, packed_attention)

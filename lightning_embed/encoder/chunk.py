@@ -1,0 +1,71 @@
+"""Chunks: texts of similar length that go through the backbone together, and the two ways to run them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_embed.encoder.attention import first_position
+from lightning_embed.types import Tokens
+
+
+def cut(lengths: Sequence[int], max_tokens: int, packed: bool) -> list[list[int]]:
+    """Sort texts by length, longest first (memory runs out at once or never), and cut where the budget is spent."""
+    chunks: list[list[int]] = []
+    used = 0
+    for text in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
+        cost = lengths[text] if packed or not chunks else lengths[chunks[-1][0]]
+        if not chunks or used + cost > max_tokens:
+            chunks.append([])
+            used, cost = 0, lengths[text]
+        chunks[-1].append(text)
+        used += cost
+    return chunks
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The texts of one chunk, one after the other. Built on the CPU, so that no layer waits for a length."""
+
+    ids: Int[Tensor, " total"]
+    text: Int[Tensor, " total"]
+    position: Int[Tensor, " total"]
+    lengths: Int[Tensor, " texts"]
+    sizes: list[int]
+
+    @classmethod
+    def of(cls, tokens: Tokens, texts: Int[Tensor, " texts"], device: torch.device) -> "Chunk":
+        """Pick `texts` out of `tokens`."""
+        offsets, texts = tokens.offsets.cpu(), texts.cpu()
+        lengths = offsets.diff()[texts]
+        text = torch.repeat_interleave(lengths)
+        position = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[text]
+        place = offsets[texts][text] + position
+        ids = tokens.ids[place.to(tokens.ids.device)]
+        ids, text, position, on_device = (x.to(device, non_blocking=True) for x in (ids, text, position, lengths))
+        return cls(ids, text, position, on_device, lengths.tolist())
+
+    def run_packed(self, backbone: Any, **options: Any) -> Any:
+        """One row, no padding."""
+        return backbone(
+            input_ids=self.ids[None],
+            position_ids=self.position[None] + first_position(backbone.config),
+            groups=[(len(list(texts)), length) for length, texts in groupby(self.sizes)],
+            **options,
+        )
+
+    def run_padded(self, backbone: Any, padding: int, **options: Any) -> Any:
+        """One row per text, padded on the right."""
+        shape = len(self.sizes), max(self.sizes)
+        ids = self.ids.new_full(shape, padding)
+        ids[self.text, self.position] = self.ids
+        mask = torch.arange(shape[1], device=ids.device) < self.lengths[:, None]
+        return backbone(input_ids=ids, attention_mask=mask.long(), **options)
+
+    def flatten(self, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "total dim"]:
+        """Token embeddings of the texts, one after the other, out of what either way returned."""
+        return hidden[0] if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]

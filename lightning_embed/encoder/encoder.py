@@ -1,0 +1,183 @@
+"""The encoder: backbone + pooling + normalisation."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lightning_embed.encoder.attention import PACKED
+from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
+from lightning_embed.encoder.chunk import Chunk, cut
+from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
+from lightning_embed.encoder.options import EncoderOptions, Pooling
+from lightning_embed.encoder.pooling import pool
+from lightning_embed.encoder.precision import compute_dtype
+from lightning_embed.encoder.prompts import Role
+from lightning_embed.errors import CheckpointError
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Embeddings, Task, Tokens
+
+logger = logging.getLogger(__name__)
+
+
+class Encoder(nn.Module):
+    """Makes one embedding of a text, L2-normalised unless told otherwise.
+
+    Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where the family allows it
+    (`packed`), padded elsewhere. How they are cut changes nothing but speed and memory.
+
+    Parameters that get no gradient (BERT's pooler) are found when it is built and frozen; `save` keeps them.
+
+    Args:
+        options: which model, and how it runs.
+
+    Raises:
+        CheckpointError: the model cannot be loaded or represented.
+        ConfigError: an option that this model cannot have.
+    """
+
+    def __init__(self, options: EncoderOptions) -> None:
+        super().__init__()
+        self.options = options
+        manifest = read_manifest(options.path, options.revision)
+        self.backbone, missing = load_backbone(options, manifest)
+        self.tokenizer = load_tokenizer(options, manifest, self.backbone)
+        self.prompts = manifest.prompts | options.prompts
+        self.pooling = manifest.pooling if options.pooling is Pooling.auto else options.pooling
+        self._freeze_unused(missing)
+        if not self.packed:
+            logger.info("%s (%s) runs in padded chunks.", options.path, self.backbone.config.model_type)
+
+    @property
+    def packed(self) -> bool:
+        """Whether chunks run without padding."""
+        return bool(self.backbone.config._attn_implementation == PACKED)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, tokens: Tokens, *, seed: int | None = None, middle: bool = False) -> Embeddings:
+        """Embed texts, differentiably, in the order given.
+
+        Args:
+            tokens: the texts.
+            seed: makes dropout a pure function of (seed, chunk): torch is seeded at the head of every chunk.
+            middle: also pool and normalise the hidden states of the middle layer.
+        """
+        chunks = self.chunks(tokens)
+        seeds = [None if seed is None else derive_seed(seed, number) for number in range(len(chunks))]
+        parts = [self.forward_chunk(tokens, c, seed=s, middle=middle) for c, s in zip(chunks, seeds, strict=True)]
+        order = torch.cat(chunks).argsort().to(self.device)
+        middles = [part.middle for part in parts if part.middle is not None]
+        return Embeddings(
+            torch.cat([part.final for part in parts])[order], torch.cat(middles)[order] if middles else None
+        )
+
+    def chunks(self, tokens: Tokens) -> list[Int[Tensor, " _"]]:
+        """Cut texts into chunks, longest first. Together they hold every text once."""
+        lengths = tokens.lengths.tolist()
+        return [torch.tensor(texts) for texts in cut(lengths, self.options.max_tokens, self.packed)]
+
+    def forward_chunk(
+        self, tokens: Tokens, chunk: Int[Tensor, " texts"], *, seed: int | None = None, middle: bool = False
+    ) -> Embeddings:
+        """Embed one of `chunks(tokens)`, in the order of the chunk; `seed` seeds torch itself."""
+        if seed is not None:
+            torch.manual_seed(seed)
+        texts = Chunk.of(tokens, chunk, self.device)
+        dtype = compute_dtype(self.options.dtype, self.device, self.training)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            if self.packed:
+                output = texts.run_packed(self.backbone, output_hidden_states=middle)
+            else:
+                output = texts.run_padded(self.backbone, self.tokenizer.padding, output_hidden_states=middle)
+        final = self._embed(texts, output.last_hidden_state)
+        layers = output.hidden_states if middle else None
+        return Embeddings(final, self._embed(texts, layers[len(layers) // 2]) if layers else None)
+
+    def _embed(self, texts: Chunk, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "texts dim"]:
+        pooled = pool(texts.flatten(hidden), texts.text, texts.position, texts.lengths, self.pooling)
+        return normalize(pooled, dim=-1) if self.options.normalize else pooled
+
+    def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
+        """The prompt of a dataset's queries or documents; see `Prompts.choose`."""
+        return self.prompts.choose(task, role, dataset)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        show_progress: bool = False,
+    ) -> Float[Tensor, "*texts dim"]:
+        """Embed texts for use: no dropout, no gradient, on the CPU, in float32; each distinct text runs once.
+
+        Args:
+            texts: many texts, or one: then the result is one vector.
+            prompt: text put before every text.
+            prompt_name: name of one of the encoder's prompts, used where `prompt` is None.
+            show_progress: show a bar.
+
+        Raises:
+            ConfigError: no prompt of that name.
+        """
+        distinct = {
+            text: number for number, text in enumerate(dict.fromkeys([texts] if isinstance(texts, str) else texts))
+        }
+        tokens = self.tokenizer(list(distinct), self.prompts.named(prompt_name) if prompt is None else prompt)
+        result = torch.empty(len(distinct), self.dim)
+        training = self.training
+        self.eval()
+        try:
+            for chunk in track(self.chunks(tokens), "encode", disable=not show_progress):
+                result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
+        finally:
+            self.train(training)
+        if isinstance(texts, str):
+            return result[0]
+        return result[[distinct[text] for text in texts]]
+
+    def save(self, path: str | Path) -> None:
+        """Write a directory that `lightning_embed.load`, sentence-transformers and transformers' AutoModel open.
+
+        The same weights give the same bytes.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            self.backbone.save_pretrained(folder)
+            self.tokenizer.save(folder)
+        manifest = Manifest(
+            self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts
+        )
+        write_manifest(folder, manifest, self.dim)
+
+    def _freeze_unused(self, missing: frozenset[str]) -> None:
+        """Freeze what gets no gradient: DistributedDataParallel would wait for it for ever."""
+        parameters = dict(self.backbone.named_parameters())
+        self.eval()
+        final = self(self.tokenizer(["a few words", "and a few more"])).final
+        self.train()
+        gradients = torch.autograd.grad(final.sum(), list(parameters.values()), allow_unused=True)
+        unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+        if lost := sorted(missing - unused):
+            raise CheckpointError(
+                f"{self.options.path}: {len(lost)} weights are not in the directory ({', '.join(lost[:3])} ...). "
+                "Expected a complete model of the type that its config.json names; copy or export it again."
+            )
+        for name in unused:
+            parameters[name].requires_grad_(False)

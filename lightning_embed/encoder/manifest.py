@@ -1,0 +1,144 @@
+"""What a sentence-transformers directory says beside its weights: modules.json and the files that it names.
+
+Written in the spelling of the older releases, which the newer ones read too; read in both.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.encoder.options import Pooling
+from lightning_embed.encoder.prompts import Prompts
+from lightning_embed.errors import CheckpointError
+
+_MODULES = ("Transformer", "Pooling", "Normalize")
+_POOLING = {
+    "mean": Pooling.mean,
+    "cls": Pooling.cls,
+    "lasttoken": Pooling.last_token,
+    "weightedmean": Pooling.weighted_mean,
+}
+_POOLING_FLAG = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_TRANSFORMER_CONFIGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How the directory's own users pool, cut and prompt. The defaults are for a plain Hugging Face directory."""
+
+    pooling: Pooling = Pooling.mean
+    normalize: bool = True
+    max_length: int | None = None
+    lowercase: bool = False
+    prompts: Prompts = field(default_factory=Prompts)
+    subfolder: str = ""  # where the backbone is: "0_Transformer" in the oldest directories
+
+
+def read_manifest(path: str, revision: str | None = None) -> Manifest:
+    """Read the manifest of a hub name or a directory.
+
+    Raises:
+        CheckpointError: a file is broken, or a module does what `Encoder` cannot do.
+    """
+    modules = _read_json(path, "modules.json", revision)
+    if modules is None:
+        return Manifest()
+    folders = _module_folders(path, modules)
+    subfolder = folders["Transformer"]
+    candidates = (_read_json(path, _join(subfolder, name), revision) for name in _TRANSFORMER_CONFIGS)
+    transformer: Mapping[str, Any] = next((config for config in candidates if config is not None), {})
+    pooling = _read_json(path, _join(folders["Pooling"], "config.json"), revision) or {}
+    return Manifest(
+        pooling=_read_pooling(path, pooling),
+        normalize="Normalize" in folders,
+        max_length=transformer.get("max_seq_length"),
+        lowercase=bool(transformer.get("do_lower_case")),
+        prompts=Prompts.from_sentence_transformers(
+            _read_json(path, "config_sentence_transformers.json", revision) or {}
+        ),
+        subfolder=subfolder,
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest, dim: int) -> None:
+    """Make `folder`, which holds a backbone and its tokenizer, a sentence-transformers directory."""
+    names = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if manifest.normalize else {})
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(names.items())
+    ]
+    mode = next(mode for mode, pooling in _POOLING.items() if pooling is manifest.pooling)
+    pooling = {"word_embedding_dimension": dim} | {flag: name == mode for flag, name in _POOLING_FLAG.items()}
+    _write_json(folder / "modules.json", modules)
+    _write_json(folder / "1_Pooling" / "config.json", pooling | {"include_prompt": True})
+    _write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": manifest.max_length, "do_lower_case": manifest.lowercase},
+    )
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        manifest.prompts.to_sentence_transformers() | {"similarity_fn_name": "cosine"},
+    )
+    if manifest.normalize:
+        (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def _module_folders(path: str, modules: list[dict[str, Any]]) -> dict[str, str]:
+    folders = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
+    if tuple(folders) not in (_MODULES[:2], _MODULES):
+        raise CheckpointError(
+            f"{path}: expected the sentence-transformers modules Transformer, Pooling and perhaps Normalize, got "
+            f"{', '.join(folders)}. Take a model without the others, or save its Transformer alone and load that."
+        )
+    return folders
+
+
+def _read_pooling(path: str, config: Mapping[str, Any]) -> Pooling:
+    flags = [mode for flag, mode in _POOLING_FLAG.items() if config.get(flag)]
+    modes = config.get("pooling_mode") or flags or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        raise CheckpointError(
+            f"{path}: expected one pooling of {', '.join(_POOLING)}, got {' + '.join(modes)}. Take another model, or "
+            "load its Transformer alone and choose encoder.pooling."
+        )
+    if not config.get("include_prompt", True):
+        raise CheckpointError(
+            f"{path}: pooling leaves the prompt out (include_prompt: false), expected it in. Take another model."
+        )
+    return _POOLING[modes[0]]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _read_json(path: str, name: str, revision: str | None) -> Any:
+    """Content of a file of a directory or hub name; None if there is no such file."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        file = cached_file(path, name, revision=revision)
+    except (OSError, ValueError):  # no such file, or nobody to ask: then loading the weights will complain
+        return None
+    try:
+        return json.loads(Path(file or "").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON in {name}, got: {error}. Copy or download it again.") from error
+
+
+def _write_json(file: Path, content: object) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

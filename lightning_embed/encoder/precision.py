@@ -1,0 +1,21 @@
+"""Which dtype a machine computes in."""
+
+from functools import cache
+
+import torch
+
+from lightning_embed.encoder.options import Dtype
+
+
+def compute_dtype(dtype: Dtype, device: torch.device, training: bool) -> torch.dtype:
+    """Resolve the option for a device; `auto` is float32 outside of training."""
+    if dtype is not Dtype.auto:
+        return getattr(torch, dtype)  # type: ignore[no-any-return]
+    return torch.bfloat16 if training and _fast_at_bfloat16(device.type) else torch.float32
+
+
+@cache
+def _fast_at_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,51 @@
+"""Every error that this library raises on purpose.
+
+    LightningEmbedError
+    ├── ConfigError            the command line, a YAML file or an option; shown without a traceback
+    │   └── RegistryError      an unknown word, or two owners of one word
+    ├── DataError              a file or a row; names file, line and reason
+    ├── CheckpointError        a model directory that cannot be read or written
+    │   └── CheckpointMismatch models that cannot be merged with each other
+    └── PluginError            a plugin that cannot be imported or breaks its contract
+
+A message says what was expected, what was found, and what to do about it.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LightningEmbedError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ConfigError(LightningEmbedError):
+    """A wrong option, value or combination of options."""
+
+
+class RegistryError(ConfigError):
+    """A word that nobody has registered, or that two owners claim."""
+
+
+class DataError(LightningEmbedError):
+    """A data file or a row that breaks the Row contract."""
+
+
+class CheckpointError(LightningEmbedError):
+    """A model directory that cannot be read or written."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """Model directories whose parameters do not fit together."""
+
+
+class PluginError(LightningEmbedError):
+    """A plugin that cannot be imported or that breaks its contract."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error message about `word`: the nearest known words, then all of them."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}."

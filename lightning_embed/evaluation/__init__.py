@@ -1,0 +1,9 @@
+"""How good a model is: every metric is mteb's.
+
+An evaluator answers `evaluation=<word>`: `check()` before training, `evaluator(encoder, eval_sets)` after it.
+mteb takes five seconds to import, so it is imported when an evaluator works.
+"""
+
+from lightning_embed.evaluation.evaluator import Evaluator, Local, Mteb, Nothing, TextEncoder
+
+__all__ = ["Evaluator", "Local", "Mteb", "Nothing", "TextEncoder"]

@@ -1,0 +1,136 @@
+"""`inspect=true`: the data as the encoder sees it, the plan, and what it will cost."""
+
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_embed import build
+from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
+from lightning_embed.data.dataset import Rows
+from lightning_embed.encoder import Encoder
+from lightning_embed.experts import Expert
+from lightning_embed.types import Batch
+
+_SAMPLE = 1000  # rows looked at for truncation and repetition
+
+
+def show(
+    console: Console,
+    cfg: DictConfig,
+    encoder: Encoder,
+    data: Mapping[str, EmbeddingDataset],
+    experts: Sequence[Expert],
+    modules: Sequence[EmbeddingDataModule],
+) -> None:
+    """Print texts, statistics, plan and estimated cost; trains nothing, writes nothing."""
+    step = {}
+    for expert, batches in zip(experts, modules, strict=True):
+        for batch in _first_batches(batches):
+            if batch.dataset not in step:
+                _print_texts(console, encoder, batch)
+                step[batch.dataset] = _measure(cfg, encoder, batch)
+        show_plan(console, expert, batches, cfg.trainer)
+        _print_cost(console, cfg, batches, step)
+    _print_datasets(console, encoder, data)
+
+
+def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:
+    """Print, per dataset of an expert, rows, batches, share of steps, and rows that an epoch drops."""
+    stream = batches.steps()
+    table = Table(title=f"{expert.name}: {_length(trainer, len(stream))}", title_justify="left")
+    for column in ("dataset", "task", "rows", "batch size", "steps an epoch", "share of steps", "rows dropped"):
+        table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
+    for name, count in stream.num_steps.items():
+        feed = stream.feeds[name]
+        dropped = feed.num_rows - count * feed.batch_size * stream.schedule.accumulate
+        share = f"{count / len(stream):.1%}"
+        table.add_row(name, feed.task, f"{feed.num_rows:,}", str(feed.batch_size), f"{count:,}", share, str(dropped))
+    console.print(table)
+
+
+def _length(trainer: Any, steps_an_epoch: int) -> str:
+    steps = _num_steps(trainer, steps_an_epoch)
+    return f"{steps:,} steps, {steps / steps_an_epoch:.2f} epochs of {steps_an_epoch:,} steps"
+
+
+def _num_steps(trainer: Any, steps_an_epoch: int) -> int:
+    limits = [trainer.max_steps, (trainer.max_epochs or -1) * steps_an_epoch]
+    return min((int(limit) for limit in limits if limit >= 0), default=0)
+
+
+def _first_batches(batches: EmbeddingDataModule) -> list[Batch]:
+    """The first batch of every dataset."""
+    seen: dict[str, Batch] = {}
+    loader = batches.train_dataloader()
+    for step in islice(loader, len(loader)):
+        seen.setdefault(step[0].dataset, step[0])
+        if len(seen) == len(batches.train_rows):
+            break
+    return list(seen.values())
+
+
+def _print_texts(console: Console, encoder: Encoder, batch: Batch) -> None:
+    """The first row, token by token: prompt, special tokens and cut included."""
+    console.print(f"\n[bold]{batch.dataset}[/bold] ({batch.task}): the first row as the encoder sees it")
+    roles = {"query": batch.query[:1], "positive": batch.positives[0], "negative": batch.negatives[0]}
+    for role, index in roles.items():
+        for text in index[index >= 0].tolist():
+            ids = batch.tokens.ids[batch.tokens.offsets[text] : batch.tokens.offsets[text + 1]]
+            console.print(f"  {role:<9}{escape(encoder.tokenizer.tokenizer.decode(ids))}  [dim]{len(ids)} tokens[/dim]")
+    if batch.score is not None:
+        console.print(f"  score    {batch.score[0]:.3f} of 1")
+
+
+def _print_datasets(console: Console, encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> None:
+    table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left")
+    for column in ("dataset", "train", "dev", "test sets", "tokens a text", "texts cut", "texts repeated"):
+        table.add_column(column, justify="left" if column == "dataset" else "right")
+    for name, dataset in data.items():
+        tests = sum(s.split == "test" for s in dataset.eval_sets)
+        counts = [f"{len(rows):,}" if rows is not None else "-" for rows in (dataset.train, dataset.dev)]
+        table.add_row(
+            name, *counts, str(tests), *(_statistics(encoder, dataset.train) if dataset.train else ("-",) * 3)
+        )
+    console.print(table)
+
+
+def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
+    """Mean tokens of a text, share of texts cut, share of texts that occur again."""
+    texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
+    limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
+    lengths = encoder.tokenizer(texts, max_length=limit).lengths
+    cut = (lengths >= limit).float().mean()
+    return f"{lengths.float().mean():.0f}", f"{cut:.1%}", f"{1 - len(set(texts)) / len(texts):.1%}"
+
+
+def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
+    """Seconds of one forward and backward pass, the second of two."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = build.module(cfg, encoder.to(device), [batch.task])
+    for _ in range(2):
+        start = time.perf_counter()
+        module.loss(batch.to(device), seed=0).value.backward()  # type: ignore[no-untyped-call]
+        encoder.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _print_cost(console: Console, cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float]) -> None:
+    stream = batches.steps()
+    share = {name: count / len(stream) for name, count in stream.num_steps.items()}
+    steps = _num_steps(cfg.trainer, len(stream))
+    total = steps * stream.schedule.accumulate * sum(share[name] * seconds.get(name, 0.0) for name in share)
+    if torch.cuda.is_available():
+        memory, where = torch.cuda.max_memory_allocated() / 2**30, "on the GPU"
+    else:
+        memory, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "of this process"
+    console.print(f"about {total / 60:.1f} minutes on this machine, {memory:.1f} GiB {where}\n")

@@ -1,0 +1,51 @@
+"""`loss=cosent`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.loss.base import Loss
+from lightning_embed.registry import register
+from lightning_embed.types import LossInput, LossOutput, Task
+
+
+@register("loss", "cosent")
+@dataclass(frozen=True)
+class CoSENT(Loss):
+    """CoSENT: for every two pairs, the one with the higher score should have the higher cosine.
+
+        L = log( 1 + sum over pairs i, j with y_i < y_j of exp( (s_i - s_j) / t ) )
+
+    s_i is the cosine of pair i, y_i its score, t the temperature. It looks only at the order of the scores, which is
+    what Spearman's correlation measures. All rows of the global batch are compared with each other.
+
+    Source: Su 2022, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (blog, no paper); used as a
+    baseline by CoDiEmb (Zhang et al. 2025, arXiv 2508.11442) with t = 0.05.
+
+    Args:
+        temperature: divides the differences of cosines; in (0, inf), typically 0.05.
+        cross_device: see `Loss`.
+
+    Raises:
+        ConfigError: temperature not positive.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
+
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"cosent: temperature must be positive, got {self.temperature}.")
+
+    def __call__(self, batch: LossInput) -> LossOutput:
+        """See the class."""
+        assert batch.score is not None, "config.check gives losses of scores only to tasks that have scores"
+        embeddings = batch.embeddings.final
+        cosine = (embeddings[batch.query] * embeddings[batch.positives[:, 0]]).sum(1) / self.temperature
+        lower = batch.score[:, None] < batch.score[None, :]
+        differences = (cosine[:, None] - cosine[None, :]).masked_fill(~lower, -torch.inf)
+        zero = cosine.new_zeros(1)
+        return LossOutput(torch.logsumexp(torch.cat([zero, differences.flatten()]), 0), {})

@@ -1,0 +1,17 @@
+"""What a merge strategy is built on: the public names, and all that a plugin needs.
+
+The engine is `lightning_embed.merge.engine.merge_models`. It is not imported here, so that plugins load fast.
+"""
+
+from lightning_embed.merge.contract import Law as Law
+from lightning_embed.merge.contract import MergeStrategy as MergeStrategy
+from lightning_embed.merge.contract import Model as Model
+from lightning_embed.merge.contract import Plan as Plan
+from lightning_embed.merge.contract import Probe as Probe
+from lightning_embed.merge.contract import Reporter as Reporter
+from lightning_embed.merge.contract import Source as Source
+from lightning_embed.merge.geometry import gram_matrices as gram_matrices
+from lightning_embed.merge.stream import Block as Block
+from lightning_embed.merge.stream import read_blocks as read_blocks
+from lightning_embed.merge.weighting import Weighted as Weighted
+from lightning_embed.merge.weighting import Weighting as Weighting

@@ -1,0 +1,142 @@
+"""Reading model directories: safetensors files, whole or sharded, one tensor at a time."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.contract import Source
+from lightning_embed.merge.names import Header, Names, TensorInfo
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+
+
+@dataclass(frozen=True)
+class ModelDirectory:
+    """A model on disk, under the names that all models of the merge agree on (see `names.agree`).
+
+    Args:
+        path: of the directory.
+        name: of the model, for messages.
+        size: rows that it was trained on; None if unknown.
+        files: own name of a tensor -> the file that holds it.
+        header: own name of a tensor -> its dtype and shape.
+        names: which tensors take part in the merge, and what they are called there.
+    """
+
+    path: Path
+    name: str
+    size: float | None
+    files: Mapping[str, Path]
+    header: Header
+    names: Names
+
+    @classmethod
+    def open(cls, source: Source) -> Self:
+        """Read the headers of a model directory.
+
+        Raises:
+            CheckpointError: not a directory, no safetensors in it, or a shard missing or cut short.
+        """
+        files = _find_files(source.path)
+        header: dict[str, TensorInfo] = {}
+        for file in sorted(set(files.values())):
+            with _opened(file) as tensors:
+                # get_tensor maps the file: nothing is read
+                header |= {name: _info(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118
+        for name in files.keys() - header.keys():
+            raise CheckpointError(
+                f"{source.path}: {INDEX_FILE} promises {name} in {files[name].name}, which has no such tensor. Copy the model again."
+            )
+        return cls(source.path, source.name, source.size, files, header, Names({name: name for name in header}, []))
+
+    def renamed(self, names: Names) -> Self:
+        """The same directory under other names."""
+        return replace(self, names=names)
+
+    @cached_property
+    def parameters(self) -> dict[str, torch.Size]:
+        """Name and shape of the floating tensors, in the order of the names."""
+        return {name: info.shape for name, info in self._infos() if info.dtype.is_floating_point}
+
+    @cached_property
+    def buffers(self) -> list[str]:
+        """Names of all other tensors."""
+        return [name for name, info in self._infos() if not info.dtype.is_floating_point]
+
+    def info(self, name: str) -> TensorInfo:
+        """Dtype and shape in which a tensor is stored."""
+        return self.header[self.names.kept[name]]
+
+    def tensor(self, name: str) -> Shaped[Tensor, "..."]:
+        """One tensor as it is stored.
+
+        The file is opened for each tensor, so that its pages leave the memory with the tensor: an open file keeps all
+        that was ever read of it.
+        """
+        own = self.names.kept[name]
+        with _opened(self.files[own]) as tensors:
+            tensor: Tensor = tensors.get_tensor(own)
+            return tensor
+
+    def _infos(self) -> Iterator[tuple[str, TensorInfo]]:
+        return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
+
+
+def _info(tensor: Tensor) -> TensorInfo:
+    return TensorInfo(tensor.dtype, tensor.shape)
+
+
+def _find_files(path: Path) -> dict[str, Path]:
+    """Map the name of every tensor to its file."""
+    _refuse_no_model(path)
+    index = path / INDEX_FILE
+    if not index.exists():
+        with _opened(path / WEIGHTS_FILE) as tensors:
+            return dict.fromkeys(tensors.keys(), path / WEIGHTS_FILE)
+    try:
+        files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is not an index of shards ({type(error).__name__}: {error}). Copy the model again."
+        ) from None
+    for missing in sorted({file.name for file in files.values() if not file.exists()}):
+        raise CheckpointError(f"{path} has no {missing}, which its {INDEX_FILE} names. Copy the missing shards.")
+    return files
+
+
+def _refuse_no_model(path: Path) -> None:
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Give a model directory.")
+    if not path.is_dir():
+        hint = _EXPORT if path.suffix in PICKLES else f"Give the directory that holds config.json and {WEIGHTS_FILE}."
+        raise CheckpointError(f"{path} is a file, and a model is a directory. {hint}")
+    if not any((path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
+        found = (
+            f"only {', '.join(pickles)}. {_EXPORT}" if pickles else "none. Give a directory that save_pretrained wrote."
+        )
+        raise CheckpointError(f"{path}: expected {WEIGHTS_FILE} or {INDEX_FILE}, found {found}")
+
+
+_EXPORT = "A pickle can run code and is never opened: export it, with save_pretrained, to a directory with safetensors."
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is not a whole safetensors file ({error}). Copy it again.") from None

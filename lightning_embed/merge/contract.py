@@ -1,0 +1,164 @@
+"""What a merge strategy is, and what it is given. `plugins/` holds the strategies; the engine knows none of them."""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed import registry
+from lightning_embed.errors import ConfigError
+
+Plan: TypeAlias = Mapping[str, Any]
+"""What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""
+
+ANY_NUMBER = range(1, sys.maxsize)
+
+
+class Law(StrEnum):
+    """What a strategy may promise at its default options; tests/merge/test_laws.py holds it to its word.
+
+    Below, m(s_1, ..., s_N; b) is the merged model of sources s_i with base b (b = 0 where none is used).
+
+        copies       m(s, ..., s; b) = s
+        single       m(s; b) = s
+        permutation  m does not depend on the order of the sources, each with its weight
+        scale        m(b + k (s_1 - b), ...; b) = b + k (m(s_1, ...; b) - b) for all k > 0
+
+    Every strategy obeys, without saying so: sources equal to the base give the base; shapes, dtypes and finite values
+    are kept; the same call gives the same bits; where blocks and shards end changes nothing.
+    """
+
+    copies = "copies"
+    single = "single"
+    permutation = "permutation"
+    scale = "scale"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model directory that goes into a merge, and the rows that it was trained on, where they are known."""
+
+    path: Path
+    name: str
+    size: float | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A source or the base, opened: what a strategy sees of it."""
+
+    @property
+    def name(self) -> str:
+        """The expert's name, for messages and logs."""
+
+    @property
+    def size(self) -> float | None:
+        """Rows that it was trained on; None if nobody said."""
+
+    @property
+    def parameters(self) -> Mapping[str, torch.Size]:
+        """Name and shape of all floating parameters: the same for all models of a merge."""
+
+    def tensor(self, name: str) -> Float[Tensor, "..."]:
+        """One parameter as it is stored: a view of the file, to be read only. `read_blocks` gives float32."""
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """A little training data, looked at with the losses of its tasks. The pipeline builds it."""
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
+        """Loss of the next batch for a model with these parameters, and its gradient by each of them."""
+
+    def activations(self, parameters: Mapping[str, Tensor]) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
+        """What the next batch feeds to each linear layer: (name of the layer's weight, its inputs)."""
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Where a strategy that searches writes its curves."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log `metrics` of `step`."""
+
+
+class MergeStrategy(ABC):
+    """How several models become one. Subclasses are frozen dataclasses under `@register("merge", "<word>")`.
+
+    The fields are the options, refused in `__post_init__`. `prepare` looks at whole models and returns plain data;
+    `merge` then makes one block of one parameter at a time, so no model is ever in memory.
+
+    Class attributes:
+        needs_base: refuse to run without the model that all sources started from.
+        needs_probe: refuse to run without a probe.
+        num_sources: how many sources it can merge.
+        elementwise: each element of the result depends, given the plan, on the same element of the inputs only. The
+            engine then hands out flat blocks; otherwise whole parameters in their shape.
+        laws: see `Law`.
+    """
+
+    needs_base: ClassVar[bool] = False
+    needs_probe: ClassVar[bool] = False
+    num_sources: ClassVar[range] = ANY_NUMBER
+    elementwise: ClassVar[bool] = True
+    laws: ClassVar[frozenset[Law]] = frozenset()
+
+    def check(self, num_sources: int, has_base: bool, has_probe: bool) -> None:
+        """Refuse a merge that cannot work; needs no model, so it can be asked before training.
+
+        Raises:
+            ConfigError: too few or too many sources, no base, or no probe.
+        """
+        if num_sources not in self.num_sources:
+            raise ConfigError(
+                f"merge={self.word} takes {_count(self.num_sources)}, got {num_sources}. Change sources or experts."
+            )
+        if self.needs_base and not has_base:
+            raise ConfigError(
+                f"merge={self.word} works on deltas and got no base. Give base=<the model that all sources started from>."
+            )
+        if self.needs_probe and not has_probe:
+            raise ConfigError(
+                f"merge={self.word} looks at data and got no probe. Give it a probe, or merge with a strategy that needs none."
+            )
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """Find what has to be known of the whole models: coefficients, thresholds. Reads with `read_blocks`."""
+        return {}
+
+    @abstractmethod
+    def merge(
+        self,
+        name: str,
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "*shape"]:
+        """Merge one block of the parameter `name`, in float32, leaving the inputs as they are.
+
+        Args:
+            name: of the parameter.
+            tensors: its block in all sources, in their order.
+            base: the same block of the base, if there is one.
+            plan: from `prepare`, after a trip through JSON.
+            generator: seeded with (seed, name, number of the block): randomness that no order of work can change.
+        """
+
+    @property
+    def word(self) -> str:
+        """The word that it is registered under."""
+        return next((entry.name for entry in registry.entries("merge") if entry.cls is type(self)), type(self).__name__)
+
+
+def _count(allowed: range) -> str:
+    if allowed.stop == ANY_NUMBER.stop:
+        return f"at least {allowed.start} source{'s' * (allowed.start > 1)}"
+    return f"{allowed.start} sources" if len(allowed) == 1 else f"{allowed.start} to {allowed[-1]} sources"

@@ -1,0 +1,154 @@
+"""From model directories to a merged one: one block of one parameter in memory at a time."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
+from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge.contract import MergeStrategy, Plan, Probe, Reporter, Source
+from lightning_embed.merge.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.geometry import summarise
+from lightning_embed.merge.merged import MergedModel
+from lightning_embed.merge.names import agree
+from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, recorded_path, versions
+from lightning_embed.merge.writer import write_tensors
+
+MODEL_FOLDER = "model"
+MAX_SHARD_BYTES = 5 * 10**9  # as save_pretrained
+
+
+class OutDtype(StrEnum):
+    """What the merged parameters are stored in. auto: what the first source has."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    auto = "auto"
+
+
+def merge_models(
+    strategy: MergeStrategy,
+    sources: Sequence[Source],
+    base: Path | None,
+    target: Path,
+    *,
+    out_dtype: str = OutDtype.float32,
+    seed: int = 0,
+    probe: Probe | None = None,
+    reporter: Reporter | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> MergeRecord:
+    """Merge model directories into `<target>/model/`, with `<target>/merge.json` beside it.
+
+    Configuration, tokenizer, pooling and prompts are those of the first source. Arithmetic is float32. Parameters that
+    no source has changed are the base's, bit for bit.
+
+    Args:
+        strategy: how to merge.
+        sources: what to merge, in the order that the strategy will see.
+        base: what all sources started from; needed by strategies that work on deltas, and for the geometry.
+        target: folder to write; an earlier merge there is replaced once the new one is whole.
+        out_dtype: float32, bfloat16, float16, or auto: that of the first source.
+        seed: of random strategies.
+        probe: training data, for strategies that look at some.
+        reporter: where a strategy logs its search.
+        max_shard_bytes: size at which the weights are cut into several files.
+
+    Raises:
+        ConfigError: the strategy cannot merge these, or no such `out_dtype`.
+        CheckpointError: a model cannot be read, or has NaN in it; or `target` must not be replaced.
+        CheckpointMismatch: the models do not fit together.
+        PluginError: the strategy broke its contract.
+    """
+    start = time.perf_counter()
+    dtype = _dtype(out_dtype)
+    strategy.check(len(sources), base is not None, probe is not None)
+    specs = [*sources, *([Source(base, "base")] if base else [])]
+    _refuse_overlap(target, specs)
+    models = _open(specs)
+    inputs, origin = models[: len(sources)], models[-1] if base else None
+    with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
+        # hashing reads what the merge reads, at the same time and so from memory
+        hashes = [reader.submit(digests, set(model.files.values())) for model in models]
+        plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
+        merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
+        output = folder / MODEL_FOLDER
+        output.mkdir()
+        write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
+        files = list(output.iterdir())
+        copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
+        records = [_model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        written = MergeRecord(
+            strategy=strategy.word,
+            options=asdict(strategy),  # type: ignore[call-overload]
+            plan=plan,
+            sources=records[: len(sources)],
+            base=records[-1] if base else None,
+            out_dtype=out_dtype,
+            seed=seed,
+            geometry=summarise(merged.sums) if base else None,
+            sha256=digests(files),
+            seconds=round(time.perf_counter() - start, 3),
+            bytes=sum(file.stat().st_size for file in files),
+            versions=versions(),
+        )
+        written.write(folder)
+    return written
+
+
+class _Silence:
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log nothing."""
+
+
+def _dtype(word: str) -> torch.dtype | None:
+    if word not in OutDtype.__members__:
+        raise ConfigError(f"No out_dtype={word}. {nearest(word, OutDtype)}")
+    dtype: torch.dtype | None = None if word == OutDtype.auto else getattr(torch, word)
+    return dtype
+
+
+def _refuse_overlap(target: Path, specs: Sequence[Source]) -> None:
+    for spec in specs:
+        if spec.path.resolve().is_relative_to(target.resolve()):
+            raise CheckpointError(
+                f"The target {target} would replace {spec.path}, which is to be merged. Choose another target."
+            )
+
+
+def _open(specs: Sequence[Source]) -> list[ModelDirectory]:
+    models = [ModelDirectory.open(spec) for spec in specs]
+    names = agree([model.header for model in models], [model.name for model in models])
+    return [model.renamed(own) for model, own in zip(models, names, strict=True)]
+
+
+def _plain(strategy: MergeStrategy, plan: Plan) -> dict[str, Any]:
+    """The plan as merge.json will give it back, so that a stored plan makes the same model."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(plan, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"merge={strategy.word}: the plan must be finite JSON values: {error}. Mend its prepare()."
+        ) from None
+    return plain
+
+
+def _model_record(
+    model: ModelDirectory, first: ModelDirectory, hashes: Future[dict[str, str]], target: Path
+) -> ModelRecord:
+    return ModelRecord(
+        name=model.name,
+        path=recorded_path(model.path, target),
+        size=model.size,
+        sha256=hashes.result(),
+        dropped=model.names.dropped,
+        differing_files=differing_files(first.path, model.path),
+    )

@@ -1,0 +1,94 @@
+"""merge.json: what was merged, how, and what was found on the way."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.merge.directory import RECORD_FILE
+from lightning_embed.merge.geometry import Geometry
+
+_PACKAGES = ("lightning-embed", "torch", "safetensors")
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A source or the base.
+
+    Args:
+        name: of the expert.
+        path: relative to merge.json where the two lie in one run folder, else as given.
+        size: rows that it was trained on.
+        sha256: weights file -> its digest.
+        dropped: tensors that took no part: position buffers, heads that not every model has.
+        differing_files: configuration that is not what it is in the first source, which the merged model has.
+    """
+
+    name: str
+    path: str
+    size: float | None
+    sha256: dict[str, str]
+    dropped: list[str]
+    differing_files: list[str]
+
+
+@dataclass(frozen=True)
+class MergeRecord:
+    """One merge. The strategy, its plan and the sources are enough to do it again.
+
+    Args:
+        strategy: word of the strategy.
+        options: its options, defaults included.
+        plan: what it found in the models.
+        sources: what was merged, in order.
+        base: what the sources started from.
+        out_dtype: of the merged parameters.
+        seed: of random strategies.
+        geometry: norms, angles and sign conflicts of the deltas; only with a base.
+        sha256: weights file of the merged model -> its digest.
+        seconds: what it took.
+        bytes: of the merged weights.
+        versions: of Python and packages.
+    """
+
+    strategy: str
+    options: dict[str, Any]
+    plan: dict[str, Any]
+    sources: list[ModelRecord]
+    base: ModelRecord | None
+    out_dtype: str
+    seed: int
+    geometry: Geometry | None
+    sha256: dict[str, str]
+    seconds: float
+    bytes: int
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write merge.json."""
+        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the numbers."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files, by name."""
+    found = {}
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def recorded_path(path: Path, target: Path) -> str:
+    """`path` relative to `target`, if both lie in one run folder: `<out>/models/...` and `<out>/merged/<target>`."""
+    run = target.resolve().parent.parent
+    return os.path.relpath(path.resolve(), target.resolve()) if path.resolve().is_relative_to(run) else str(path)

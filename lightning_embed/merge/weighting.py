@@ -1,0 +1,89 @@
+"""How much of each source: one option for all strategies that weight."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge.contract import MergeStrategy, Model
+
+
+class Weighting(StrEnum):
+    """equal: every source alike. size: by its number of training rows. given: by `weights`."""
+
+    equal = "equal"
+    size = "size"
+    given = "given"
+
+
+@dataclass(frozen=True)
+class Weighted(MergeStrategy):
+    """A strategy with a weight per source: larger always means more of that source.
+
+    Args:
+        weighting: equal, size or given.
+        weights: one number per source, in their order; only with `weighting=given`.
+
+    Raises:
+        ConfigError: weights without `given`, `given` without weights, a weight that is not finite, only zeros, a
+            sum that cannot be normalised, as many weights as there are no sources, or a source of unknown size.
+    """
+
+    normalise: ClassVar[bool] = True
+    """Whether the weights are divided by their sum. Otherwise equal and size have mean 1, and given stay as they are."""
+
+    weighting: Weighting = Weighting.equal
+    weights: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.weighting == Weighting.given
+        if given and not self.weights:
+            raise ConfigError("weighting=given needs weights=[...], one number per source.")
+        if self.weights and not given:
+            raise ConfigError(
+                f"weights={self.weights} are not looked at with weighting={self.weighting}. Set weighting=given, or remove them."
+            )
+        if self.weights:
+            _check(self.weights, self.normalise)
+
+    def check(self, num_sources: int, has_base: bool, has_probe: bool) -> None:
+        """Refuse, beside the rest, a list of weights that does not fit the sources."""
+        super().check(num_sources, has_base, has_probe)
+        if self.weights and len(self.weights) != num_sources:
+            raise ConfigError(
+                f"weights={self.weights} are {len(self.weights)} numbers for {num_sources} sources. Give one per source."
+            )
+
+    def source_weights(self, sources: Sequence[Model]) -> list[float]:
+        """The weight of each source, in their order."""
+        if self.weighting == Weighting.size:
+            weights = [_size(source) for source in sources]
+        else:
+            weights = [float(weight) for weight in self.weights or [1.0] * len(sources)]
+        if self.normalise or self.weighting == Weighting.size:
+            total = sum(weights) if self.normalise else sum(weights) / len(weights)
+            weights = [weight / total for weight in weights]
+        return weights
+
+
+def _check(weights: Sequence[float], normalise: bool) -> None:
+    if not all(map(math.isfinite, weights)):
+        raise ConfigError(f"weights={list(weights)}: every weight must be a finite number.")
+    if not any(weights):
+        raise ConfigError(
+            f"weights={list(weights)} are all zero: nothing would be left of the sources. Make one positive."
+        )
+    if normalise and sum(weights) <= 0:
+        raise ConfigError(
+            f"weights={list(weights)} have the sum {sum(weights):g} and are divided by it. Make the sum positive."
+        )
+
+
+def _size(source: Model) -> float:
+    if not source.size or source.size < 0:
+        raise ConfigError(
+            f"weighting=size, but the size of source {source.name!r} is {source.size}. Give its rows, or use weighting=equal or given."
+        )
+    return source.size

@@ -1,0 +1,202 @@
+"""The story of a run: fit each expert, merge, evaluate, report."""
+
+import glob
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from lightning_embed import build, config, dist, inspection, registry
+from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
+from lightning_embed.callback.export import export
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.encoder import Encoder, load
+from lightning_embed.errors import ConfigError
+from lightning_embed.evaluation import Evaluator
+from lightning_embed.experts import Expert, ExpertPlan, TrainSet
+from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge.engine import merge_models
+from lightning_embed.report import Run
+from lightning_embed.types import Results
+
+console = Console()
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train the experts of a run, merge them, measure all. Returns the `optimized_metric`, in points.
+
+    Raises:
+        LightningEmbedError: whatever a user can mend; all of it before the first batch, except for failing disks.
+    """
+    out = Path(cfg.out)
+    data = build.datasets(cfg)
+    base = build.encoder(cfg, data.values())
+    train_sets = {n: TrainSet(d.options.task, len(d.train)) for n, d in data.items() if d.train is not None}
+    plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
+    experts = plan.chosen(train_sets)
+    strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
+    if strategy is not None and plan.only is None:
+        strategy.check(len(experts), has_base=True, has_probe=False)
+    modules = [build.datamodule(cfg, data, base, expert) for expert in experts]
+    build.losses(cfg, {s.task for s in train_sets.values()})
+    if cfg.inspect:
+        inspection.show(console, cfg, base, data, experts, modules)
+        return None
+    _start(cfg, out, base)
+    for expert in experts:
+        _fit(cfg, data, expert, out)
+    if plan.only is not None or dist.rank() != 0:
+        dist.leave()
+        return None
+    dist.leave()
+    sources = [Source(out / "models" / e.name, e.name, e.num_rows(train_sets)) for e in experts]
+    return _merge_and_measure(cfg, out, strategy, sources, out / "models" / "base", evaluator, data)
+
+
+def merge(cfg: DictConfig) -> float | None:
+    """Merge model directories and measure them. Returns the `optimized_metric`, in points."""
+    out, strategy, evaluator = Path(cfg.out), build.strategy(cfg), build.evaluator(cfg)
+    sources = _sources(cfg)
+    if strategy is not None:
+        strategy.check(len(sources), has_base=cfg.base is not None, has_probe=False)
+    data = build.datasets(cfg)
+    _write_run(cfg, out)
+    base = None if cfg.base is None else Path(cfg.base)
+    return _merge_and_measure(cfg, out, strategy, sources, base, evaluator, data)
+
+
+def _sources(cfg: DictConfig) -> list[Source]:
+    """The model directories that `sources` names, glob patterns expanded."""
+    paths = [Path(path) for pattern in cfg.sources for path in (sorted(glob.glob(pattern)) or [pattern])]
+    sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
+    if len(sizes) != len(paths):
+        raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
+    names = _distinct([path.resolve() for path in paths])
+    return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
+
+
+def _distinct(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, with as many parts before it as it takes to tell them apart."""
+    for depth in range(1, 10):
+        names = ["-".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
+    """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
+    if dist.launched_rank() == 0:
+        _write_run(cfg, out)
+        if not (out / "models" / "base").exists():
+            export(base, out / "models" / "base")
+
+
+def _write_run(cfg: DictConfig, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    run = {
+        "command": sys.argv[0],
+        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "git": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
+        "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
+        "config": config.plain(cfg),
+    }
+    OmegaConf.save(OmegaConf.create(run), out / "run.yaml")
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _fit(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], expert: Expert, out: Path) -> None:
+    """Train one expert from the base, or go on from its last checkpoint; a finished one is left as it is."""
+    target, checkpoints = out / "models" / expert.name, out / "checkpoints" / expert.name
+    if target.exists():
+        console.print(f"{expert.name}: trained already, {target}")
+        return
+    model = build.encoder(cfg, data.values())
+    batches = build.datamodule(cfg, dict(data), model, expert)
+    tasks = {rows.options.task for rows in batches.train_rows.values()}
+    checkpoint = checkpoints / CHECKPOINT
+    with build.loggers(cfg, expert.name, "train") as loggers:
+        trainer = build.trainer(cfg, loggers, target, checkpoints)
+        inspection.show_plan(console, expert, batches, trainer)
+        trainer.fit(
+            build.module(cfg, model, tasks), batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    checkpoint.unlink(missing_ok=True)
+
+
+def _merge_and_measure(
+    cfg: DictConfig,
+    out: Path,
+    strategy: MergeStrategy | None,
+    sources: Sequence[Source],
+    base: Path | None,
+    evaluator: Evaluator,
+    data: Mapping[str, EmbeddingDataset],
+) -> float | None:
+    """Steps 6 to 9: merge what was exported, score base, sources and the merged model, report."""
+    models = ({"base": base} if base is not None else {}) | {source.name: source.path for source in sources}
+    how = [config.plain(cfg.evaluation), config.plain(cfg.data.datasets), [_changed(path) for path in models.values()]]
+    run = Run(out, evaluation=config.digest(how))
+    with build.loggers(cfg, "merge", "merge") as loggers:
+        merged = None
+        if strategy is not None:
+            merged, models[merged] = _merged(cfg, out, strategy, sources, base)
+        for name, path in models.items():
+            if name not in run.models:
+                console.print(f"evaluating {name}")
+                run.add(name, evaluator(load(path), [s for d in data.values() for s in d.eval_sets]))
+        run.print(console)
+        report = run.write_html(config.plain(cfg))
+        _log(loggers, run.models)
+    console.print(f"models, merge and report: {report.parent}")
+    return run.metric(merged or sources[-1].name, cfg.optimized_metric)
+
+
+def _merged(
+    cfg: DictConfig, out: Path, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None
+) -> tuple[str, Path]:
+    """Name and directory of the merged model; a merge that is there, and younger than its sources, is left as it is."""
+    recipe = [config.plain(cfg.merge), [(source.name, source.size) for source in sources], cfg.seed, cfg.out_dtype]
+    name = f"{strategy.word}-{config.digest(recipe)}"
+    target = out / "merged" / name
+    record = target / "merge.json"
+    if not record.exists() or record.stat().st_mtime_ns < max(_changed(source.path) for source in sources):
+        console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
+        merge_models(strategy, sources, base, target, out_dtype=cfg.out_dtype, seed=cfg.seed)
+    return name, target / "model"
+
+
+def _changed(model: Path) -> int:
+    """When the weights of a model directory were last written, in nanoseconds."""
+    return max((file.stat().st_mtime_ns for file in model.glob("*.safetensors")), default=0)
+
+
+def _log(loggers: Sequence[Logger], models: Mapping[str, Results]) -> None:
+    """Every score as a metric, and all of them as one table where the logger has tables."""
+    rows = [
+        (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
+        for model, results in models.items()
+        for split, scores in results.items()
+        for test, score in scores.items()
+    ]
+    for logger in loggers:
+        logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows}, step=0)
+        if hasattr(logger, "log_table"):
+            columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
+            logger.log_table("results", columns=columns, data=rows)

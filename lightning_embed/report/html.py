@@ -1,0 +1,100 @@
+"""`<out>/report.html`: what came out of a run, on one page without external requests."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_embed.report.page import PAGE, details, table
+from lightning_embed.report.plot import BASE, panels
+from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
+from lightning_embed.report.table import by_dev
+from lightning_embed.types import Results
+
+FILE = "report.html"
+
+
+def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, Any]) -> Path:
+    """Write the report of a folder: scores of `models`, every merge found in `<out>/merged/`, and the config.
+
+    Args:
+        out: folder of the run.
+        models: scores by name of a model.
+        config: the resolved config.
+    """
+    records = {file.parent.name: json.loads(file.read_text()) for file in sorted(out.glob("merged/*/merge.json"))}
+    parts = [f'<p class="headline">{headline(models)}</p>', *map(_block, summary(models)), _tests(models)]
+    parts += [_merge(name, record) for name, record in records.items()]
+    parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
+    file = out / FILE
+    file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
+    return file
+
+
+def headline(models: Mapping[str, Results]) -> str:
+    """Which model dev chooses, and what it then scores on test."""
+    if not summary(models):
+        return "Nothing was measured."
+    chosen = by_dev(models)[0]
+    if (score := metric(models, chosen, f"dev/{MEAN}")) is None:
+        return "No dev scores: nothing here chooses a model."
+    found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
+    tests = [_beside_base(block, chosen) for block in sections(models) if block.split == "test"]
+    return " ".join([found, *tests])
+
+
+def _beside_base(block: Block, model: str) -> str:
+    score, base = block.rows[model][MEAN], block.rows.get(BASE, {}).get(MEAN)
+    if score is None:
+        return f"It was not measured on all of {block.title}."
+    beside = "" if base is None or model == BASE else f", {score - base:+.2f} from the base's {base:.2f}"
+    return f"On {block.title} it scores {score:.2f}{beside}."
+
+
+def _block(block: Block) -> str:
+    header = ["model", *(f"{task_name(task)}<br>{block.metrics[task]}" for task in block.tests), "mean<br>of tasks"]
+    top = {column: best(row[column] for row in block.rows.values()) for column in block.columns}
+    rows = [
+        [escape(model), *(_cell(row[column], top[column]) for column in block.columns)]
+        for model, row in block.rows.items()
+    ]
+    sets = "; ".join(f"{task_name(task)}: {escape(', '.join(names))}" for task, names in block.tests.items())
+    note = f'<p class="note">Percent points, mean over the sets of a task. {sets}.</p>'
+    return f'<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}<div class="panels">{"".join(panels(block))}</div>'
+
+
+def _tests(models: Mapping[str, Results]) -> str:
+    rows = []
+    for block in sections(models):
+        rows.append([block.title])
+        for task, names in block.tests.items():
+            for name in names:
+                scores = list(block.scores[name].values())
+                top = best(scores)
+                rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores)])
+    return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
+
+
+def _merge(name: str, record: Mapping[str, Any]) -> str:
+    sources = [source["name"] for source in record["sources"]]
+    seconds, megabytes = record["seconds"], record["bytes"] / 1e6
+    facts = f"{escape(record['strategy'])} of {escape(', '.join(sources))}: {seconds:.1f} s, {megabytes:.0f} MB."
+    found = json.dumps({"options": record["options"], "plan": record["plan"]}, indent=2)
+    geometry = _geometry(sources, record["geometry"]) if record["geometry"] else ""
+    return f"<h2>Merge {escape(name)}</h2><p>{facts}</p>{geometry}{details('Options and plan', escape(found))}"
+
+
+def _geometry(sources: list[str], geometry: Mapping[str, Any]) -> str:
+    header = ["delta = source - base", "norm", *(f"cosine to<br>{escape(source)}" for source in sources)]
+    lines = zip(sources, geometry["delta_norms"], geometry["delta_cosines"], strict=True)
+    rows = [[escape(name), f"{norm:.3g}", *(f"{cosine:.3f}" for cosine in cosines)] for name, norm, cosines in lines]
+    conflicts = f"Sign conflicts: {geometry['sign_conflict_share']:.1%} of all elements grow in one delta and shrink in another."
+    return f'{table(header, rows)}<p class="note">{conflicts}</p>'
+
+
+def _cell(score: float | None, top: str | None) -> str:
+    shown = show(score)
+    return f'<span class="best">{shown}</span>' if shown == top else shown

@@ -1,0 +1,52 @@
+"""Bars as inline SVG, told apart by name, number and shade, so that they survive a grey printer."""
+
+from collections.abc import Mapping
+from io import StringIO
+
+from lightning_embed.report.summary import MEAN, Block, task_name
+
+BASE = "base"  # the name that the pipeline gives to what all sources started from
+_BEST, _OTHER = "#1a1a1a", "#a6a6a6"
+
+
+def panels(block: Block) -> list[str]:
+    """One SVG per column: the models' distance from the base, or their scores where there is no base."""
+    return [_panel(block, column) for column in block.columns]
+
+
+def _panel(block: Block, column: str) -> str:
+    scores = {model: score for model, row in block.rows.items() if (score := row[column]) is not None}
+    origin = scores.pop(BASE, None)
+    bars = {model: score - (origin or 0) for model, score in scores.items()}
+    name = "mean of tasks" if column == MEAN else f"{task_name(column)} {block.metrics[column]}"
+    unit = f"points above base ({origin:.2f})" if origin is not None else "points"
+    return _draw(bars, name, unit, signed=origin is not None)
+
+
+def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10}):
+        figure = Figure(figsize=(3.4, 0.9 + 0.25 * max(1, len(bars))), layout="constrained")
+        axes = figure.subplots()
+        best = max([0.0, *bars.values()])  # 0 is the base
+        colours = [_BEST if value == best else _OTHER for value in bars.values()]
+        axes.barh(list(bars), list(bars.values()), color=colours, height=0.7)
+        for row, value in enumerate(bars.values()):  # in a column of their own: beside a bar they meet the names
+            axes.text(
+                1.04,
+                row,
+                f"{value:+.2f}" if signed else f"{value:.2f}",
+                va="center",
+                transform=axes.get_yaxis_transform(),
+            )
+        axes.axvline(0, color=_BEST, linewidth=0.8)
+        axes.invert_yaxis()
+        axes.set(title=title, xlabel=unit)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        image = StringIO()
+        figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
+    text = image.getvalue()
+    return text[text.index("<svg") :]

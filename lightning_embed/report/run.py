@@ -1,0 +1,50 @@
+"""The scores of a run's folder, from the first measurement to the report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lightning_embed.report import results, summary
+from lightning_embed.report.html import write_report
+from lightning_embed.report.table import print_results
+from lightning_embed.types import Results
+
+
+class Run:
+    """What was measured in a folder, always read from its results.json: jobs of a sweep share one.
+
+    Args:
+        out: folder of the run.
+        evaluation: hash of how models are measured now. Models measured otherwise stay in the file and are not shown:
+            means over different tests cannot be compared.
+    """
+
+    def __init__(self, out: Path, evaluation: str = "") -> None:
+        self.out = out
+        self.evaluation = evaluation
+
+    @property
+    def models(self) -> dict[str, Results]:
+        """Scores by name of a model, in the order of measuring."""
+        content = results.read(self.out)
+        return {
+            name: found for name, found in content["models"].items() if content["evaluations"][name] == self.evaluation
+        }
+
+    def add(self, model: str, found: Results) -> None:
+        """Keep the scores of a model."""
+        results.add(self.out, model, found, self.evaluation)
+
+    def metric(self, model: str, key: str) -> float | None:
+        """One number for a sweeper, for example `dev/mean`; see `summary.metric`."""
+        return summary.metric(self.models, model, key)
+
+    def print(self, console: Console) -> None:
+        """Show the tables."""
+        print_results(self.models, console)
+
+    def write_html(self, config: Mapping[str, Any]) -> Path:
+        """Write report.html."""
+        return write_report(self.out, self.models, config)

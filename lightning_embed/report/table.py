@@ -1,0 +1,93 @@
+"""The results on a terminal. Best scores are bold and carry a *, so that they stand out in a file too."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
+from lightning_embed.types import Results
+
+_NAMES_WIDTH, _SCORE_WIDTH = 32, 12  # of columns, spaces included
+
+
+def print_results(models: Mapping[str, Results], console: Console) -> None:
+    """Print the means over tasks, then every test."""
+    blocks = summary(models)
+    if not blocks:
+        console.print("Nothing was measured.")
+        return
+    console.print(means_table(blocks))
+    for table in tests_tables(models, console.width):
+        console.print(table)
+
+
+def means_table(blocks: Sequence[Block]) -> Table:
+    """Models by tasks, one section per block."""
+    tasks = list(dict.fromkeys(task for block in blocks for task in block.tests))
+    metrics = {task: metric for block in blocks for task, metric in block.metrics.items()}
+    table = _table("\nmodel")
+    for header in [*(f"{task_name(task)}\n{metrics[task]}" for task in tasks), "mean\nof tasks"]:
+        table.add_column(header, justify="right", no_wrap=True)
+    for block in blocks:
+        table.add_row(Text(block.title, style="italic"))
+        top = {column: best(row[column] for row in block.rows.values()) for column in block.columns}
+        for model, row in block.rows.items():
+            table.add_row(f"  {model}", *(_cell(row.get(column), top.get(column)) for column in [*tasks, MEAN]))
+        table.add_section()
+    table.caption = "percent points; * best of its column"
+    return table
+
+
+def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
+    """Tests by models, in as many tables as the width asks for."""
+    names, per_table = list(models), max(1, (width - _NAMES_WIDTH) // _SCORE_WIDTH)
+    return [_tests_table(models, names[i : i + per_table]) for i in range(0, len(names), per_table)]
+
+
+def sweep_table(models: Mapping[str, Results]) -> Table:
+    """Models by the means of each block, best on dev first: test is shown, never chosen by."""
+    blocks = summary(models)
+    table = _table("\nmodel")
+    for block in blocks:
+        table.add_column(block.title.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    tops = [best(row[MEAN] for row in block.rows.values()) for block in blocks]
+    for model in by_dev(models):
+        table.add_row(model, *(_cell(block.rows[model][MEAN], top) for block, top in zip(blocks, tops, strict=True)))
+    table.caption = "percent points, mean of tasks; best on dev first; * best of its column"
+    return table
+
+
+def by_dev(models: Mapping[str, Results]) -> list[str]:
+    """The models, best dev mean first; those without one last."""
+    means = {model: metric(models, model, f"dev/{MEAN}") for model in models}
+    return sorted(models, key=lambda model: (means[model] is None, -(means[model] or 0)))
+
+
+def _tests_table(models: Mapping[str, Results], names: Sequence[str]) -> Table:
+    table = _table("test set")
+    table.add_column("metric", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold", min_width=7)
+    for block in sections(models):
+        table.add_row(Text(block.title, style="italic"))
+        for task, tests in block.tests.items():
+            for test in tests:
+                scores = block.scores[test]
+                top = best(scores.values())
+                table.add_row(f"  {test}", block.metrics[task], *(_cell(scores[name], top) for name in names))
+        table.add_section()
+    return table
+
+
+def _table(first: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table.add_column(first, overflow="fold")
+    return table
+
+
+def _cell(score: float | None, top: str | None) -> Text:
+    shown = show(score)
+    return Text(f"{shown}*", style="bold") if shown == top else Text(f"{shown} ")

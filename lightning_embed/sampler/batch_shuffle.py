@@ -1,0 +1,33 @@
+"""`sampler=batch_shuffle`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lightning_embed.registry import register
+from lightning_embed.sampler.base import Sampler
+
+
+@register("sampler", "batch_shuffle")
+@dataclass(frozen=True)
+class BatchShuffle(Sampler):
+    """Dynamic single-task batches: the batches of all datasets in one random order.
+
+    Every step takes rows of one dataset, with that dataset's own batch size, on all ranks. A dataset's share of the
+    steps is its share of the batches.
+
+    Papers: "batch-level shuffling" of BOOM (2026, arXiv 2602.05787); the dynamic sampler of CoDiEmb (2025, arXiv
+    2508.11442). Where we differ: with accumulation all rows of a step are used (the published CoDiEmb code drops all
+    but the first batch).
+
+    Args:
+        accumulate: see `Sampler`.
+    """
+
+    def order(self, num_steps: Sequence[int], generator: torch.Generator) -> Int[Tensor, " steps"]:
+        """See `Sampler.order`."""
+        steps = torch.arange(len(num_steps)).repeat_interleave(torch.tensor(num_steps, dtype=torch.int64))
+        return steps[torch.randperm(len(steps), generator=generator)]

@@ -1,0 +1,28 @@
+"""Learning-rate schedules whose warm-up is a share of the steps, whatever their number."""
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_embed.errors import ConfigError
+
+
+def linear(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
+    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then linear decay to 0."""
+    warmup = _warmup_steps(num_steps, warmup_share)
+    return LambdaLR(optimizer, lambda step: min(_risen(step, warmup), (num_steps - step) / max(1, num_steps - warmup)))
+
+
+def constant(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
+    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then constant."""
+    warmup = _warmup_steps(num_steps, warmup_share)
+    return LambdaLR(optimizer, lambda step: _risen(step, warmup))
+
+
+def _warmup_steps(num_steps: int, share: float) -> int:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"scheduler.warmup_share must be a share in [0, 1], got {share}.")
+    return round(share * num_steps)
+
+
+def _risen(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup))

@@ -1,0 +1,40 @@
+"""merge=soup."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.merge import Law, Model, Plan, Probe, Reporter, Weighted
+from lightning_embed.registry import register
+
+
+@register("merge", "soup")
+@dataclass(frozen=True)
+class Soup(Weighted):
+    """Weighted average of the sources.
+
+        merged = sum_i w_i source_i / sum_i w_i
+
+    Wortsman et al. (2022), "Model soups", arXiv 2203.05482: their uniform soup is `weighting=equal`. The average of the
+    deltas on the base is the same model, so no base is needed.
+    """
+
+    laws = frozenset({Law.copies, Law.single, Law.permutation, Law.scale})
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """The share of each source."""
+        return {"weights": self.source_weights(sources)}
+
+    def merge(
+        self,
+        name: str,  # noqa: ARG002
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,  # noqa: ARG002
+        plan: Plan,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Float[Tensor, "*shape"]:
+        """One weighted sum."""
+        return torch.tensordot(tensors.new_tensor(plan["weights"]), tensors, dims=1)

@@ -1,0 +1,52 @@
+"""merge=task_arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.merge import Law, Model, Plan, Probe, Reporter, Weighted
+from lightning_embed.registry import register
+
+
+@register("merge", "task_arithmetic")
+@dataclass(frozen=True)
+class TaskArithmetic(Weighted):
+    """The base plus the scaled sum of all deltas.
+
+        merged = base + scale * sum_i w_i (source_i - base)
+
+    Ilharco et al. (2023), "Editing models with task arithmetic", arXiv 2212.04089. As there it is a sum: equal weights
+    are 1 each and do not shrink with the number of sources (`size` has the same total), and given weights are taken as
+    they are, so that a negative one forgets a task and [1, 1, -1] is an analogy. `scale=1/N` is the soup of N sources.
+
+    It obeys neither `copies` nor `single`: at its default scale N copies of a delta give 0.4 N of it.
+
+    Args:
+        scale: of the sum, usually 0.3 to 1; 0.4 is what the literature takes where nothing can be tuned.
+    """
+
+    needs_base = True
+    normalise: ClassVar[bool] = False
+    laws = frozenset({Law.permutation, Law.scale})
+
+    scale: float = 0.4
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """What each delta is multiplied with."""
+        return {"coefficients": [self.scale * weight for weight in self.source_weights(sources)]}
+
+    def merge(
+        self,
+        name: str,  # noqa: ARG002
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Float[Tensor, "*shape"]:
+        """The base and one weighted sum."""
+        assert base is not None
+        return base + torch.tensordot(tensors.new_tensor(plan["coefficients"]), tensors - base, dims=1)

@@ -1,0 +1,64 @@
+"""What every room's tests share: a two-layer encoder, built on disk once per session."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_embed import config
+
+config.register()  # laws run over all registered words
+
+WORDS = [
+    "the",
+    "a",
+    "red",
+    "blue",
+    "green",
+    "small",
+    "big",
+    "old",
+    "cat",
+    "dog",
+    "bird",
+    "house",
+    "river",
+    "road",
+    "city",
+    "king",
+    "queen",
+    "eats",
+    "sees",
+    "likes",
+    "runs",
+    "sleeps",
+    "in",
+    "on",
+    "near",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory of a random two-layer BERT (dim 32, dropout 0.1) with a word-level tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    letters = [f"{prefix}{chr(c)}" for c in range(ord("a"), ord("z") + 1) for prefix in ("", "##")]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *map(str, range(10)), *".,:?!"]
+    vocabulary_file = folder / "vocab.txt"
+    vocabulary_file.write_text("\n".join(dict.fromkeys(vocabulary)))
+    tokenizer = BertTokenizer(str(vocabulary_file), model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

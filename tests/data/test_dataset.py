@@ -1,0 +1,138 @@
+"""Folders into datasets: parts found by name, dev sets cut off, rows into groups."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_embed.data import DatasetOptions, load_datasets
+from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.types import RetrievalSet, StsSet, Task
+
+
+def _load(options: DatasetOptions, tmp_path: Path, seed: int = 0):
+    return load_datasets({"d": options}, seed=seed, cache=tmp_path / "cache")["d"]
+
+
+def _retrieval_rows(count: int) -> list[dict]:
+    """Two rows a document."""
+    return [
+        {
+            "query": f"q{i}",
+            "positives": [f"d{i // 2}", f"e{i // 2}", f"f{i // 2}"],
+            "negatives": [f"d{i + 1000}", f"d{i + 2000}"],
+        }
+        for i in range(count)
+    ]
+
+
+def test_a_folder_is_found_by_names(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", _retrieval_rows(20))
+    write("d/dev.jsonl", [{"query": "dq", "positives": ["dd"], "negatives": ["dn"]}])
+    write("d/corpus.jsonl", [{"id": "1", "title": "T", "text": "one"}, {"id": "2", "text": "two"}])
+    write("d/queries.jsonl", [{"id": "a", "text": "qa"}, {"id": "unjudged", "text": "qb"}])
+    (tmp_path / "d/qrels.tsv").write_text("a\t2\t1\na\t1\t0\n")
+    data = _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "d")), tmp_path)
+    assert (len(data.train), len(data.dev)) == (20, 1)
+    dev, test = data.eval_sets
+    assert (dev.split, test.split, test.in_domain) == ("dev", "test", True)
+    assert isinstance(dev.content, RetrievalSet)
+    assert {d["text"] for d in dev.content.corpus.values()} == {"dd", "dn"}
+    assert test.content == RetrievalSet(
+        {"1": {"title": "T", "text": "one"}, "2": {"title": "", "text": "two"}}, {"a": "qa"}, {"a": {"2": 1, "1": 0}}
+    )
+
+
+def test_dev_share_keeps_documents_together(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", _retrieval_rows(200))
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"), dev_share=0.1)
+    data = _load(options, tmp_path)
+    parts = [{text for row in rows.table for text in row["positives"]} for rows in (data.train, data.dev)]
+    assert len(data.dev) == 20
+    assert len(data.train) == 180
+    assert not parts[0] & parts[1]
+    again, other = _load(options, tmp_path), _load(options, tmp_path, seed=1)
+    assert again.dev.table["query"][:] == data.dev.table["query"][:]
+    assert other.dev.table["query"][:] != data.dev.table["query"][:]
+
+
+def test_dev_share_refuses_one_large_group(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", [{"query": f"q{i}", "positives": ["the same"]} for i in range(50)])
+    with pytest.raises(DataError, match=r"d: dev_share=0.05 of 50 rows finds only 0: the largest group .* has 50"):
+        _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "d")), tmp_path)
+
+
+def test_out_of_domain_is_never_trained_on(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", [{"text": f"t{i}", "label": i % 2} for i in range(10)])
+    write("d/test.jsonl", [{"text": "x", "label": 0}])
+    data = _load(DatasetOptions(Task.classification, path=str(tmp_path / "d"), in_domain=False), tmp_path)
+    assert data.train is None
+    assert data.dev is None
+    (test,) = data.eval_sets
+    assert not test.in_domain
+    assert len(test.content.train_texts) == 10
+
+
+def test_sts_files(write, tmp_path: Path) -> None:
+    train = write("a.jsonl", [{"text1": f"a{i}", "text2": f"b{i}", "score": i % 6} for i in range(40)])
+    test = write("b.jsonl", [{"text1": "x", "text2": "y", "score": 5}])
+    options = DatasetOptions(Task.sts, train=str(train), test=str(test), score_range=[0.0, 5.0], dev_share=0.0)
+    data = _load(options, tmp_path)
+    assert data.dev is None
+    assert data.eval_sets[0].content == StsSet(["x"], ["y"], [1.0])
+    group = data.train.group(3, seed=0)
+    assert (group.query, list(group.positives), group.score) == ("a3", ["b3"], 0.6)
+
+
+def test_groups_draw_at_most_the_wanted_number(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", _retrieval_rows(8))
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"), num_positives=2, num_negatives=5, dev_share=0.0)
+    rows = _load(options, tmp_path).train
+    group = rows.group(0, seed=1)
+    assert len(set(group.positives)) == 2
+    assert set(group.positives) <= {"d0", "e0", "f0"}
+    assert sorted(group.negatives) == ["d1000", "d2000"], "nothing is invented where there are fewer"
+    assert rows.group(0, seed=1) == group
+    assert any(rows.group(0, seed=s).positives != group.positives for s in range(2, 9))
+
+
+def test_labels_become_groups(write, tmp_path: Path) -> None:
+    write(
+        "d/train.jsonl",
+        [{"text": f"t{i}", "label": "abc"[i % 3]} for i in range(30)] + [{"text": "alone", "label": "z"}],
+    )
+    options = DatasetOptions(Task.classification, path=str(tmp_path / "d"), num_negatives=7, dev_share=0.0)
+    rows = _load(options, tmp_path).train
+    assert len(rows) == 30, "a label that stands only once has no positive"
+    label = {row["text"]: row["label"] for row in rows.table}
+    for row in range(30):
+        group = rows.group(row, seed=4)
+        assert group.query not in group.positives
+        assert [label[p] for p in group.positives] == [label[group.query]]
+        assert len(set(group.negatives)) == 7
+        assert label[group.query] not in {label[n] for n in group.negatives}
+
+
+def test_refusals(write, tmp_path: Path) -> None:
+    write("d/queries.jsonl", [{"id": "a", "text": "x"}])
+    write("d/corpus.jsonl", [{"id": "1", "text": "x"}])
+    (tmp_path / "d/qrels.tsv").write_text("a\t9\t1\n")
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"))
+    with pytest.raises(DataError, match=r"qrels.tsv: line 1: no document '9'"):
+        _load(options, tmp_path)
+    (tmp_path / "d/qrels.tsv").write_text("a 1 1\n")
+    with pytest.raises(DataError, match="line 1: expected query TAB document TAB relevance"):
+        _load(options, tmp_path)
+    with pytest.raises(DataError, match=r"d: no folder ./nowhere"):
+        _load(DatasetOptions(Task.sts, path="./nowhere"), tmp_path)
+    with pytest.raises(DataError, match="d: no test file"):
+        _load(DatasetOptions(Task.sts, test="nowhere.jsonl"), tmp_path)
+    for options, message in [
+        ({"score_range": [5.0, 0.0]}, r"score_range must be \[lowest, highest\]"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"num_positives": 0}, "num_positives must be at least 1"),
+        ({"dev_share": 1.0}, "dev_share must be in"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            DatasetOptions(Task.sts, path="x", **options)
+    with pytest.raises(ConfigError, match="needs a path"):
+        DatasetOptions(Task.sts)

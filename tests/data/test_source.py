@@ -1,0 +1,122 @@
+"""Files into rows: formats, and every way in which a row can be bad."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from lightning_embed.data.options import DatasetOptions, Format
+from lightning_embed.data.source import read_rows
+from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.types import Task
+
+RETRIEVAL = DatasetOptions(Task.retrieval, path="x")
+STS = DatasetOptions(Task.sts, path="x", score_range=[0.0, 5.0])
+LABELS = DatasetOptions(Task.classification, path="x")
+
+
+def _read(path: Path, options: DatasetOptions = RETRIEVAL) -> list[dict]:
+    return read_rows(path, options, path.parent / "cache").to_list()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"query": "q", "positives": ["p1", "p2"], "negatives": ["n"]},
+        {"query": "q", "pos": ["p1", "p2"], "neg": ["n"], "prompt": "unused"},
+    ],
+)
+def test_retrieval_formats(write, record: dict) -> None:
+    assert _read(write("a.jsonl", [record])) == [{"query": "q", "positives": ["p1", "p2"], "negatives": ["n"]}]
+
+
+def test_sentence_transformers_formats(write) -> None:
+    triplet = {"anchor": "q", "positive": "p", "negative_1": "n1", "negative_2": "n2"}
+    assert _read(write("a.jsonl", [triplet])) == [{"query": "q", "positives": ["p"], "negatives": ["n1", "n2"]}]
+    pair = {"sentence1": "a", "sentence2": "b", "score": 2.5}
+    assert _read(write("b.jsonl", [pair]), STS) == [{"text1": "a", "text2": "b", "score": 0.5}]
+
+
+def test_columns(write) -> None:
+    options = DatasetOptions(Task.retrieval, path="x", columns={"query": "question", "positives": "answer"})
+    assert _read(write("a.jsonl", [{"question": "q", "answer": "p"}]), options) == [
+        {"query": "q", "positives": ["p"], "negatives": []}
+    ]
+
+
+def test_gzip_parquet_and_bom(write, tmp_path: Path) -> None:
+    plain = write("a.jsonl", [{"text": "t", "label": 3}])
+    expected = [{"text": "t", "label": "3"}]
+    zipped = tmp_path / "a.jsonl.gz"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    with_bom = tmp_path / "bom.jsonl"
+    with_bom.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    import datasets
+
+    parquet = tmp_path / "a.parquet"
+    datasets.Dataset.from_list([{"text": "t", "label": 3}]).to_parquet(parquet)
+    assert [_read(path, LABELS) for path in (plain, zipped, with_bom, parquet)] == [expected] * 4
+
+
+BAD_ROWS = [
+    (RETRIEVAL, {"query": "q"}, "column 'positives' is missing; the row has 'query'"),
+    (RETRIEVAL, {"query": " ", "positives": ["p"]}, "'query' is an empty text"),
+    (RETRIEVAL, {"query": ["q"], "positives": ["p"]}, "'query' must be a text, got list"),
+    (RETRIEVAL, {"query": "q", "positives": []}, "'positives' is empty"),
+    (RETRIEVAL, {"query": "q", "positives": ["p", 3]}, "'positives' must be a text, got int 3"),
+    (RETRIEVAL, {"query": "q", "positives": ["p"], "negatives": [""]}, "'negatives' is an empty text"),
+    (STS, {"text1": "a", "text2": "b", "score": 6}, r"'score' is 6, outside of score_range \[0, 5\]"),
+    (STS, {"text1": "a", "text2": "b", "score": "3"}, "'score' must be a number, got str '3'"),
+    (STS, {"text1": "a", "text2": "b", "score": float("nan")}, "'score' must be a number, got float nan"),
+    (STS, {"text1": "a", "text2": "b", "score": True}, "'score' must be a number, got bool True"),
+    (STS, {"text1": "a", "text2": "b"}, "column 'score' is missing"),
+    (LABELS, {"text": "a"}, "column 'label' is missing"),
+    (LABELS, {"text": "a", "label": 0.5}, "'label' must be a text or a whole number, got float"),
+]
+
+
+@pytest.mark.parametrize(("options", "record", "reason"), BAD_ROWS)
+def test_bad_row_names_file_line_and_reason(write, options: DatasetOptions, record: dict, reason: str) -> None:
+    good = {
+        Task.retrieval: {"query": "q", "positives": ["p"]},
+        Task.sts: {"text1": "a", "text2": "b", "score": 1},
+        Task.classification: {"text": "a", "label": "b"},
+    }[options.task]
+    with pytest.raises(DataError, match=rf"a\.jsonl: line 2: {reason}"):
+        _read(write("a.jsonl", [good, record]), options)
+    assert not list((write("b.jsonl", []).parent / "cache").glob("*")), "a bad file leaves nothing in the cache"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"query": "q", "positives": ["p"]}\n{broken\n', "line 2: broken JSON"),
+        (b'{"query": "q", "positives": ["p"]}\n\n', "line 2: a blank line"),
+        (b"[1, 2]\n", "line 1: expected one JSON object, found list"),
+        (b'{"query": "\xff"}\n', "line 1: byte 11 is not UTF-8"),
+        (b"", "no rows"),
+    ],
+)
+def test_bad_file(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        _read(path)
+
+
+def test_refusals(write, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a file of rows .* found nothing"):
+        _read(tmp_path / "absent.jsonl")
+    with pytest.raises(DataError, match="found a folder"):
+        _read(tmp_path)
+    with pytest.raises(DataError, match=r"expected \.jsonl"):
+        _read(write("a.csv", [{}]))
+    with pytest.raises(ConfigError, match=r"retrieval has no column 'qury'. Did you mean 'query'\?"):
+        _read(write("a.jsonl", [{}]), DatasetOptions(Task.retrieval, path="x", columns={"qury": "a"}))
+    with pytest.raises(ConfigError, match="format=flag_embedding has no sts rows"):
+        _read(write("a.jsonl", [{}]), DatasetOptions(Task.sts, path="x", format=Format.flag_embedding))
+
+
+def test_a_changed_file_is_read_again(write) -> None:
+    assert len(_read(write("a.jsonl", [{"query": "q", "positives": ["p"]}]))) == 1
+    assert len(_read(write("a.jsonl", [{"query": "q", "positives": ["p"]}] * 2))) == 2

@@ -1,0 +1,195 @@
+"""Directories: ours read by others, those of others read by us, and the ones that are refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import modules
+from transformers import AutoModel, AutoTokenizer
+
+from lightning_embed.encoder import Encoder, EncoderOptions, load
+from lightning_embed.encoder.options import Pooling
+from lightning_embed.errors import CheckpointError
+
+TEXTS = ["the red bird", "a cat", "the big dog runs in the old house near the river", "the red bird"]
+POOLINGS = [pooling for pooling in Pooling if pooling is not Pooling.auto]
+THEIR_POOLING = {"last_token": "lasttoken", "weighted_mean": "weightedmean"}
+
+
+def their_embeddings(path: Path, **options) -> torch.Tensor:
+    return SentenceTransformer(str(path), device="cpu").encode(TEXTS, convert_to_tensor=True, **options)
+
+
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_sentence_transformers_opens_what_we_save(tiny_model, tmp_path, pooling: Pooling, normalize: bool) -> None:
+    prompts = {"query": "small ", "sts": "green "}
+    options = EncoderOptions(str(tiny_model), pooling=pooling, normalize=normalize, prompts=prompts, max_length=9)
+    encoder = Encoder(options)
+    encoder.save(tmp_path)
+    assert_close(encoder.encode(TEXTS), their_embeddings(tmp_path))
+    assert_close(encoder.encode(TEXTS, prompt_name="query"), their_embeddings(tmp_path, prompt_name="query"))
+    assert_close(encoder.encode(TEXTS, prompt_name="sts"), their_embeddings(tmp_path, prompt_name="STS"))
+    again = load(tmp_path)
+    assert torch.equal(again.encode(TEXTS, prompt_name="sts"), encoder.encode(TEXTS, prompt_name="sts"))
+    assert (again.pooling, again.options.normalize, again.tokenizer.max_length) == (pooling, normalize, 9)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "mpnet", "qwen3"])
+def test_sentence_transformers_opens_every_family(build, tmp_path, family: str) -> None:
+    encoder = Encoder(EncoderOptions(str(build(family)), pooling=Pooling.last_token))
+    encoder.save(tmp_path / "saved")
+    assert_close(encoder.encode(TEXTS), their_embeddings(tmp_path / "saved"))
+
+
+def test_the_same_weights_give_the_same_bytes(tiny_model, tmp_path) -> None:
+    encoder = Encoder(EncoderOptions(str(tiny_model)))
+    encoder.save(tmp_path / "one")
+    encoder.encode(TEXTS)
+    encoder.save(tmp_path / "two")
+    load(tmp_path / "one").save(tmp_path / "three")
+    files = sorted(file.relative_to(tmp_path / "one") for file in (tmp_path / "one").rglob("*.*") if file.is_file())
+    assert Path("model.safetensors") in files
+    for file in files:
+        content = (tmp_path / "one" / file).read_bytes()
+        assert content == (tmp_path / "two" / file).read_bytes() == (tmp_path / "three" / file).read_bytes(), file
+        assert str(tmp_path).encode() not in content
+        assert str(tiny_model).encode() not in content
+    assert AutoModel.from_pretrained(tmp_path / "one").dtype is torch.float32
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_new_directories_of_sentence_transformers(tiny_model, tmp_path, pooling: Pooling) -> None:
+    transformer = modules.Transformer(str(tiny_model), max_seq_length=10)
+    parts = [
+        transformer,
+        modules.Pooling(32, pooling_mode=THEIR_POOLING.get(pooling, str(pooling))),
+        modules.Normalize(),
+    ]
+    model = SentenceTransformer(modules=parts, prompts={"query": "small "}, default_prompt_name="query", device="cpu")
+    model.save(str(tmp_path))
+    assert "base.modules" in (tmp_path / "modules.json").read_text()
+    encoder = load(tmp_path)
+    assert (encoder.pooling, encoder.tokenizer.max_length) == (pooling, 10)
+    assert_close(encoder.encode(TEXTS), their_embeddings(tmp_path))
+    assert_close(encoder.encode(TEXTS, prompt=""), their_embeddings(tmp_path, prompt=""))
+
+
+@pytest.fixture
+def old(tiny_model, tmp_path) -> Path:
+    """A directory as the first releases of sentence-transformers wrote it, pooled by cls, without normalisation."""
+    shutil.copytree(tiny_model, tmp_path / "old" / "0_Transformer")
+    (tmp_path / "old" / "1_Pooling").mkdir()
+    kinds = {"0_Transformer": "Transformer", "1_Pooling": "Pooling"}
+    write(
+        tmp_path / "old/modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(kinds.items())
+        ],
+    )
+    write(tmp_path / "old/0_Transformer/sentence_bert_config.json", {"max_seq_length": 7, "do_lower_case": True})
+    write(
+        tmp_path / "old/1_Pooling/config.json",
+        {
+            "word_embedding_dimension": 32,
+            "pooling_mode_cls_token": True,
+            "pooling_mode_mean_tokens": False,
+        },
+    )
+    return tmp_path / "old"
+
+
+def write(file: Path, content: object) -> None:
+    file.write_text(json.dumps(content))
+
+
+def test_old_directories_of_sentence_transformers(old: Path) -> None:
+    encoder = load(old)
+    assert (encoder.pooling, encoder.tokenizer.max_length, encoder.options.normalize) == (Pooling.cls, 7, False)
+    assert_close(encoder.encode(TEXTS), their_embeddings(old))
+    trained = Encoder(EncoderOptions(str(old), pooling=Pooling.mean, max_length=12))
+    assert (trained.pooling, trained.tokenizer.max_length, trained.options.normalize) == (Pooling.mean, 12, True)
+    assert torch.equal(encoder.encode(["THE RED Bird"]), encoder.encode(["the red bird"]))
+
+
+def test_what_we_cannot_represent_is_refused(old: Path) -> None:
+    modules_json = json.loads((old / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    write(old / "modules.json", [*modules_json, dense])
+    with pytest.raises(CheckpointError, match=r"got Transformer, Pooling, Dense. Take a model without"):
+        load(old)
+    write(old / "modules.json", modules_json)
+    for config, message in {
+        "max": {"pooling_mode_max_tokens": True},
+        r"cls \+ mean": {"pooling_mode": ["cls", "mean"]},
+        "include_prompt: false": {"pooling_mode": "mean", "include_prompt": False},
+    }.items():
+        write(old / "1_Pooling/config.json", message)
+        with pytest.raises(CheckpointError, match=config):
+            load(old)
+    (old / "modules.json").write_text("[")
+    with pytest.raises(CheckpointError, match=r"expected JSON in modules.json"):
+        load(old)
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path, tiny_model) -> None:
+    with pytest.raises(CheckpointError, match=r"expected a hub name, or a directory"):
+        load(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"expected a hub name, or a directory"):
+        load(tmp_path / "empty")
+    shutil.copytree(tiny_model, tmp_path / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(CheckpointError, match=r"AutoModel says"):
+        load(tmp_path / "weightless")
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path, tiny_model) -> None:
+    shutil.copytree(tiny_model, tmp_path / "x")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_tokens(["jabberwock"])
+    tokenizer.save_pretrained(tmp_path / "x")
+    with pytest.raises(CheckpointError, match=r"one with 97 tokens for 96 embeddings"):
+        load(tmp_path / "x")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path / "x")
+    with pytest.raises(CheckpointError, match=r"one with no padding token"):
+        load(tmp_path / "x")
+    for file in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "x" / file).unlink(missing_ok=True)
+    with pytest.raises(CheckpointError):
+        load(tmp_path / "x")
+
+
+def test_missing_weights_are_refused_unless_unused(tmp_path, tiny_model) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_model, tmp_path / "x")
+    weights = load_file(tmp_path / "x/model.safetensors")
+    save_file(
+        {n: w for n, w in weights.items() if "pooler" not in n}, tmp_path / "x/model.safetensors", {"format": "pt"}
+    )
+    one, two = load(tmp_path / "x"), load(tmp_path / "x")
+    assert torch.equal(one.backbone.pooler.dense.weight, two.backbone.pooler.dense.weight)
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "x/model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 weights are not in the directory \(encoder.layer.1.output"):
+        load(tmp_path / "x")
+
+
+def test_an_encoder_decoder_is_refused(build) -> None:
+    with pytest.raises(CheckpointError, match=r"got an encoder-decoder \(t5\)"):
+        load(build("t5", d_model=32, d_ff=64, num_layers=2, num_heads=4))
+
+
+def test_loading_is_silent(tiny_model, capfd) -> None:
+    load(tiny_model)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,67 @@
+"""Packed equals padded: outputs and gradients, for every family that we call verified."""
+
+import pytest
+import torch
+
+from lightning_embed.encoder import Encoder, EncoderOptions
+from lightning_embed.encoder.attention import FAMILIES
+from lightning_embed.encoder.options import Attention, Dtype
+from lightning_embed.errors import ConfigError
+from lightning_embed.types import Tokens
+
+
+def gradients(encoder, tokens):
+    """Embeddings, and the gradient of each parameter for a loss that sees every number of them."""
+    torch.manual_seed(3)
+    embeddings = encoder.eval()(tokens, middle=True)
+    (embeddings.final * torch.randn(11, 32)).sum().add((embeddings.middle * torch.randn(11, 32)).sum()).backward()
+    return embeddings, {name: p.grad for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+def assert_same(one, other, tokens):
+    (embeddings, grads), (other_embeddings, other_grads) = gradients(one, tokens), gradients(other, tokens)
+    torch.testing.assert_close(embeddings.final, other_embeddings.final, atol=1e-5, rtol=0)
+    torch.testing.assert_close(embeddings.middle, other_embeddings.middle, atol=1e-5, rtol=0)
+    assert grads.keys() == other_grads.keys()
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, other_grads[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_equals_padded(family, build, ragged: Tokens) -> None:
+    path = str(build(family))
+    packed = Encoder(EncoderOptions(path, max_tokens=40))
+    padded = Encoder(EncoderOptions(path, attention=Attention.eager, max_tokens=60))
+    assert packed.packed
+    assert not padded.packed
+    assert len(packed.chunks(ragged)) > 2
+    assert_same(packed, padded, ragged)
+
+
+def test_gradient_checkpointing_changes_nothing(tiny_model, ragged: Tokens) -> None:
+    def train(checkpointing: bool):
+        options = EncoderOptions(str(tiny_model), gradient_checkpointing=checkpointing, dtype=Dtype.float32)
+        encoder = Encoder(options)
+        encoder(ragged, seed=4).final.square().matmul(torch.arange(32.0)).sum().backward()
+        return {name: p.grad for name, p in encoder.named_parameters() if p.requires_grad}
+
+    plain = train(False)
+    for name, grad in train(True).items():
+        torch.testing.assert_close(grad, plain[name], msg=name)
+
+
+def test_packed_backbone_cannot_be_called_without_groups(tiny_model) -> None:
+    encoder = Encoder(EncoderOptions(str(tiny_model)))
+    with pytest.raises(TypeError, match="groups"):
+        encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
+
+
+def test_other_families_run_padded(build, ragged: Tokens) -> None:
+    path = str(build("mpnet"))
+    encoder = Encoder(EncoderOptions(path, max_tokens=60))
+    assert not encoder.packed
+    one_by_one = Encoder(EncoderOptions(path, attention=Attention.eager, max_tokens=1))
+    assert [len(chunk) for chunk in one_by_one.chunks(ragged)] == [1] * 11
+    assert_same(encoder, one_by_one, ragged)
+    with pytest.raises(ConfigError, match=r"mpnet model; verified are bert, .*attention=auto"):
+        Encoder(EncoderOptions(path, attention=Attention.packed))

@@ -1,0 +1,89 @@
+"""Benchmark tasks by name, and the three words of `evaluation=`."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.evaluation import Evaluator, Local, Mteb, Nothing
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture
+def mock_task(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An mteb task that needs no download, known to mteb by name."""
+    import mteb  # noqa: F401
+    from mteb.mocks.mock_tasks import MockSTSTask
+
+    from lightning_embed.evaluation import benchmark
+
+    name = MockSTSTask.metadata.name
+    monkeypatch.setitem(sys.modules["mteb.get_tasks"]._TASKS_REGISTRY, name, MockSTSTask)
+    monkeypatch.setattr(benchmark, "TASK_LIST", (*benchmark.TASK_LIST, MockSTSTask))
+    return name
+
+
+def test_a_task_by_name_is_scored_beside_the_local_sets(mock_task, encoder, eval_sets):
+    evaluator = Mteb([mock_task], in_domain=[mock_task], local=Local(splits=["dev"]))
+    evaluator.check()
+    results = evaluator(encoder, eval_sets)
+    assert results.keys() == {"dev", "test"}
+    assert results["test"].keys() == {mock_task}
+    score = results["test"][mock_task]
+    assert (score["task"], score["metric"], score["in_domain"]) == ("sts", "cosine_spearman", True)
+    assert abs(score["score"]) == pytest.approx(100)  # two pairs: rank correlation 1 or -1
+
+
+def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
+    with pytest.raises(ConfigError, match=f"Two tests are called '{mock_task}'"):
+        Mteb([mock_task], local=Local())(encoder, [replace(eval_sets[2], name=mock_task)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["sts-12"]}, r"no task 'sts-12'. Did you mean STS12"),
+        ({"tasks": []}, r"evaluation.tasks=\[STS12"),
+        ({"tasks": ["Flickr30kI2TRetrieval"]}, "this model reads text"),
+        ({"tasks": ["STS12"], "in_domain": ["STS13"]}, "Did you mean 'STS12'"),
+    ],
+)
+def test_tasks_are_refused_before_training(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Mteb(**options).check()
+
+
+def test_known_tasks_pass():
+    Mteb(["STS12", "SciFact"]).check()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["evaluation=local", "evaluation.max_dev_queries=500"], Local(["dev", "test"], 500)),
+        (["evaluation=mteb", "evaluation.tasks=[STS12]"], Mteb(["STS12"], [], Local(["dev", "test"]))),
+        (["evaluation=mteb", "evaluation@evaluation.local=none"], Mteb([], [], Nothing())),
+        (["evaluation=none"], Nothing()),
+    ],
+)
+def test_every_word_of_the_group_builds_its_evaluator(overrides, expected):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        evaluator = instantiate(compose(overrides=[f"+{overrides[0]}", *overrides[1:]]).evaluation, _convert_="all")
+    assert evaluator == expected
+    assert isinstance(evaluator, Evaluator)
+
+
+def test_nothing_scores_nothing(encoder, eval_sets):
+    Nothing().check()
+    assert Nothing()(encoder, eval_sets) == {}
+
+
+def test_the_room_opens_without_mteb():
+    code = "import sys, lightning_embed.evaluation; sys.exit('mteb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,93 @@
+"""InfoNCE against loops written from the paper, and its laws and refusals."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.loss.infonce import InfoNCE
+from lightning_embed.types import Embeddings, LossInput
+from tests.reference import losses as reference
+
+
+def _parts(batch: LossInput) -> tuple[list, list, list]:
+    e = batch.embeddings.final
+    ragged = [[[e[i] for i in row if i >= 0] for row in index.tolist()] for index in (batch.positives, batch.negatives)]
+    return [e[i] for i in batch.query], *ragged
+
+
+def _reads_like(batch: LossInput):
+    def same(row: int, document: tuple[int, str, int]) -> bool:
+        j, role, k = document
+        index = (batch.positives if role == "p" else batch.negatives)[j, k]
+        own = [batch.query[row], *batch.positives[row][batch.positives[row] >= 0]]
+        return any(batch.hashes[index] == batch.hashes[o] for o in own)
+
+    return same
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+@pytest.mark.parametrize("temperature", [0.02, 0.5])
+def test_reference(loss_input: LossInput, in_batch: bool, temperature: float) -> None:
+    ours = InfoNCE(temperature=temperature, in_batch=in_batch)(loss_input).value
+    theirs = reference.infonce(*_parts(loss_input), temperature, in_batch, _reads_like(loss_input))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(v, loss_input.embeddings.final)[0] for v in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_reference_symmetric(loss_input: LossInput) -> None:
+    query, positives, negatives = _parts(loss_input)
+    to_documents = reference.infonce(query, positives, negatives, 0.05, True, _reads_like(loss_input))
+    expected = (to_documents + reference.infonce_to_queries(query, positives, 0.05)) / 2
+    torch.testing.assert_close(
+        InfoNCE(temperature=0.05, symmetric=True)(loss_input).value, expected, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_repeated_document_is_no_negative(loss_input: LossInput) -> None:
+    """Row 2's hard negative is row 0's positive: masked for row 0, which without the mask would be pushed away from it."""
+    masked = InfoNCE()(loss_input)
+    fresh = replace(loss_input, negatives=torch.where(loss_input.negatives == 5, -1, loss_input.negatives))
+    row = replace(loss_input, rows=slice(0, 1)), replace(fresh, rows=slice(0, 1))
+    torch.testing.assert_close(*(InfoNCE()(batch).value for batch in row))
+    assert masked.logs["masked"] > 0
+    assert InfoNCE()(fresh).logs["masked"] == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"in_batch": False}, {"symmetric": True}])
+def test_rows_average_to_the_whole(loss_input: LossInput, options: dict) -> None:
+    """What ranks compute for their rows averages to the loss of the global batch."""
+    loss = InfoNCE(temperature=0.1, **options)
+    batch = replace(
+        loss_input, query=loss_input.query[:4], positives=loss_input.positives[:4], negatives=loss_input.negatives[:4],
+        score=None, rows=slice(0, 4),
+    )  # fmt: skip
+    parts = [loss(replace(batch, rows=slice(start, start + 2))).value for start in (0, 2)]
+    torch.testing.assert_close(sum(parts) / 2, loss(batch).value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_parity_sentence_transformers(symmetric: bool) -> None:
+    """Distinct texts, one positive and one negative: MultipleNegativesRankingLoss."""
+    e = torch.nn.functional.normalize(
+        torch.randn(12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    batch = LossInput(
+        embeddings=Embeddings(e),
+        hashes=torch.arange(12), query=torch.arange(4), positives=torch.arange(4, 8)[:, None],
+        negatives=torch.arange(8, 12)[:, None], score=None, rows=slice(0, 4),
+    )  # fmt: skip
+    directions = ("query_to_doc", "doc_to_query") if symmetric else ("query_to_doc",)
+    peer = MultipleNegativesRankingLoss(None, scale=20.0, directions=directions, partition_mode="per_direction")  # type: ignore[arg-type]
+    theirs = peer.compute_loss_from_embeddings([e[:4], e[4:8], e[8:]], None)
+    torch.testing.assert_close(InfoNCE(temperature=0.05, symmetric=symmetric)(batch).value, theirs)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ConfigError, match="temperature must be positive, got 0"):
+        InfoNCE(temperature=0.0)
+    with pytest.raises(ConfigError, match="in_batch=true"):
+        InfoNCE(symmetric=True, in_batch=False)

@@ -1,0 +1,80 @@
+"""report.html."""
+
+import json
+import re
+
+import pytest
+
+from lightning_embed.report import Run
+from lightning_embed.report.html import headline
+
+RECORD = {
+    "strategy": "soup",
+    "options": {"weighting": "equal"},
+    "plan": {"weights": [0.5, 0.5]},
+    "sources": [{"name": "retrieval"}, {"name": "sts"}],
+    "geometry": {
+        "source_norms": [1.0, 2.0],
+        "delta_norms": [1.234, 2.5],
+        "delta_cosines": [[1.0, 0.071], [0.071, 1.0]],
+        "sign_conflict_share": 0.412,
+    },
+    "seconds": 1.3,
+    "bytes": 91_000_000,
+}
+
+
+@pytest.fixture
+def page(models, tmp_path) -> str:
+    run = Run(tmp_path)
+    for name, found in models.items():
+        run.add(name, found)
+    for merge, record in {"soup-1f3a9c": RECORD, "ties-2b": {**RECORD, "geometry": None}}.items():
+        folder = tmp_path / "merged" / merge
+        folder.mkdir(parents=True)
+        (folder / "merge.json").write_text(json.dumps(record))
+    return run.write_html({"seed": 42, "query_prompt": "<b>$x</b>"}).read_text()
+
+
+def test_it_holds_every_model_and_mean(page, models):
+    for text in (*models, "62.50", "61.50", "68.00"):
+        assert text in page
+
+
+def test_it_requests_nothing(page):
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)|url\((?!#)|@import|<script|<link""", page)
+
+
+def test_it_shows_bars_above_the_base_with_axes_named(page):
+    figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(figures) == 2 + 3 + 2 + 3  # columns of the four blocks
+    assert "retrieval nDCG@10" in figures[2]
+    assert "points above base (50.00)" in figures[2]
+    assert "+13.00" in figures[2]
+
+
+def test_it_shows_plan_geometry_and_config(page):
+    for text in ("1.23", "0.071", "41.2%", "weighting", "seed: 42", "&lt;b&gt;$x&lt;/b&gt;", "ties-2b"):
+        assert text in page
+
+
+def test_the_headline_is_chosen_on_dev_and_read_on_test(models):
+    assert headline(models) == (
+        "<b>retrieval</b> is best on dev: 61.00 points, mean of tasks. "
+        "On test in domain it scores 61.50, +1.50 from the base's 60.00. "
+        "On test out of domain it scores 70.00, -10.00 from the base's 80.00."
+    )
+
+
+def test_without_dev_the_headline_chooses_nothing(models):
+    for found in models.values():
+        del found["dev"]
+    assert headline(models) == "No dev scores: nothing here chooses a model."
+    assert headline({}) == "Nothing was measured."
+
+
+def test_without_a_base_scores_are_shown_as_they_are(models, tmp_path):
+    Run(tmp_path).add("soup", models["base"])
+    page = Run(tmp_path).write_html({}).read_text()
+    assert "above base" not in page
+    assert "from the base" not in page

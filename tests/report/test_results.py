@@ -1,0 +1,57 @@
+"""results.json and the folder that it stands in."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lightning_embed.errors import DataError
+from lightning_embed.report import Run
+from lightning_embed.report.results import FILE
+
+
+def test_scores_come_back_from_the_file(models, tmp_path):
+    for name, found in models.items():
+        Run(tmp_path / "run").add(name, found)
+    assert Run(tmp_path / "run").models == models
+    assert list(Run(tmp_path / "run").models) == list(models)
+    content = json.loads((tmp_path / "run" / FILE).read_text())
+    assert content["models"]["base"]["test"]["stsb"]["score"] == 70
+
+
+def test_a_folder_without_results_is_empty(tmp_path):
+    run = Run(tmp_path)
+    assert run.models == {}
+    assert run.metric("base", "dev/mean") is None
+
+
+def test_a_crash_while_writing_leaves_the_old_file(models, tmp_path, monkeypatch):
+    Run(tmp_path).add("base", models["base"])
+    before = (tmp_path / FILE).read_text()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        Run(tmp_path).add("soup", models["base"])
+    assert (tmp_path / FILE).read_text() == before
+
+
+def test_jobs_that_write_at_the_same_time_lose_nothing(models, tmp_path):
+    names = [f"soup-{i}" for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: Run(tmp_path).add(name, models["base"]), names))
+    assert sorted(Run(tmp_path).models) == sorted(names)
+
+
+def test_only_models_measured_alike_are_shown(models, tmp_path):
+    Run(tmp_path, "old").add("base", models["base"])
+    Run(tmp_path, "old").add("soup", models["base"])
+    Run(tmp_path, "new").add("base", models["base"])
+    assert list(Run(tmp_path, "new").models) == ["base"]
+    assert list(Run(tmp_path, "old").models) == ["soup"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"models": {}}'])
+def test_a_broken_file_is_refused(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(DataError, match=r"results.json is not what was written there .*Delete it"):
+        _ = Run(tmp_path).models

@@ -1,0 +1,58 @@
+"""Means over tasks, by hand."""
+
+import pytest
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.report import summary
+from lightning_embed.report.summary import best, metric
+
+
+def test_blocks_and_means_by_hand(models):
+    dev, inside, outside, together = summary(models)
+    assert [block.title for block in (dev, inside, outside, together)] == [
+        *("dev", "test in domain", "test out of domain", "test")
+    ]
+    assert dev.rows["base"] == {"retrieval": 50, "mean": 50}
+    assert inside.rows["base"] == {"retrieval": 50, "sts": 70, "mean": 60}  # not (40 + 60 + 70) / 3
+    assert outside.rows["base"] == {"sts": 80, "mean": 80}
+    assert together.rows["base"] == {"retrieval": 50, "sts": 75, "mean": 62.5}
+
+
+def test_tasks_come_in_our_order_and_other_types_of_mteb_last(models):
+
+    reranking = {"task": "reranking", "metric": "map_at_1000", "score": 1.0, "in_domain": True}
+    models["base"]["test"] = {"AskUbuntu": reranking, **models["base"]["test"]}
+    assert summary(models)[1].columns == ["retrieval", "sts", "reranking", "mean"]
+
+
+def test_without_out_of_domain_tests_there_is_no_second_mean(models):
+    for found in models.values():
+        del found["test"]["sts13"]
+    assert [block.title for block in summary(models)] == ["dev", "test in domain"]
+
+
+def test_a_model_that_lacks_a_test_has_no_mean_over_it(models):
+    del models["base"]["test"]["wikiqa"]
+    row = summary(models)[1].rows["base"]
+    assert row == {"retrieval": None, "sts": 70, "mean": None}
+
+
+def test_metric_reads_dev(models):
+    assert metric(models, "retrieval", "dev/mean") == 61
+    assert metric(models, "retrieval", "dev/retrieval") == 61
+    del models["base"]["dev"]
+    assert metric(models, "base", "dev/mean") is None
+
+
+def test_an_unknown_metric_is_refused(models):
+    with pytest.raises(ConfigError, match=r"dev/retrival: no such score\. Did you mean 'retrieval'"):
+        metric(models, "base", "dev/retrival")
+
+
+def test_best_compares_what_is_shown():
+    assert best([79.996, 80.0, None, 9.0]) == "80.00"
+    assert best([None]) is None
+
+
+def test_nothing_measured_is_no_block():
+    assert summary({}) == summary({"base": {}}) == []

@@ -1,0 +1,194 @@
+"""Config: all of conf/ composes, schemas follow signatures, and every mistake is answered in one sentence."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_class, get_method
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed import cli, config, registry
+from lightning_embed.errors import ConfigError, PluginError
+
+GROUPS = sorted(path.name for path in config.conf_folder().iterdir() if path.is_dir() and not path.name.startswith("_"))
+KEYS = {"loss": ("loss@retrieval_loss",)}
+CHOICES = [
+    (root, f"{key}={word}")
+    for root, groups in {"train": GROUPS, "merge": ("data", "merge", "evaluation", "logger", "experiment")}.items()
+    for group in groups
+    for key in KEYS.get(group, (group,))
+    for word in config.options(group)
+]
+
+
+def _compose(root: str, *overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    given = ("data.root=somewhere",) if root == "train" else ("data.root=somewhere", "sources=[a,b]")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+        return compose(root, [*given, *overrides], return_hydra_config=True)
+
+
+def _targets(node: object) -> list[str]:
+    if not isinstance(node, DictConfig):
+        return []
+    own = [node._target_] if "_target_" in node else []
+    return own + [
+        t
+        for key in node
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key)
+        for t in _targets(node[key])
+    ]
+
+
+@pytest.mark.parametrize(("root", "choice"), CHOICES)
+def test_every_choice_composes_and_is_clean(root: str, choice: str) -> None:
+    given = ["data.root=somewhere", choice] + (["sources=[a,b]"] if root == "merge" else [])
+    if choice in ("evaluation=mteb",):
+        given.append("evaluation.tasks=[STS12]")
+    cli.check_command(root, given)
+
+
+@pytest.mark.parametrize("root", ["train", "merge"])
+def test_every_target_exists(root: str) -> None:
+    for group in GROUPS:
+        if group not in _compose(root) or group in ("experiment", *registry.ROOMS):
+            continue
+        for word in config.options(group):
+            for target in _targets(_compose(root, f"{group}={word}")[group]):
+                try:
+                    get_class(target)
+                except ValueError:
+                    get_method(target)
+
+
+def test_every_yaml_begins_with_a_comment() -> None:
+    for path in config.conf_folder().rglob("*.yaml"):
+        assert path.read_text().startswith("# "), path
+
+
+def test_schemas_have_the_fields_of_the_classes() -> None:
+    for room in registry.ROOMS:
+        for entry in registry.entries(room):
+            schema = OmegaConf.structured(config.twin(entry.cls, entry.name))
+            assert schema.name == entry.name
+            built = registry.build(room, config.plain(schema))
+            assert built == entry.cls(), f"{room}={entry.name}: defaults of the schema build the default object"
+
+
+MISTAKES = [
+    ("merge.wieght=1", r"^merge\.wieght: no such option\. Did you mean 'weights' or 'weighting'\?"),
+    ("merge=sop", r"^merge=sop: no such choice\. Did you mean 'soup'\?"),
+    ("loss@sts_loss=cosnet", r"^loss=cosnet: no such choice\. Did you mean 'cosent'\?"),
+    ("samplr=round_robin", r"^samplr: no such option\. Did you mean 'sampler'\?"),
+    (
+        "sampler.accumulate=many",
+        r"^sampler\.accumulate=many: Value 'many' of type 'str' could not be converted to Integer",
+    ),
+    ("merge.weighting=sze", r"^merge\.weighting=sze: Invalid value 'sze', expected one of \[equal, size, given\]"),
+    ("trainer.max_stepz=3", r"^trainer\.max_stepz: no such option\. Did you mean 'max_steps'"),
+    ("trainer.max_steps=few", r"^trainer\.max_steps must be a number like 100, got 'few'"),
+    ("optimizer.learning_rate=1", r"^optimizer\.learning_rate: no such option\. .*Known: .*lr"),
+    ("data.datasets.facts.tsk=sts", r"^data\.datasets\.facts\.tsk: no such option\. Did you mean 'task'\?"),
+    (
+        "data.datasets.facts.task=stss",
+        r"^data\.datasets\.facts\.task=stss: Invalid value 'stss', expected one of \[retrieval, sts",
+    ),
+    ("optimized_metric=test/mean", r"^optimized_metric=test/mean: the test is read once"),
+    ("out_dtype=float8", r"^out_dtype=float8: use float32"),
+    ("merge=[", r"^Cannot read the command line"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
+def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        cli.check_command("train", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_come_together() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.root is missing: give it as data\.root=\.\.\.$"):
+        cli.check_command("train", ["data=ir_sts"])
+    with pytest.raises(ConfigError, match=r"sources is missing"):
+        cli.check_command("merge", [])
+
+
+def test_every_value_of_a_sweep_is_checked() -> None:
+    cli.check_command("train", ["merge=soup,slerp", "seed=1,2"])
+    with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
+        cli.check_command("train", ["merge=soup,slrp"])
+
+
+def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
+    experiment = tmp_path / "experiment"
+    experiment.mkdir()
+    for body, message in [
+        ("sede: 7", "sede: no such option. Did you mean 'seed'"),
+        ("trainer:\n  max_stepz: 7", "trainer.max_stepz: no such option. Did you mean 'max_steps'"),
+        ("sampler:\n  accumulat: 7", "sampler.accumulat: no such option. Did you mean 'accumulate'"),
+    ]:
+        (experiment / "mine.yaml").write_text(f"# @package _global_\n{body}\n")
+        with pytest.raises(ConfigError, match=message):
+            cli.check_command("train", ["experiment=mine"], str(tmp_path))
+    (experiment / "mine.yaml").write_text("# @package _global_\nseed: 7\ntrainer:\n  max_steps: 7\n")
+    cli.check_command("train", ["experiment=mine"], str(tmp_path))
+
+
+def test_run_hash_changes_with_what_changes_the_experts() -> None:
+    def of(*overrides: str) -> str:
+        return config.run_hash(_compose("train", *overrides))
+
+    base = of()
+    for same in (
+        "merge=slerp",
+        "experts.only=sts",
+        "trainer.devices=4",
+        "logger=none",
+        "evaluation=none",
+        "name=other",
+    ):
+        assert of(same) == base, same
+    for other in (
+        "seed=1",
+        "optimizer.lr=1e-3",
+        "experts=joint",
+        "trainer.max_steps=3",
+        "retrieval_loss.temperature=0.1",
+    ):
+        assert of(other) != base, other
+
+
+def test_hashed_keys_refer_only_to_hashed_keys() -> None:
+    """Interpolations are hashed as written: one that points outside would hide a difference."""
+    for word in config.options("data"):
+        cfg = _compose("train", f"data={word}")
+        for key in config._TRAINED_BY:
+            text = OmegaConf.to_yaml(cfg[key]) if key in cfg and isinstance(cfg[key], DictConfig) else ""
+            for part in text.split("${")[1:]:
+                head = part.split("}")[0]
+                assert ":" in head or head.split(".")[0] in config._TRAINED_BY, f"{key} refers to {head}"
+
+
+def test_a_broken_plugin_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(package: str) -> None:
+        exec(compile("1 / 0", "/somewhere/plugins/bad.py", "exec"))
+
+    monkeypatch.setattr(config, "_import_all", fail)
+    with pytest.raises(PluginError, match=r"plugins/bad.py: cannot be imported: ZeroDivisionError"):
+        config._import_plugins()
+
+
+def test_a_broken_package_warns_and_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Point:
+        name: str = "theirs"
+        value: str = "their.module"
+
+        def load(self) -> None:
+            raise ImportError("no such thing")
+
+    monkeypatch.setattr(config, "entry_points", lambda group: [Point()])
+    with pytest.warns(UserWarning, match=r"The plugin theirs \(their.module\) was skipped: ImportError: no such thing"):
+        config._import_entry_points()

@@ -1,0 +1,6 @@
+"""Train experts, merge them, measure them: `python train.py --help`."""
+
+from lightning_embed.cli import train
+
+if __name__ == "__main__":
+    train()
