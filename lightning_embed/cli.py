@@ -17,7 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,10 +54,11 @@ def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float 
     """Run a step; what a user can mend is told without a traceback (a sweep goes through Hydra's own handling)."""
     try:
         return step(cfg)
-    except LightningEmbedError as error:
-        if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
+    except (LightningEmbedError, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, LightningEmbedError) or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        _exit(error)
+        _exit(cause)
 
 
 def _exit(error: LightningEmbedError) -> NoReturn:
@@ -150,14 +152,15 @@ def _explained(
     key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
     if not key and isinstance(error, HydraException):  # Could not override 'a.b'
         key = next(iter(part for part in str(error).splitlines()[0].split("'")[1:2]), "")
-    if "not in" in lines[0] or not key:
+    reason = next((line for line in lines if "raised while composing" not in line), lines[0])
+    if "not in" in reason or not key:
         known = _known(name, words, searchpath, key)
         missing = key.rpartition(".")[2]
         if known and missing not in known:
             return ConfigError(f"{key}: no such option. {nearest(missing, known)}")
     value = next((o.get_value_element_as_str() for o in overrides if o.key_or_group == key), None)
     shown = f"{key}={value}: " if value is not None else f"{key}: " if key else ""
-    return ConfigError(f"{shown}{lines[0]}")
+    return ConfigError(f"{shown}{reason}")
 
 
 def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list[str]:

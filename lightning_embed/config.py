@@ -355,7 +355,7 @@ def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> It
         full = f"{path}.{key}" if path else key
         if full in added or OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
-        if key not in reference:
+        if key not in set(map(str, reference)):  # `in` of a DictConfig denies missing values
             if _is_open(reference):
                 continue
             yield f"{full}: no such option. {nearest(key, map(str, reference))}"
@@ -391,9 +391,11 @@ def _impossible(config: DictConfig) -> Iterator[str]:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
 
 
-def plain(node: Any) -> Any:
-    """A config node as plain Python values, interpolations resolved."""
-    return OmegaConf.to_container(node, resolve=True) if isinstance(node, (DictConfig, ListConfig)) else node
+def plain(node: Any, words: bool = False) -> Any:
+    """A config node as plain Python values, interpolations resolved; `words`: enums as the words typed, for files."""
+    if not isinstance(node, (DictConfig, ListConfig)):
+        return node
+    return OmegaConf.to_container(node, resolve=True, enum_to_str=words)
 
 
 def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:

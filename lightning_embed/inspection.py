@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -45,7 +46,7 @@ def show(
 def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:
     """Print, per dataset of an expert, rows, batches, share of steps, and rows that an epoch drops."""
     stream = batches.steps()
-    table = Table(title=f"{expert.name}: {_length(trainer, len(stream))}", title_justify="left")
+    table = Table(title=f"{expert.name}: {_length(trainer, len(stream))}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("dataset", "task", "rows", "batch size", "steps an epoch", "share of steps", "rows dropped"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
     for name, count in stream.num_steps.items():
@@ -90,7 +91,7 @@ def _print_texts(console: Console, encoder: Encoder, batch: Batch) -> None:
 
 
 def _print_datasets(console: Console, encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> None:
-    table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left")
+    table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left", box=SIMPLE_HEAD)
     for column in ("dataset", "train", "dev", "test sets", "tokens a text", "texts cut", "texts repeated"):
         table.add_column(column, justify="left" if column == "dataset" else "right")
     for name, dataset in data.items():

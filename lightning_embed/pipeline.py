@@ -1,9 +1,11 @@
 """The story of a run: fit each expert, merge, evaluate, report."""
 
 import glob
+import logging
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +19,10 @@ from lightning_embed import build, config, dist, inspection, registry
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.callback.export import export
 from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.errors import ConfigError
-from lightning_embed.evaluation import Evaluator
+from lightning_embed.evaluation import Evaluator, ScoreCache
 from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.engine import merge_models
@@ -27,6 +30,9 @@ from lightning_embed.report import Run
 from lightning_embed.types import Results
 
 console = Console()
+# What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", module="lightning")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -108,7 +114,7 @@ def _write_run(cfg: DictConfig, out: Path) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": config.plain(cfg),
+        "config": config.plain(cfg, words=True),
     }
     OmegaConf.save(OmegaConf.create(run), out / "run.yaml")
 
@@ -151,18 +157,17 @@ def _merge_and_measure(
 ) -> float | None:
     """Steps 6 to 9: merge what was exported, score base, sources and the merged model, report."""
     models = ({"base": base} if base is not None else {}) | {source.name: source.path for source in sources}
-    how = [config.plain(cfg.evaluation), config.plain(cfg.data.datasets), [_changed(path) for path in models.values()]]
-    run = Run(out, evaluation=config.digest(how))
+    run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
+    scores = ScoreCache(evaluator, [s for d in data.values() for s in d.eval_sets], CACHE / "scores", load)
     with build.loggers(cfg, "merge", "merge") as loggers:
         merged = None
         if strategy is not None:
             merged, models[merged] = _merged(cfg, out, strategy, sources, base)
         for name, path in models.items():
-            if name not in run.models:
-                console.print(f"evaluating {name}")
-                run.add(name, evaluator(load(path), [s for d in data.values() for s in d.eval_sets]))
+            console.print(f"evaluating {name}")
+            run.add(name, scores(path))
         run.print(console)
-        report = run.write_html(config.plain(cfg))
+        report = run.write_html(config.plain(cfg, words=True))
         _log(loggers, run.models)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)

@@ -1,6 +1,8 @@
 """What every room's tests share: a two-layer encoder, built on disk once per session."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -8,6 +10,10 @@ import torch
 from lightning_embed import config
 
 config.register()  # laws run over all registered words
+
+# Nothing that a test does reads or writes the user's cache.
+_CACHE = TemporaryDirectory()
+os.environ["LIGHTNING_EMBED_CACHE"] = _CACHE.name
 
 WORDS = [
     "the",
@@ -62,3 +68,4 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+

@@ -74,10 +74,9 @@ class Rows:
         )
 
     def texts(self, row: int) -> list[str]:
-        """All texts of a row, each in its first role's order."""
-        return [
-            text for value in self.table[row].values() for text in ([value] if isinstance(value, str) else value or [])
-        ]
+        """All texts of a row."""
+        values = [value if isinstance(value, list) else [value] for value in self.table[row].values()]
+        return [text for texts in values for text in texts if isinstance(text, str)]
 
     def select(self, rows: Sequence[int]) -> "Rows":
         """Some of the rows."""

@@ -76,7 +76,7 @@ class EncoderOptions:
         for name, words in {"pooling": Pooling, "attention": Attention, "dtype": Dtype}.items():
             word = getattr(self, name)
             if word not in list(words):
-                raise ConfigError(f"encoder.{name}: unknown word {word!r}. {nearest(str(word), words)}")
+                raise ConfigError(f"encoder.{name}: unknown word {word!r}. {nearest(str(word), map(str, words))}")
             object.__setattr__(self, name, words(word))  # from Python, the plain text will do
         if not self.path.strip():
             raise ConfigError("encoder.path: expected a hub name or a directory, got an empty text. Name a model.")

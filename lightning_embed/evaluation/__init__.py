@@ -4,6 +4,7 @@ An evaluator answers `evaluation=<word>`: `check()` before training, `evaluator(
 mteb takes five seconds to import, so it is imported when an evaluator works.
 """
 
+from lightning_embed.evaluation.cache import ScoreCache
 from lightning_embed.evaluation.evaluator import Evaluator, Local, Mteb, Nothing, TextEncoder
 
-__all__ = ["Evaluator", "Local", "Mteb", "Nothing", "TextEncoder"]
+__all__ = ["Evaluator", "Local", "Mteb", "Nothing", "ScoreCache", "TextEncoder"]

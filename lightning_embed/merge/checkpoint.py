@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -37,13 +37,13 @@ class ModelDirectory:
 
     path: Path
     name: str
-    size: float | None
+    size: int | None
     files: Mapping[str, Path]
     header: Header
     names: Names
 
     @classmethod
-    def open(cls, source: Source) -> Self:
+    def open(cls, source: Source) -> "ModelDirectory":
         """Read the headers of a model directory.
 
         Raises:
@@ -61,7 +61,7 @@ class ModelDirectory:
             )
         return cls(source.path, source.name, source.size, files, header, Names({name: name for name in header}, []))
 
-    def renamed(self, names: Names) -> Self:
+    def renamed(self, names: Names) -> "ModelDirectory":
         """The same directory under other names."""
         return replace(self, names=names)
 

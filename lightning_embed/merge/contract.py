@@ -47,7 +47,7 @@ class Source:
 
     path: Path
     name: str
-    size: float | None = None
+    size: int | None = None
 
 
 @runtime_checkable
@@ -59,7 +59,7 @@ class Model(Protocol):
         """The expert's name, for messages and logs."""
 
     @property
-    def size(self) -> float | None:
+    def size(self) -> int | None:
         """Rows that it was trained on; None if nobody said."""
 
     @property

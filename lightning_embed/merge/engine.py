@@ -19,6 +19,7 @@ from lightning_embed.merge.geometry import summarise
 from lightning_embed.merge.merged import MergedModel
 from lightning_embed.merge.names import agree
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, recorded_path, versions
+from lightning_embed.merge.stream import single_threaded
 from lightning_embed.merge.writer import write_tensors
 
 MODEL_FOLDER = "model"
@@ -82,7 +83,8 @@ def merge_models(
         merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
         output = folder / MODEL_FOLDER
         output.mkdir()
-        write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
+        with single_threaded():
+            write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
         files = list(output.iterdir())
         copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
         records = [_model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]

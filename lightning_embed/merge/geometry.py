@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.merge.contract import Model
-from lightning_embed.merge.stream import Block, read_blocks
+from lightning_embed.merge.stream import Block, read_blocks, single_threaded
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def gram_matrix(vectors: Float[Tensor, "sources elements"]) -> Float[Tensor, "so
 def gram_matrices(sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, "sources sources"]]:
     """For every parameter, the inner products of the deltas; without a base, of the sources."""
     zero = torch.zeros(len(sources), len(sources), dtype=torch.float64)
-    return {
-        name: sum((gram_matrix(block.deltas) for block in read_blocks(name, sources, base)), zero)
-        for name in sources[0].parameters
-    }
+    with single_threaded():
+        return {
+            name: sum((gram_matrix(block.deltas) for block in read_blocks(name, sources, base)), zero)
+            for name in sources[0].parameters
+        }

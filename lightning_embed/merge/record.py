@@ -31,7 +31,7 @@ class ModelRecord:
 
     name: str
     path: str
-    size: float | None
+    size: int | None
     sha256: dict[str, str]
     dropped: list[str]
     differing_files: list[str]

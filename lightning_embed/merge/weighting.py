@@ -86,4 +86,4 @@ def _size(source: Model) -> float:
         raise ConfigError(
             f"weighting=size, but the size of source {source.name!r} is {source.size}. Give its rows, or use weighting=equal or given."
         )
-    return source.size
+    return float(source.size)

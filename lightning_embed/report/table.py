@@ -27,7 +27,7 @@ def print_results(models: Mapping[str, Results], console: Console) -> None:
 def means_table(blocks: Sequence[Block]) -> Table:
     """Models by tasks, one section per block."""
     tasks = list(dict.fromkeys(task for block in blocks for task in block.tests))
-    metrics = {task: metric for block in blocks for task, metric in block.metrics.items()}
+    metrics = {task: name for block in blocks for task, name in block.metrics.items()}
     table = _table("\nmodel")
     for header in [*(f"{task_name(task)}\n{metrics[task]}" for task in tasks), "mean\nof tasks"]:
         table.add_column(header, justify="right", no_wrap=True)

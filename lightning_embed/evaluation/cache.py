@@ -1,0 +1,54 @@
+"""Scores that were measured before: the same weights on the same tests by the same evaluator are not measured again."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from hashlib import blake2b, file_digest
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
+from lightning_embed.types import EvalSet, Results
+
+
+class ScoreCache:
+    """Keeps the scores of model directories, by their content and by everything that the scores depend on.
+
+    Args:
+        evaluator: what measures; two are the same if they read the same (`repr`).
+        eval_sets: the run's own dev and test sets.
+        folder: where scores are kept, one small file per model.
+        load: opens a model directory.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, eval_sets: Sequence[EvalSet], folder: Path, load: Callable[[Path], TextEncoder]
+    ) -> None:
+        self.evaluator = evaluator
+        self.eval_sets = eval_sets
+        self.folder = folder
+        self.load = load
+        self.tests = blake2b(repr((evaluator, version("mteb"), *eval_sets)).encode())
+
+    def __call__(self, model: Path) -> Results:
+        """Score a model directory, or remember its scores."""
+        file = self.folder / f"{self._key(model)}.json"
+        if not file.exists():
+            self._keep(file, self.evaluator(self.load(model), self.eval_sets))
+        results: Results = json.loads(file.read_text())
+        return results
+
+    def _key(self, model: Path) -> str:
+        key = self.tests.copy()
+        for file in sorted(path for path in model.rglob("*") if path.is_file()):
+            key.update(str(file.relative_to(model)).encode())
+            with file.open("rb") as stream:
+                key.update(file_digest(stream, blake2b).digest())
+        return key.hexdigest()[:32]
+
+    def _keep(self, file: Path, results: Results) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=self.folder, delete=False) as temporary:
+            json.dump(results, temporary)
+        os.replace(temporary.name, file)

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_embed.errors import CheckpointError
+from lightning_embed.merge import Source
+from lightning_embed.merge.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.engine import merge_models
+from tests.merge import toy
+
+FILES = {
+    "config.json": '{"model_type": "bert", "dtype": "float32", "transformers_version": "5"}',
+    "modules.json": '[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}]',
+    "1_Pooling/config.json": '{"pooling_mode": "mean"}',
+    "2_Dense/model.safetensors": "a head of its own",
+    "tokenizer.txt": "words",
+    "README.md": "card",
+    "model.safetensors": "weights",
+    "pytorch_model.bin": "weights",
+    "model.safetensors.index.json": "{}",
+    "training_args.bin": "pickle",
+    "onnx/model.onnx": "weights",
+    "checkpoint-10/optimizer.pt": "state",
+    ".gitattributes": "lfs",
+}
+
+
+def _directory(folder: Path, **changes: str | None) -> Path:
+    for name, content in (FILES | changes).items():
+        if content is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_all_but_the_weights_is_copied(tmp_path: Path) -> None:
+    copy_files(_directory(tmp_path / "a"), tmp_path / "b", "bfloat16")
+    copied = {str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*") if path.is_file()}
+    expected = {"config.json", "modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors", "tokenizer.txt"}
+    assert copied == expected | {"README.md"}
+    assert json.loads((tmp_path / "b/config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_differences(tmp_path: Path) -> None:
+    first = _directory(tmp_path / "a")
+    changes: dict[str, str | None] = {
+        "config.json": '{"transformers_version": "4", "torch_dtype": "float16", "model_type": "bert"}',  # incidental
+        "README.md": "another card",  # incidental
+        "pytorch_model.bin": "other weights",  # not copied
+        "1_Pooling/config.json": '{"pooling_mode": "cls"}',
+        "2_Dense/model.safetensors": "another head",
+        "tokenizer.txt": None,
+    }
+    assert differing_files(first, _directory(tmp_path / "same")) == []
+    found = differing_files(first, _directory(tmp_path / "b", **changes))
+    assert found == ["1_Pooling/config.json", "2_Dense/model.safetensors", "tokenizer.txt"]
+
+
+def test_broken_json(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Mend it"):
+        copy_files(_directory(tmp_path / "a", **{"modules.json": "["}), tmp_path / "b", None)
+
+
+def test_leftovers_of_a_killed_merge(tmp_path: Path) -> None:
+    for name in (".out.partial", ".out.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "merge.json").write_text(name)
+    with replaced(tmp_path / "out") as folder:
+        # killed between two renames: the earlier merge is put back before anything else
+        assert (tmp_path / "out/merge.json").read_text() == ".out.old"
+        (folder / "merge.json").write_text("new")
+    assert (tmp_path / "out/merge.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    paths = []
+    for number, mode in enumerate(("mean", "cls")):
+        body = Transformer(str(tiny_model))
+        torch.manual_seed(number)
+        for parameter in body.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+        pooling = Pooling(32, pooling_mode=mode)
+        paths.append(tmp_path / mode)
+        SentenceTransformer(modules=[body, pooling], prompts={"query": "ask: "}, device="cpu").save(str(paths[-1]))
+    record = merge_models(toy.strategy("soup"), [Source(p, p.name) for p in paths], tiny_model, tmp_path / "merged")
+    assert record.sources[1].differing_files == ["1_Pooling/config.json"]
+    merged, *sources = (SentenceTransformer(str(p), device="cpu") for p in (tmp_path / "merged/model", *paths))
+    assert merged.prompts["query"] == "ask: "
+    assert merged[1].pooling_mode == sources[0][1].pooling_mode
+    means = {n: (p + sources[1][0].get_parameter(n)) / 2 for n, p in sources[0][0].named_parameters()}
+    toy.close({n: p.detach() for n, p in merged[0].named_parameters()}, means, 1e-6)
+    assert merged.encode(["the red cat"]).shape == (1, 32)

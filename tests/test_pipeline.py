@@ -1,0 +1,300 @@
+"""Whole runs on the tiny encoder: the commands of the README, a kill, a plugin, W&B offline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+
+from lightning_embed import config, load, pipeline
+from lightning_embed.errors import ConfigError
+from tests.toy import write_toy
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and Hydra warn of themselves in a whole run
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+def _overrides(tiny_model: Path, toy: Path, out: Path, *more: str) -> list[str]:
+    return [
+        f"encoder.path={tiny_model}", "encoder.max_length=32", f"out={out}", f"data.root={toy}", "trainer.max_steps=6",
+        "trainer.accelerator=cpu", "trainer.val_check_interval=3", "trainer.enable_progress_bar=false", "callback=default", "~callback.progress",
+        *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
+          for key in (f"path={toy}/{path}", "batch_size=8")),
+        "data.datasets.phrases.score_range=[0,1]", *more,
+    ]  # fmt: skip
+
+
+def _cfg(root: str, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+        return compose(root, overrides)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One finished run: two experts and a soup."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    metric = pipeline.train(_cfg("train", _overrides(tiny_model, toy, out)))
+    assert metric is not None
+    assert 0 < metric <= 100
+    return out
+
+
+def _merged(out: Path) -> Path:
+    (found,) = (out / "merged").iterdir()
+    return found
+
+
+def test_layout(run: Path) -> None:
+    assert {path.name for path in (run / "models").iterdir()} == {"base", "retrieval", "sts"}
+    assert {path.name for path in _merged(run).iterdir()} == {"model", "merge.json"}
+    assert (run / "report.html").read_text().startswith("<!")
+    assert not list((run / "checkpoints").rglob("*.ckpt")), "a finished expert needs no checkpoint"
+    results = json.loads((run / "results.json").read_text())["models"]
+    assert list(results) == ["base", "retrieval", "sts", _merged(run).name]
+    for splits in results.values():
+        assert {split: sorted(tests) for split, tests in splits.items()} == {
+            s: ["facts", "phrases"] for s in ("dev", "test")
+        }
+
+
+def test_experts_have_trained_and_the_soup_is_their_mean(run: Path) -> None:
+    weights = {name: load_file(run / "models" / name / "model.safetensors") for name in ("base", "retrieval", "sts")}
+    soup = load_file(_merged(run) / "model" / "model.safetensors")
+    for name, base in weights["base"].items():
+        torch.testing.assert_close(soup[name], (weights["retrieval"][name] + weights["sts"][name]) / 2)
+        if "pooler" in name:
+            assert torch.equal(base, soup[name]), "a parameter without gradient is exported as it was"
+    assert any(not torch.equal(weights["base"][n], weights["sts"][n]) for n in soup)
+
+
+def test_sentence_transformers_opens_the_merged_model(run: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["the red cat eats the dog", "a king", "the small bird sees the river in 42"]
+    ours = load(_merged(run) / "model").encode(texts)
+    theirs = torch.from_numpy(SentenceTransformer(str(_merged(run) / "model"), device="cpu").encode(texts))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_metrics_of_every_step(run: Path) -> None:
+    import pandas
+
+    metrics = pandas.read_csv(run / "logs" / "retrieval" / "metrics.csv")
+    steps = metrics.dropna(subset="train/loss")
+    assert len(steps) == 6
+    for key in ("train/loss/facts", "train/learning_rate", "train/grad_norm", "throughput/texts_per_second",
+                "throughput/tokens_per_second", "throughput/padding_share", "throughput/dataset"):  # fmt: skip
+        assert steps[key].notna().all(), key
+    assert metrics["dev/loss/facts"].notna().sum() == 2
+
+
+def test_the_same_command_again_trains_nothing(run: Path, tiny_model: Path, toy: Path, capsys) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, run)))
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    assert "retrieval: trained already" in capsys.readouterr().out
+
+
+def test_merge_command(run: Path, tmp_path: Path) -> None:
+    models = run / "models"
+    overrides = [
+        f"sources=[{models}/retrieval,{models}/sts]",
+        f"base={models}/base",
+        f"out={tmp_path}",
+        "evaluation=none",
+    ]
+    for strategy in ("slerp", "task_arithmetic"):
+        pipeline.merge(_cfg("merge", [*overrides, f"merge={strategy}"]))
+    assert {path.name.split("-")[0] for path in (tmp_path / "merged").iterdir()} == {"slerp", "task_arithmetic"}
+    with pytest.raises(ConfigError, match="slerp"):
+        pipeline.merge(_cfg("merge", [f"sources=[{models}/sts]", f"out={tmp_path}", "merge=slerp"]))
+
+
+def test_only_one_expert(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    assert pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts.only=sts"))) is None
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "sts"}
+    assert not (tmp_path / "merged").exists()
+
+
+def test_inspect_writes_nothing(tiny_model: Path, toy: Path, tmp_path: Path, capsys) -> None:
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "inspect=true")))
+    shown = capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    for part in ("[CLS]", "tokens", "retrieval: 6 steps", "texts cut", "minutes on this machine"):
+        assert part in shown, part
+
+
+def test_a_merge_that_cannot_work_is_refused_before_training(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="slerp takes at least 2 sources, got 1"):
+        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "experts=joint", "merge=slerp")))
+    assert not (tmp_path / "run").exists()
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *arguments]
+
+
+@pytest.mark.slow
+def test_kill_and_resume_bit_for_bit(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """kill -9 in mid-training, the same command again: it goes on, and ends with the undisturbed run's weights."""
+
+    def overrides(out: Path) -> list[str]:
+        more = ("experts=joint", "merge=none", "evaluation=none", "trainer.max_steps=60", "checkpoint_minutes=0.0001")
+        return _overrides(tiny_model, toy, out, *more)
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(_command(*overrides(tmp_path / "whole")), check=True, env=environment, cwd=tmp_path, timeout=300)
+    process = subprocess.Popen(_command(*overrides(tmp_path / "killed")), env=environment, cwd=tmp_path)
+    checkpoint = tmp_path / "killed" / "checkpoints" / "joint" / "last.ckpt"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+    step = torch.load(checkpoint, weights_only=False)["global_step"]
+    assert 0 < step < 60, "killed in mid-training"
+    subprocess.run(_command(*overrides(tmp_path / "killed")), check=True, env=environment, cwd=tmp_path, timeout=300)
+    files = [tmp_path / name / "models" / "joint" / "model.safetensors" for name in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
+    models = run / "models"
+    command = [
+        sys.executable, str(ROOT / "merge.py"), "-m", "merge=soup,slerp,task_arithmetic", f"out={tmp_path / 'sweep'}",
+        f"sources=[{models}/retrieval,{models}/sts]", f"base={models}/base", "data=sample", "evaluation=local",
+        *(f"data.datasets.{name}.path={toy}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
+        "data.datasets.phrases.score_range=[0,1]",
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    table = done.stdout[done.stdout.rindex("test in domain") :]
+    for model in ("base", "retrieval", "sts", "soup-", "slerp-", "task_arithmetic-"):
+        assert model in done.stdout[-3000:], table
+
+
+@pytest.mark.slow
+def test_strangers_strategies(tmp_path: Path) -> None:
+    """A file in plugins/, and a pip package with an entry point: in --help, typed, and refused when mistyped."""
+    source = '''"""A stranger's strategy."""
+from dataclasses import dataclass
+from lightning_embed.merge import MergeStrategy
+from lightning_embed.registry import register
+
+@register("merge", "{word}")
+@dataclass(frozen=True)
+class First(MergeStrategy):
+    """Takes the first source, and some of it: {word}."""
+    amount: float = 1.0
+
+    def merge(self, name, tensors, base, plan, generator):
+        return tensors[0] * self.amount
+'''
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "stranger.py").write_text(source.format(word="stranger"))
+    (package / "pyproject.toml").write_text(
+        '[project]\nname = "stranger"\nversion = "1"\n[project.entry-points."lightning_embed.plugins"]\n'
+        'stranger = "stranger"\n[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[tool.setuptools]\npy-modules = ["stranger"]\n'
+    )
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-build-isolation",
+        "--no-deps",
+        "--target",
+        str(tmp_path / "site"),
+        str(package),
+    ]
+    subprocess.run(pip, check=True, capture_output=True, timeout=120)
+    dropped = ROOT / "plugins" / "zz_dropped_by_a_test.py"
+    dropped.write_text(source.format(word="zz_dropped_by_a_test"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+
+    def shown(*arguments: str) -> str:
+        done = subprocess.run(
+            _command(*arguments), capture_output=True, text=True, env=environment, timeout=120, check=False
+        )
+        return done.stdout + done.stderr
+
+    try:
+        page = shown("--help")
+        for word in ("stranger", "zz_dropped_by_a_test"):
+            assert f"Takes the first source, and some of it: {word}." in page
+            assert f"merge={word}" not in shown(f"merge={word}", "--cfg", "job", "-p", "merge")
+            assert "amount: 0.5" in shown(f"merge={word}", "merge.amount=0.5", "--cfg", "job", "-p", "merge")
+            assert "merge.amount=much: Value 'much'" in shown(f"merge={word}", "merge.amount=much")
+            assert "merge.amuont: no such option. Did you mean 'amount'?" in shown(f"merge={word}", "merge.amuont=1")
+    finally:
+        dropped.unlink()
+
+
+@pytest.mark.slow
+def test_wandb_offline(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """One run per expert and one for merge + evaluation, in one group; losses, throughput, config and table inside."""
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    overrides = _overrides(tiny_model, toy, tmp_path / "run", "logger=wandb", "trainer.max_steps=3")
+    subprocess.run(_command(*overrides), check=True, env=environment, cwd=tmp_path, timeout=400)
+    runs = {}
+    for file in (tmp_path / "run").rglob("run-*.wandb"):
+        found = _read_wandb(file)
+        runs[found["name"]] = found
+    assert {name: found["job_type"] for name, found in runs.items()} == {
+        "retrieval": "train",
+        "sts": "train",
+        "merge": "merge",
+    }
+    assert len({found["group"] for found in runs.values()}) == 1
+    assert len({found["id"] for found in runs.values()}) == 3
+    assert {"train/loss", "train/loss/facts", "train/learning_rate", "throughput/tokens_per_second",
+            "throughput/padding_share", "throughput/dataset"} <= runs["retrieval"]["keys"]  # fmt: skip
+    assert {"results", "dev/facts/base", "test/phrases/sts"} <= runs["merge"]["keys"]
+    assert {"choice", "encoder", "data", "sampler", "experts", "merge"} <= runs["merge"]["config"]
+
+
+def _read_wandb(file: Path) -> dict:
+    """Read back an offline run's file: 7 bytes of head, 32 KiB blocks of <crc, length, type> chunks, protobuf records."""
+    import struct
+
+    from wandb.proto import wandb_internal_pb2
+
+    data, record, position = file.read_bytes(), b"", 7
+    found: dict = {"keys": set(), "config": set()}
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind not in (1, 4):  # 1: whole, 2-3: begins and goes on, 4: ends
+            continue
+        message, record = wandb_internal_pb2.Record.FromString(record), b""
+        if message.HasField("run"):
+            found |= {"name": message.run.display_name, "group": message.run.run_group, "id": message.run.run_id,
+                      "job_type": message.run.job_type}  # fmt: skip
+            found["config"] |= {item.key for item in message.run.config.update}
+        found["config"] |= {item.key for item in message.config.update}
+        found["keys"] |= {item.key or item.nested_key[0] for item in message.history.item}
+    return found
