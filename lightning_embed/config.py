@@ -24,7 +24,7 @@ from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.options import DatasetOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError, nearest
 
@@ -279,7 +279,7 @@ _NOT_TRAINED_BY = {
     "experts": {"only"},
     "data": {"num_workers", "pin_memory"},
     "trainer": {
-        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_progress_bar", "profiler",
+        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar", "profiler",
         "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
         "enable_model_summary",
     },
@@ -389,6 +389,12 @@ def _impossible(config: DictConfig) -> Iterator[str]:
     devices = OmegaConf.select(config, "trainer.devices")
     if {"-m", "--multirun"} & set(sys.argv) and isinstance(devices, int) and devices > 1:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
+    if isinstance(devices, int) and not OmegaConf.is_missing(config.data, "datasets"):
+        for name, options in config.data.datasets.items():
+            try:
+                check_divisible(name, options.batch_size, devices * config.trainer.num_nodes)
+            except ConfigError as error:
+                yield str(error)
 
 
 def plain(node: Any, words: bool = False) -> Any:

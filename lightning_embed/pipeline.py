@@ -22,7 +22,7 @@ from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.errors import ConfigError
-from lightning_embed.evaluation import Evaluator, ScoreCache
+from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.engine import merge_models
@@ -143,7 +143,8 @@ def _fit(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], expert: Expert, 
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    checkpoint.unlink(missing_ok=True)
+    if dist.rank() == 0:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _merge_and_measure(
@@ -163,7 +164,7 @@ def _merge_and_measure(
         merged = None
         if strategy is not None:
             merged, models[merged] = _merged(cfg, out, strategy, sources, base)
-        for name, path in models.items():
+        for name, path in models.items() if not isinstance(evaluator, Nothing) else ():
             console.print(f"evaluating {name}")
             run.add(name, scores(path))
         run.print(console)

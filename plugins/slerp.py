@@ -110,7 +110,7 @@ def slerp_coefficients(gram: Float[Tensor, "sources sources"], weights: Sequence
     total = weights[0]
     for number, weight in enumerate(weights[1:], start=1):
         total += weight
-        keep, take = _arc(_angle(gram, coefficients, number), weight / total if total else 0)
+        keep, take = _arc(_angle(gram, coefficients, number), weight / total if total else 0.0)
         coefficients *= keep
         coefficients[number] = take
     found: list[float] = coefficients.tolist()

@@ -1,13 +1,14 @@
 """Checkpoints for resuming: one file, replaced whole or not at all."""
 
 import os
-from datetime import timedelta
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 FILE = "last.ckpt"
 
@@ -40,8 +41,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
-class ResumeCheckpoint(ModelCheckpoint):
+class ResumeCheckpoint(Callback):
     """Saves the whole training state every few minutes, always in the same file.
+
+    Lightning's ModelCheckpoint does not: under manual optimisation it ignores its time interval (2.6.6).
 
     Args:
         folder: where `last.ckpt` is written.
@@ -49,10 +52,17 @@ class ResumeCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, minutes: float) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename=Path(FILE).stem,
-            train_time_interval=timedelta(minutes=minutes),
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,
-        )
+        self.file = folder / FILE
+        self.seconds = 60 * minutes
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time; rank zero's clock decides for all."""
+        if trainer.strategy.broadcast(time.monotonic() - self.last >= self.seconds):
+            trainer.save_checkpoint(self.file)
+            self.last = time.monotonic()

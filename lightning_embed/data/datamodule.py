@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 from lightning_embed import dist
 from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset, Rows
-from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.data.options import check_divisible
+from lightning_embed.errors import DataError
 from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler
 from lightning_embed.types import Batch, Task
 
@@ -67,7 +68,11 @@ class EmbeddingDataModule(LightningDataModule):
         self.tokenizer = encoder.tokenizer
         self.schedule = sampler
         self.seed = seed
-        self.loader: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "persistent_workers": num_workers > 0}
+        self.loader: dict[str, Any] = {
+            "num_workers": num_workers,
+            "pin_memory": pin_memory,
+            "persistent_workers": num_workers > 0,
+        }
 
     def steps(self, first_step: int = 0) -> StepSampler:
         """The stream of steps of this rank, from a step on."""
@@ -114,20 +119,6 @@ def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
         encoder.prompt_for(options.task, "query", data.name) if query is None else query,
         encoder.prompt_for(options.task, "document", data.name) if document is None else document,
     )
-
-
-def check_divisible(name: str, batch_size: int, ranks: int) -> None:
-    """Refuse a batch size that the ranks cannot share equally.
-
-    Raises:
-        ConfigError: with the nearest sizes that work.
-    """
-    if batch_size % ranks:
-        below = batch_size - batch_size % ranks
-        near = " or ".join(str(size) for size in (below, below + ranks) if size)
-        raise ConfigError(
-            f"{name}: batch_size={batch_size} rows cannot be shared equally by {ranks} ranks: use {near}."
-        )
 
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:

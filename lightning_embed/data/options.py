@@ -76,3 +76,17 @@ class DatasetOptions:
             )
         if not 0 <= self.dev_share < 1:
             raise ConfigError(f"dev_share must be in [0, 1), got {self.dev_share}.")
+
+
+def check_divisible(name: str, batch_size: int, ranks: int) -> None:
+    """Refuse a batch size that the ranks cannot share equally.
+
+    Raises:
+        ConfigError: with the nearest sizes that work.
+    """
+    if batch_size % ranks:
+        below = batch_size - batch_size % ranks
+        near = " or ".join(str(size) for size in (below, below + ranks) if size)
+        raise ConfigError(
+            f"{name}: batch_size={batch_size} rows cannot be shared equally by {ranks} ranks: use {near}."
+        )

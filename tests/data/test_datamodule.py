@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.data import DatasetOptions, EmbeddingDataModule, load_datasets
-from lightning_embed.data.datamodule import check_divisible
+from lightning_embed.data.options import check_divisible
 from lightning_embed.errors import ConfigError
 from lightning_embed.sampler.batch_shuffle import BatchShuffle
 from lightning_embed.types import Batch, Task

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.data.options import DatasetOptions, Format
-from lightning_embed.data.source import read_rows
+from lightning_embed.data.source import read_hub, read_rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.types import Task
 
@@ -120,3 +120,25 @@ def test_refusals(write, tmp_path: Path) -> None:
 def test_a_changed_file_is_read_again(write) -> None:
     assert len(_read(write("a.jsonl", [{"query": "q", "positives": ["p"]}]))) == 1
     assert len(_read(write("a.jsonl", [{"query": "q", "positives": ["p"]}] * 2))) == 2
+
+
+def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load_dataset(name: str, split: str) -> datasets.Dataset:
+        if name != "owner/pairs":
+            raise ConnectionError("no network")
+        assert split == "validation"
+        return datasets.Dataset.from_list([{"anchor": "q", "positive": "p"}, {"anchor": "q", "positive": ""}][: 1 + ok])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    ok = False
+    rows = read_hub("owner/pairs", "validation", RETRIEVAL, tmp_path)
+    assert rows.to_list() == [{"query": "q", "positives": ["p"], "negatives": []}]
+    ok = True
+    with pytest.raises(DataError, match=r"owner/pairs\[validation\]: row 1: 'positive' is an empty text"):
+        read_hub("owner/pairs", "validation", RETRIEVAL, tmp_path)
+    with pytest.raises(
+        DataError, match=r"owner/absent: no such folder or file, and the hub has no split 'train' of it"
+    ):
+        read_hub("owner/absent", "train", RETRIEVAL, tmp_path)

@@ -1,0 +1,39 @@
+"""train.py with two processes: Lightning starts the second, which leaves before the merge."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_pipeline import ROOT, _overrides
+from tests.toy import write_toy
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_two_devices(tiny_model: Path, tmp_path: Path) -> None:
+    overrides = _overrides(
+        tiny_model, write_toy(tmp_path / "toy"), tmp_path / "run", "trainer.devices=2", "trainer.strategy=ddp"
+    )
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path.name for path in (tmp_path / "run" / "models").iterdir()} == {"base", "retrieval", "sts"}
+    assert done.stdout.count("models, merge and report:") == 1, "only one process merges and measures"
+
+
+def test_indivisible_batch_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    from lightning_embed import cli
+    from lightning_embed.errors import ConfigError
+
+    GlobalHydra.instance().clear()
+    with pytest.raises(
+        ConfigError, match=r"facts: batch_size=30 rows cannot be shared equally by 4 ranks: use 28 or 32"
+    ):
+        cli.check_command("train", ["trainer.devices=4", "data.datasets.facts.batch_size=30"])
