@@ -1,7 +1,7 @@
 """Train general text-embedding models on many tasks, merge the models, measure them.
 
 Public names load on first use: `load`, `Encoder`, `EmbeddingModule`, `EmbeddingDataModule`, `DatasetOptions`,
-`load_datasets`, `register`.
+`load_datasets`, `register`, `Task`.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lightning_embed.encoder import load as load
     from lightning_embed.module import EmbeddingModule as EmbeddingModule
     from lightning_embed.registry import register as register
+    from lightning_embed.types import Task as Task
 
 _HOMES = {
     "DatasetOptions": "data",
@@ -26,6 +27,7 @@ _HOMES = {
     "load": "encoder",
     "load_datasets": "data",
     "register": "registry",
+    "Task": "types",
 }
 
 __all__ = [  # loaded by __getattr__
@@ -33,6 +35,7 @@ __all__ = [  # loaded by __getattr__
     "EmbeddingDataModule",
     "EmbeddingModule",
     "Encoder",
+    "Task",
     "load",
     "load_datasets",
     "register",

@@ -156,11 +156,20 @@ def _explained(
     if "not in" in reason or not key:
         known = _known(name, words, searchpath, key)
         missing = key.rpartition(".")[2]
-        if known and missing not in known:
-            return ConfigError(f"{key}: no such option. {nearest(missing, known)}")
+        hint = _how_to_add(overrides, key)
+        if (known or hint) and missing not in known:
+            return ConfigError(f"{key}: no such option. {nearest(missing, known)}{hint}")
     value = next((o.get_value_element_as_str() for o in overrides if o.key_or_group == key), None)
     shown = f"{key}={value}: " if value is not None else f"{key}: " if key else ""
     return ConfigError(f"{shown}{reason}")
+
+
+def _how_to_add(overrides: Sequence[Override], key: str) -> str:
+    """Names are free below `datasets`, `prompts` and `columns`; Hydra wants a + before a new one."""
+    if key.split(".")[-2:-1] not in (["datasets"], ["prompts"], ["columns"]):
+        return ""
+    line = next((o.input_line for o in overrides if o.key_or_group.startswith(key)), key)
+    return f" To add one: +{line}"
 
 
 def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list[str]:

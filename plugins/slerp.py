@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Law, Model, Plan, Probe, Reporter, Weighted, gram_matrices
+from lightning_embed.merge import SEVERAL, Law, Model, Plan, Probe, Reporter, Weighted, gram_matrices
 from lightning_embed.registry import register
 
 _MODEL = "model"
@@ -61,7 +61,8 @@ class Slerp(Weighted):
         ConfigError: a negative weight, which would leave the arc.
     """
 
-    laws = frozenset({Law.copies, Law.single, Law.scale})
+    num_sources = SEVERAL
+    laws = frozenset({Law.copies, Law.scale})
 
     of: Of = Of.delta
     granularity: Granularity = Granularity.model

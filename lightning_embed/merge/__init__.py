@@ -3,6 +3,7 @@
 The engine is `lightning_embed.merge.engine.merge_models`. It is not imported here, so that plugins load fast.
 """
 
+from lightning_embed.merge.contract import SEVERAL as SEVERAL
 from lightning_embed.merge.contract import Law as Law
 from lightning_embed.merge.contract import MergeStrategy as MergeStrategy
 from lightning_embed.merge.contract import Model as Model

@@ -19,6 +19,7 @@ Plan: TypeAlias = Mapping[str, Any]
 """What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""
 
 ANY_NUMBER = range(1, sys.maxsize)
+SEVERAL = range(2, sys.maxsize)
 
 
 class Law(StrEnum):
