@@ -109,7 +109,7 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
 
 def _searchable(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config, and each choice as one flat word: what people filter runs by."""
-    resolved = config.plain(cfg, words=True)
+    resolved = config.plain(cfg, as_words=True)
     resolved.pop("part", None)
     words = {key: node["name"] for key, node in resolved.items() if isinstance(node, dict) and "name" in node}
     return {"choice": words, **resolved}

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed import config
+from lightning_embed.check import check
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
@@ -137,7 +138,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) 
     reference = compose(name, [*(f"{key}={word}" for key, word in choices.items() if key != "experiment"), *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    config.check(with_hydra, reference, added)
+    check(with_hydra, reference, added)
 
 
 def _explained(
@@ -146,7 +147,7 @@ def _explained(
     """One sentence for what Hydra says in several."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = error.missing_cfg_file.rpartition("/")
-        return ConfigError(f"{group}={word}: no such choice. {nearest(word, error.options or config.options(group))}")
+        return ConfigError(f"{group}={word}: no such choice. {nearest(word, error.options or config.words(group))}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip() for line in str(cause).splitlines()]
     key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")

@@ -1,4 +1,4 @@
-"""Options for Hydra: schemas derived from signatures, plugins loaded and published, a run's config checked.
+"""Options for Hydra: schemas derived from signatures, plugins loaded and published, and what a run is called.
 
 The only user of Hydra's ConfigStore. A registered class, or an options class, is the one place where an option is
 named, typed and defaulted; the schema that Hydra checks is made from it.
@@ -9,9 +9,8 @@ import importlib.util
 import json
 import os
 import pkgutil
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from hashlib import blake2b
@@ -24,9 +23,10 @@ from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.data.options import DatasetOptions, check_divisible
+from lightning_embed.data.options import DatasetOptions
 from lightning_embed.encoder.options import EncoderOptions
-from lightning_embed.errors import ConfigError, PluginError, nearest
+from lightning_embed.errors import ConfigError, PluginError
+from lightning_embed.manual import help_page
 
 PLUGIN_GROUP = "lightning_embed.plugins"
 
@@ -194,7 +194,7 @@ def _publish() -> None:
     store.store("merge", twin(MergeOptions), group="schema")
     store.store(
         "lightning_embed",
-        {"app_name": "lightning_embed", "header": "", "footer": "", "template": help_page()},
+        {"app_name": "lightning_embed", "header": "", "footer": "", "template": help_page(words)},
         group="hydra/help",
     )
 
@@ -224,52 +224,6 @@ def _config_default(item: "Field[Any]") -> Any:
         return field(default_factory=item.default_factory)
     return field(default=UNSET if item.default is MISSING else item.default)
 
-
-def help_page() -> str:
-    """What `--help` shows: the words of each room, one line each."""
-    lines = ["Train general text-embedding models on many tasks, merge the models, measure them.", ""]
-    questions = {
-        "sampler": "In which order do the datasets feed a model?",
-        "experts": "Which models are trained, each on what?",
-        "merge": "How do the models become one?",
-        "loss": "What does a task minimise?   (loss@retrieval_loss=, loss@sts_loss=, loss@label_loss=)",
-    }
-    for room, question in questions.items():
-        lines += [f"{room}=   {question}"]
-        lines += [f"    {entry.name:<18}{entry.summary}" for entry in registry.entries(room)] + [""]
-    for group in (
-        "encoder",
-        "data",
-        "evaluation",
-        "logger",
-        "optimizer",
-        "scheduler",
-        "trainer",
-        "callback",
-        "experiment",
-    ):
-        lines += [f"{group}=   {', '.join(options(group)) or '(none yet)'}"]
-    lines += [
-        "",
-        "Examples",
-        "    python train.py                                           the embedded data, one expert per task, a soup",
-        "    python train.py experts=joint sampler=round_robin         one model on everything",
-        "    python train.py data=ir_sts data.root=... merge=slerp     real data, another merge",
-        "    python train.py inspect=true                              look at the data and the plan first",
-        "    python merge.py -m merge=soup,slerp 'sources=[a,b]'       merge models that you have",
-        "",
-        "Every option: --cfg job      One group: --cfg job -p merge      Sweep: -m",
-    ]
-    return "\n".join(line.replace("$", "\\$") for line in lines)
-
-
-def options(group: str) -> list[str]:
-    """The words of a config group: YAML files and published schemas."""
-    files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
-    return sorted(files | (set(registry.names(group)) if group in registry.ROOMS else set()))
-
-
-# --- what the YAML files may call -------------------------------------------------------------------------------
 
 _TRAINED_BY = (
     "seed", "encoder", "data", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
@@ -321,87 +275,17 @@ OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
 OmegaConf.register_new_resolver("sweep_group", lambda own: os.environ.get("LIGHTNING_EMBED_SWEEP", own), replace=True)
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
+def words(group: str) -> list[str]:
+    """The words of a config group: YAML files and registered classes."""
+    files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
+    return sorted(files | (set(registry.names(group)) if group in registry.ROOMS else set()))
 
 
-def check(config: DictConfig, reference: DictConfig, added: set[str]) -> None:
-    """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
-
-    Args:
-        config: as composed.
-        reference: composed from the same groups, without an experiment and without overrides of values.
-        added: keys that the user added knowingly (+key=value).
-
-    Raises:
-        ConfigError: with one line per problem.
-    """
-    problems = [*_missing(config), *_unknown(config, reference, added), *_impossible(config)]
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _missing(node: Any, path: str = "") -> Iterator[str]:
-    for key in map(str, node) if isinstance(node, DictConfig) else ():
-        full = f"{path}.{key}" if path else key
-        if OmegaConf.is_missing(node, key):
-            yield f"{full} is missing: give it as {full}=..."
-        elif not OmegaConf.is_interpolation(node, key):
-            yield from _missing(node[key], full)
-
-
-def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> Iterator[str]:
-    """Keys and types of plain YAML groups (Trainer, optimisers, loggers ...), which have no schema."""
-    for key in map(str, config):
-        full = f"{path}.{key}" if path else key
-        if full in added or OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
-            continue
-        if key not in set(map(str, reference)):  # `in` of a DictConfig denies missing values
-            if _is_open(reference):
-                continue
-            yield f"{full}: no such option. {nearest(key, map(str, reference))}"
-        elif OmegaConf.is_missing(reference, key) or OmegaConf.is_interpolation(reference, key):
-            continue
-        elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
-            yield from _unknown(config[key], reference[key], added, full)
-        elif _is_number(reference[key]) and isinstance(config[key], str):
-            yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
-
-
-def _is_open(node: DictConfig) -> bool:
-    """Whether any key may be added: dataset names, prompts, column names."""
-    return get_origin(node._metadata.ref_type) is dict or (
-        node._metadata.object_type is dict and not node and node._parent is not None
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _impossible(config: DictConfig) -> Iterator[str]:
-    metric = config.optimized_metric
-    known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
-    if metric not in known:
-        why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
-        yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
-    if config.out_dtype not in ("float32", "bfloat16", "float16"):
-        yield f"out_dtype={config.out_dtype}: use float32, bfloat16 or float16."
-    devices = OmegaConf.select(config, "trainer.devices")
-    if {"-m", "--multirun"} & set(sys.argv) and isinstance(devices, int) and devices > 1:
-        yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
-    if isinstance(devices, int) and not OmegaConf.is_missing(config.data, "datasets"):
-        for name, options in config.data.datasets.items():
-            try:
-                check_divisible(name, options.batch_size, devices * config.trainer.num_nodes)
-            except ConfigError as error:
-                yield str(error)
-
-
-def plain(node: Any, words: bool = False) -> Any:
-    """A config node as plain Python values, interpolations resolved; `words`: enums as the words typed, for files."""
+def plain(node: Any, as_words: bool = False) -> Any:
+    """A config node as plain Python values, interpolations resolved; `as_words`: enums as the words typed, for files."""
     if not isinstance(node, (DictConfig, ListConfig)):
         return node
-    return OmegaConf.to_container(node, resolve=True, enum_to_str=words)
+    return OmegaConf.to_container(node, resolve=True, enum_to_str=as_words)
 
 
 def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lightning_embed import build
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
-from lightning_embed.data.dataset import Rows
+from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert
 from lightning_embed.types import Batch

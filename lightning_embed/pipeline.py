@@ -114,7 +114,7 @@ def _write_run(cfg: DictConfig, out: Path) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": config.plain(cfg, words=True),
+        "config": config.plain(cfg, as_words=True),
     }
     OmegaConf.save(OmegaConf.create(run), out / "run.yaml")
 
@@ -168,7 +168,7 @@ def _merge_and_measure(
             console.print(f"evaluating {name}")
             run.add(name, scores(path))
         run.print(console)
-        report = run.write_html(config.plain(cfg, words=True))
+        report = run.write_html(config.plain(cfg, as_words=True))
         _log(loggers, run.models)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)

@@ -27,8 +27,10 @@ INTERNAL = {
     "data": {"sampler"},
     "callback": {"encoder"},
     "module": {"encoder", "loss"},
-    "config": {"data.options", "encoder.options"},
-    "cli": {"config", "pipeline"},
+    "manual": set(),
+    "check": {"data.options"},
+    "config": {"manual", "data.options", "encoder.options"},
+    "cli": {"check", "config", "pipeline"},
     "build": {"config", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},
     "inspection": {"build", "data", "encoder", "experts"},
     "pipeline": {

@@ -19,7 +19,7 @@ CHOICES = [
     for root, groups in {"train": GROUPS, "merge": ("data", "merge", "evaluation", "logger", "experiment")}.items()
     for group in groups
     for key in KEYS.get(group, (group,))
-    for word in config.options(group)
+    for word in config.words(group)
 ]
 
 
@@ -55,7 +55,7 @@ def test_every_target_exists(root: str) -> None:
     for group in GROUPS:
         if group not in _compose(root) or group in ("experiment", *registry.ROOMS):
             continue
-        for word in config.options(group):
+        for word in config.words(group):
             for target in _targets(_compose(root, f"{group}={word}")[group]):
                 try:
                     get_class(target)
@@ -162,7 +162,7 @@ def test_run_hash_changes_with_what_changes_the_experts() -> None:
 
 def test_hashed_keys_refer_only_to_hashed_keys() -> None:
     """Interpolations are hashed as written: one that points outside would hide a difference."""
-    for word in config.options("data"):
+    for word in config.words("data"):
         cfg = _compose("train", f"data={word}")
         for key in config._TRAINED_BY:
             text = OmegaConf.to_yaml(cfg[key]) if key in cfg and isinstance(cfg[key], DictConfig) else ""

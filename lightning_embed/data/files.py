@@ -1,0 +1,116 @@
+"""Where the parts of a dataset are: named by its options, found in its folder, or on the hub."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkdtemp
+
+from lightning_embed.data.group import Rows
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
+from lightning_embed.data.testset import from_rows, has_retrieval_files, read_retrieval
+from lightning_embed.errors import DataError
+from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
+
+
+def _sample(cache: Path) -> Path:
+    """The folder of the embedded data set, generated on first use, and anew when its generator has changed."""
+    from lightning_embed.data import sample
+
+    source = sorted(path for path in Path(sample.__file__).parent.rglob("*") if path.suffix in (".py", ".toml"))
+    folder = cache / f"sample-{blake2b(b''.join(path.read_bytes() for path in source), digest_size=4).hexdigest()}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = Path(mkdtemp(dir=cache))
+        sample.write_sample(temporary)
+        with suppress(OSError):  # another process was first
+            temporary.rename(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the train, dev and test rows of a dataset are: named by its options, or found in its folder."""
+
+    name: str
+    options: DatasetOptions
+    cache: Path
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The dataset's folder; None: a single file, or a dataset on the hub."""
+        path = self.options.path
+        if path is None:
+            return Path()
+        if path.startswith("sample:"):
+            return _sample(self.cache) / path.removeprefix("sample:")
+        return Path(path) if Path(path).is_dir() else None
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether `path` can only be the name of a dataset on the hub."""
+        path = self.options.path
+        if path is None or self.folder is not None or path.endswith(SUFFIXES):
+            return False
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise DataError(
+                f"{self.name}: no folder {path}. Give a folder, a file of rows, or the name of a dataset on the hub."
+            )
+        return True
+
+    def find(self, part: str) -> Path | None:
+        """The file or folder of a part, if there is one."""
+        given: str | None = getattr(self.options, part)
+        if given is not None:
+            path = (self.folder or Path()) / given
+            if not path.exists():
+                raise DataError(f"{self.name}: no {part} file {path}.")
+            return path
+        if self.folder is None:
+            return Path(self.options.path or "") if part == "train" else None
+        if self.options.path is None:
+            return None
+        if part == "test" and has_retrieval_files(self.folder):
+            return self.folder
+        return next((f for s in (*SUFFIXES, "") if (f := self.folder / f"{part}{s}").exists()), None)
+
+    def rows(self, part: str) -> Rows | None:
+        """The rows of a part; None where there are none."""
+        if self.is_hub:
+            return self._hub(part)
+        path = self.find(part)
+        if path is None or path.is_dir():
+            return None
+        return Rows(self.name, self.options, read_rows(path, self.options, self.cache))
+
+    def _hub(self, part: str) -> Rows | None:
+        split: str | None = getattr(self.options, part)
+        if split is None and part != "train":
+            return None
+        assert self.options.path is not None
+        return Rows(self.name, self.options, read_hub(self.options.path, split or "train", self.options, self.cache))
+
+    def retrieval_folder(self, part: str) -> Path | None:
+        """The folder with corpus, queries and qrels of a part, if it has one."""
+        path = None if self.is_hub or self.options.task is not Task.retrieval else self.find(part)
+        if path is None or not path.is_dir():
+            return None
+        if not has_retrieval_files(path):
+            raise DataError(f"{self.name}: expected corpus.jsonl, queries.jsonl and qrels.tsv in {path}.")
+        return path
+
+    def eval_sets(self, train: Rows | None, dev: Rows | None) -> Iterator[EvalSet]:
+        """The dev and test set, where there is one."""
+        in_domain = self.options.in_domain and train is not None
+        for part, rows in (("dev", dev), ("test", self.rows("test"))):
+            content: RetrievalSet | StsSet | LabelSet
+            if folder := self.retrieval_folder(part):
+                content = read_retrieval(folder)
+            elif rows is not None:
+                content = from_rows(rows.table, self.options.task, train.table if train else None)
+            else:
+                continue
+            yield EvalSet(self.name, self.options.task, part, in_domain, content)

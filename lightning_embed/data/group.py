@@ -1,0 +1,88 @@
+"""Rows of a dataset, and how a row becomes the group of texts that a step takes."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from datasets import Dataset
+
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Task
+
+
+@dataclass(frozen=True)
+class Group:
+    """The texts of one row, as one step takes them."""
+
+    query: str
+    positives: Sequence[str]
+    negatives: Sequence[str]
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one dataset, memory-mapped; `group` draws what a step takes of a row."""
+
+    name: str
+    options: DatasetOptions
+    table: Dataset
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def group(self, row: int, seed: int) -> Group:
+        """The texts of `row`; positives and negatives beyond the wanted number are drawn by (seed, dataset, row)."""
+        record = self.table[row]
+        if self.options.task is Task.sts:
+            return Group(record["text1"], [record["text2"]], [], record["score"])
+        draw = random.Random(derive_seed(seed, self.name, row))
+        if self.options.task is Task.retrieval:
+            return Group(
+                record["query"],
+                _at_most(self.options.num_positives, record["positives"], draw),
+                _at_most(self.options.num_negatives, record["negatives"], draw),
+            )
+        return self._labelled(row, record["text"], record["label"], draw)
+
+    def _labelled(self, row: int, text: str, label: str, draw: random.Random) -> Group:
+        """A text, others of its label as positives, texts of other labels as negatives."""
+        same, labels = self._by_label[label], self._labels
+        positives = [i for i in draw.sample(same, min(len(same), self.options.num_positives + 1)) if i != row]
+        negatives: set[int] = set()
+        while len(negatives) < min(self.options.num_negatives, len(labels) - len(same)):
+            other = draw.randrange(len(labels))
+            if labels[other] != label:
+                negatives.add(other)
+        return Group(
+            text,
+            [self.table[i]["text"] for i in positives[: self.options.num_positives]],
+            [self.table[i]["text"] for i in sorted(negatives)],
+        )
+
+    def texts(self, row: int) -> list[str]:
+        """All texts of a row."""
+        values = [value if isinstance(value, list) else [value] for value in self.table[row].values()]
+        return [text for texts in values for text in texts if isinstance(text, str)]
+
+    def select(self, rows: Sequence[int]) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.name, self.options, self.table.select(rows))
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        return list(self.table["label"])
+
+    @cached_property
+    def _by_label(self) -> Mapping[str, list[int]]:
+        rows = defaultdict(list)
+        for row, label in enumerate(self._labels):
+            rows[label].append(row)
+        return rows
+
+
+def _at_most(count: int, texts: Sequence[str], draw: random.Random) -> Sequence[str]:
+    return texts if len(texts) <= count else draw.sample(texts, count)
