@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from lightning_embed import config, load, pipeline
+from lightning_embed import build, config, load, pipeline
 from lightning_embed.errors import ConfigError
 from tests.toy import write_toy
 
@@ -89,6 +89,22 @@ def test_sentence_transformers_opens_the_merged_model(run: Path) -> None:
     ours = load(_merged(run) / "model").encode(texts)
     theirs = torch.from_numpy(SentenceTransformer(str(_merged(run) / "model"), device="cpu").encode(texts))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_mteb_on_sentence_transformers_gives_our_figures(run: Path, tiny_model: Path, toy: Path) -> None:
+    import mteb
+    from sentence_transformers import SentenceTransformer
+
+    from lightning_embed.evaluation.local import to_task
+
+    path = _merged(run) / "model"
+    ours = json.loads((run / "results.json").read_text())["models"][_merged(run).name]
+    model = SentenceTransformer(str(path), device="cpu")
+    for data in build.datasets(_cfg("train", _overrides(tiny_model, toy, run))).values():
+        for eval_set in data.eval_sets:
+            found = mteb.evaluate(model, to_task(eval_set), cache=None, co2_tracker=False, show_progress_bar=False)
+            theirs = 100 * found.task_results[0].get_score()
+            assert ours[eval_set.split][eval_set.name]["score"] == pytest.approx(theirs, abs=1e-2), eval_set.name
 
 
 def test_metrics_of_every_step(run: Path) -> None:
