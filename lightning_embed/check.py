@@ -37,14 +37,14 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 
 def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> Iterator[str]:
     """Keys and types of plain YAML groups (Trainer, optimisers, loggers ...), which have no schema."""
+    known = set(map(str, reference))  # `in` of a DictConfig denies missing values
     for key in map(str, config):
         full = f"{path}.{key}" if path else key
         if full in added or OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
-        if key not in set(map(str, reference)):  # `in` of a DictConfig denies missing values
-            if _is_open(reference):
-                continue
-            yield f"{full}: no such option. {nearest(key, map(str, reference))}"
+        if key not in known:
+            if not _may_be_new(config[key], reference, full, added):
+                yield f"{full}: no such option. {nearest(key, known)}"
         elif OmegaConf.is_missing(reference, key) or OmegaConf.is_interpolation(reference, key):
             continue
         elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
@@ -53,11 +53,11 @@ def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> It
             yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
 
 
-def _is_open(node: DictConfig) -> bool:
-    """Whether any key may be added: dataset names, prompts, column names."""
-    return get_origin(node._metadata.ref_type) is dict or (
-        node._metadata.object_type is dict and not node and node._parent is not None
-    )
+def _may_be_new(value: Any, parent: DictConfig, full: str, added: set[str]) -> bool:
+    """A name in a dictionary (datasets, prompts, columns), one more component, or what the user added with a +."""
+    if get_origin(parent._metadata.ref_type) is dict or any(name.startswith(f"{full}.") for name in added):
+        return True
+    return isinstance(value, DictConfig) and "_target_" in value
 
 
 def _is_number(value: Any) -> bool:

@@ -166,11 +166,14 @@ def _explained(
 
 
 def _how_to_add(overrides: Sequence[Override], key: str) -> str:
-    """Names are free below `datasets`, `prompts` and `columns`; Hydra wants a + before a new one."""
-    if key.split(".")[-2:-1] not in (["datasets"], ["prompts"], ["columns"]):
-        return ""
-    line = next((o.input_line for o in overrides if o.key_or_group.startswith(key)), key)
-    return f" To add one: +{line}"
+    """Names are free below `datasets`, `prompts` and `columns`."""
+    match key.split(".")[-2:-1]:
+        case ["datasets"]:
+            return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
+        case ["prompts"] | ["columns"]:
+            return f" To add one: +{next((o.input_line for o in overrides if o.key_or_group == key), key)}"
+        case _:
+            return ""
 
 
 def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list[str]:

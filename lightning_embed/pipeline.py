@@ -160,10 +160,10 @@ def _merge_and_measure(
     models = ({"base": base} if base is not None else {}) | {source.name: source.path for source in sources}
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
     scores = ScoreCache(evaluator, [s for d in data.values() for s in d.eval_sets], CACHE / "scores", load)
-    with build.loggers(cfg, "merge", "merge") as loggers:
-        merged = None
-        if strategy is not None:
-            merged, models[merged] = _merged(cfg, out, strategy, sources, base)
+    merged = None if strategy is None else _merge_name(cfg, strategy, sources)
+    with build.loggers(cfg, merged or "evaluation", "merge") as loggers:
+        if strategy is not None and merged is not None:
+            models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base)
         for name, path in models.items() if not isinstance(evaluator, Nothing) else ():
             console.print(f"evaluating {name}")
             run.add(name, scores(path))
@@ -174,18 +174,21 @@ def _merge_and_measure(
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
 
 
-def _merged(
-    cfg: DictConfig, out: Path, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None
-) -> tuple[str, Path]:
-    """Name and directory of the merged model; a merge that is there, and younger than its sources, is left as it is."""
+def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source]) -> str:
+    """The strategy, and a hash of all that the merge depends on."""
     recipe = [config.plain(cfg.merge), [(source.name, source.size) for source in sources], cfg.seed, cfg.out_dtype]
-    name = f"{strategy.word}-{config.digest(recipe)}"
-    target = out / "merged" / name
+    return f"{strategy.word}-{config.digest(recipe)}"
+
+
+def _merged(
+    cfg: DictConfig, target: Path, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None
+) -> Path:
+    """The merged model's directory; a merge that is there, and younger than its sources, is left as it is."""
     record = target / "merge.json"
     if not record.exists() or record.stat().st_mtime_ns < max(_changed(source.path) for source in sources):
         console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
         merge_models(strategy, sources, base, target, out_dtype=cfg.out_dtype, seed=cfg.seed)
-    return name, target / "model"
+    return target / "model"
 
 
 def _changed(model: Path) -> int:

@@ -95,6 +95,14 @@ MISTAKES = [
         "data.datasets.facts.task=stss",
         r"^data\.datasets\.facts\.task=stss: Invalid value 'stss', expected one of \[retrieval, sts",
     ),
+    (
+        "data.datasets.new.task=sts",
+        r"^data\.datasets\.new: no such option\. .*A dataset is added in a YAML file of the group data\.",
+    ),
+    (
+        "encoder.prompts.query=x",
+        r"^encoder\.prompts\.query: no such option\. .*To add one: \+encoder\.prompts\.query=x$",
+    ),
     ("optimized_metric=test/mean", r"^optimized_metric=test/mean: the test is read once"),
     ("out_dtype=float8", r"^out_dtype=float8: use float32"),
     ("merge=[", r"^Cannot read the command line"),
@@ -134,6 +142,17 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
             cli.check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("# @package _global_\nseed: 7\ntrainer:\n  max_steps: 7\n")
     cli.check_command("train", ["experiment=mine"], str(tmp_path))
+
+
+def test_what_may_be_added() -> None:
+    """One more callback, one more prompt."""
+    for given in (
+        ["+callback.mine._target_=lightning.pytorch.callbacks.Timer"],
+        ["+callback.mine={_target_: lightning.pytorch.callbacks.Timer, duration: 1}"],
+        ["callback=none", "+callback.mine._target_=lightning.pytorch.callbacks.Timer"],
+        ["+encoder.prompts.query='query: '"],
+    ):
+        cli.check_command("train", given)
 
 
 def test_run_hash_changes_with_what_changes_the_experts() -> None:

@@ -275,17 +275,18 @@ def test_wandb_offline(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     for file in (tmp_path / "run").rglob("run-*.wandb"):
         found = _read_wandb(file)
         runs[found["name"]] = found
+    soup = _merged(tmp_path / "run").name
     assert {name: found["job_type"] for name, found in runs.items()} == {
         "retrieval": "train",
         "sts": "train",
-        "merge": "merge",
+        soup: "merge",
     }
     assert len({found["group"] for found in runs.values()}) == 1
     assert len({found["id"] for found in runs.values()}) == 3
     assert {"train/loss", "train/loss/facts", "train/learning_rate", "throughput/tokens_per_second",
             "throughput/padding_share", "throughput/dataset"} <= runs["retrieval"]["keys"]  # fmt: skip
-    assert {"results", "dev/facts/base", "test/phrases/sts"} <= runs["merge"]["keys"]
-    assert {"choice", "encoder", "data", "sampler", "experts", "merge"} <= runs["merge"]["config"]
+    assert {"results", "dev/facts/base", "test/phrases/sts"} <= runs[soup]["keys"]
+    assert {"choice", "encoder", "data", "sampler", "experts", "merge"} <= runs[soup]["config"]
 
 
 def _read_wandb(file: Path) -> dict:
