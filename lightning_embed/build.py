@@ -1,19 +1,21 @@
 """From config nodes to objects: one function per group of conf/."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import config, registry
-from lightning_embed.callback import AtomicCheckpointIO, Export, ResumeCheckpoint
+from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
-from lightning_embed.encoder import Encoder
+from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator
 from lightning_embed.experts import Expert
@@ -33,10 +35,34 @@ LOSS_OF_TASK = {
 def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Encoder:
     """The base model; it keeps the prompts of the datasets, so that an exported expert knows them."""
     options = config.build_options(EncoderOptions, cfg.encoder)
-    for data in datasets:
-        given = {"query": data.options.query_prompt, "document": data.options.document_prompt}
-        options.prompts.update({f"{data.name}-{role}": text for role, text in given.items() if text is not None})
-    return Encoder(options)
+    return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
+
+
+def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Callable[[Path], Encoder]:
+    """What opens a model directory to measure it: with the prompts of the datasets, on the device of the run."""
+    prompts, device = _prompts(datasets), _device(cfg)
+
+    def open_model(path: Path) -> Encoder:
+        model = load(path)
+        model.prompts |= prompts
+        return model.to(device)
+
+    return open_model
+
+
+def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
+    """The prompts that datasets have of their own, under the names that an encoder looks for."""
+    return {
+        f"{data.name}-{role}": text
+        for data in datasets
+        for role, text in (("query", data.options.query_prompt), ("document", data.options.document_prompt))
+        if text is not None
+    }
+
+
+def _device(cfg: DictConfig) -> str:
+    accelerator = OmegaConf.select(cfg, "trainer.accelerator", default="auto")
+    return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
@@ -78,10 +104,10 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task]) -> EmbeddingM
     return EmbeddingModule(model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, cfg.seed)
 
 
-def trainer(cfg: DictConfig, loggers: list[Logger], expert: Path, checkpoints: Path) -> Trainer:
-    """One expert's Trainer: the configured callbacks, and ours that resume and export."""
+def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path) -> Trainer:
+    """One expert's Trainer: the configured callbacks, and checkpoints for resuming."""
     callbacks = [instantiate(node) for node in cfg.callback.values()]
-    callbacks += [ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes), Export(expert)]
+    callbacks.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
     built: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
     )

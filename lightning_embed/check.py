@@ -1,27 +1,39 @@
-"""What is wrong with a composed config: everything in one message, before anything is built."""
+"""What is wrong with a composed config, in one message, before anything heavy is imported."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lightning_embed import registry
+from lightning_embed.config import DataOptions, build_options, plain
 from lightning_embed.data.options import check_divisible
+from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
 
+_REGISTERED = {
+    "sampler": ("sampler",),
+    "experts": ("experts",),
+    "loss": ("retrieval_loss", "sts_loss", "label_loss"),
+    "merge": ("merge",),
+}
 
-def check(config: DictConfig, reference: DictConfig, added: set[str]) -> None:
+
+def check(config: DictConfig, reference: DictConfig, added: set[str], multirun: bool = False) -> None:
     """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
 
     Args:
         config: as composed.
         reference: composed from the same groups, without an experiment and without overrides of values.
         added: keys that the user added knowingly (+key=value).
+        multirun: whether it is a job of a sweep.
 
     Raises:
         ConfigError: with one line per problem.
     """
-    problems = [*_missing(config), *_unknown(config, reference, added), *_impossible(config)]
+    problems = [*_missing(config), *_unknown(config, reference, added)]
+    if not problems:
+        problems = [*_impossible(config, multirun), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -43,13 +55,15 @@ def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> It
         if full in added or OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
         if key not in known:
-            if not _may_be_new(config[key], reference, full, added):
+            if full.startswith("experiment."):
+                yield f"{full}: begin the experiment's file with the line '# @package _global_'."
+            elif not _may_be_new(config[key], reference, full, added):
                 yield f"{full}: no such option. {nearest(key, known)}"
         elif OmegaConf.is_missing(reference, key) or OmegaConf.is_interpolation(reference, key):
             continue
         elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
             yield from _unknown(config[key], reference[key], added, full)
-        elif _is_number(reference[key]) and isinstance(config[key], str):
+        elif _is_number(reference[key]) and isinstance(config[key], str) and config[key] != "auto":
             yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
 
 
@@ -64,7 +78,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _impossible(config: DictConfig) -> Iterator[str]:
+def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     metric = config.optimized_metric
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
     if metric not in known:
@@ -72,12 +86,38 @@ def _impossible(config: DictConfig) -> Iterator[str]:
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
     if config.out_dtype not in ("float32", "bfloat16", "float16"):
         yield f"out_dtype={config.out_dtype}: use float32, bfloat16 or float16."
-    devices = OmegaConf.select(config, "trainer.devices")
-    if {"-m", "--multirun"} & set(sys.argv) and isinstance(devices, int) and devices > 1:
+    if "trainer" in config and config.trainer.max_steps == -1 and config.trainer.max_epochs == -1:
+        yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
+    ranks = _num_ranks(config)
+    if multirun and ranks != 1:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
-    if isinstance(devices, int) and not OmegaConf.is_missing(config.data, "datasets"):
-        for name, options in config.data.datasets.items():
-            try:
-                check_divisible(name, options.batch_size, devices * config.trainer.num_nodes)
-            except ConfigError as error:
-                yield str(error)
+    for name, options in config.data.datasets.items():
+        yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
+
+
+def _num_ranks(config: DictConfig) -> int | None:
+    """How many processes will train; None: known only on the machine (auto)."""
+    devices = OmegaConf.select(config, "trainer.devices", default=1)
+    if isinstance(devices, (ListConfig, list)):
+        devices = len(devices)
+    nodes: int = OmegaConf.select(config, "trainer.num_nodes", default=1)
+    return devices * nodes if isinstance(devices, int) and devices > 0 else None
+
+
+def _unbuildable(config: DictConfig) -> Iterator[str]:
+    """Values that the classes refuse; they are built once for their checks alone."""
+    for room, keys in _REGISTERED.items():
+        for key in keys:
+            node = config.get(key)
+            if node is not None and node.name != "none":
+                yield from _refusal(registry.build, room, plain(node))
+    if "encoder" in config:
+        yield from _refusal(build_options, EncoderOptions, config.encoder)
+    yield from _refusal(build_options, DataOptions, config.data)
+
+
+def _refusal(attempt: Callable[..., object], *arguments: Any) -> Iterator[str]:
+    try:
+        attempt(*arguments)
+    except ConfigError as error:
+        yield str(error)

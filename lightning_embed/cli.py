@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,12 +40,14 @@ def merge() -> None:
 
 
 def _train(cfg: DictConfig) -> float | None:
+    config.register()  # a launcher's worker process begins here
     from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
 
     return _told(pipeline.train, cfg)
 
 
 def _merge(cfg: DictConfig) -> float | None:
+    config.register()
     from lightning_embed import pipeline
 
     return _told(pipeline.merge, cfg)
@@ -55,11 +57,18 @@ def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float 
     """Run a step; what a user can mend is told without a traceback (a sweep goes through Hydra's own handling)."""
     try:
         return step(cfg)
-    except (LightningEmbedError, InstantiationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, LightningEmbedError) or HydraConfig.get().mode == RunMode.MULTIRUN:
+    except Exception as error:
+        cause = _ours(error)
+        if cause is None or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         _exit(cause)
+
+
+def _ours(error: BaseException | None) -> LightningEmbedError | None:
+    """Our error, also inside what Hydra and OmegaConf wrap around it."""
+    while error is not None and not isinstance(error, LightningEmbedError):
+        error = error.__cause__ or (error.__context__ if isinstance(error, OmegaConfBaseException) else None)
+    return error
 
 
 def _exit(error: LightningEmbedError) -> NoReturn:
@@ -81,34 +90,42 @@ def _launch(name: str, job: Callable[[DictConfig], float | None]) -> None:
     hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(job)()
 
 
-def _arguments() -> tuple[list[str], str | None]:
-    """Overrides and --config-dir of the command line, as Hydra reads it."""
+def _arguments() -> tuple[list[str], str | None, bool]:
+    """Overrides, --config-dir and --multirun of the command line, as Hydra reads it."""
     parsed = hydra._internal.utils.get_args_parser().parse_args()
-    return parsed.overrides, parsed.config_dir
+    return parsed.overrides, parsed.config_dir, parsed.multirun
 
 
-def check_command(name: str, overrides: Sequence[str], config_dir: str | None = None) -> None:
+def check_command(name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> None:
     """Compose and check what a command line asks for; of a sweep, every value of every override once.
 
     Raises:
         ConfigError: in one sentence per mistake, with the nearest words.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
-    parsed = [override for override in parsed if not override.key_or_group.startswith("hydra")]
-    searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
-        for job in _jobs(parsed):
-            _check_job(name, job, searchpath)
+        searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
+        for job in _jobs(_parsed(overrides)):
+            _check_job(name, job, searchpath, multirun)
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, those of Hydra itself left out."""
+    try:
+        parsed = _parser().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
+    return [override for override in parsed if not override.key_or_group.startswith("hydra")]
+
+
+def _parser() -> OverridesParser:
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
 
 
 def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
     """The first job of a sweep, and one for every further value of every override."""
     values = {i: list(islice(_sweep(o), 1000)) for i, o in enumerate(overrides) if o.is_sweep_override()}
-    parse = OverridesParser.create().parse_override
+    parse = _parser().parse_override
     first = [parse(values[i][0]) if i in values else override for i, override in enumerate(overrides)]
     yield first
     for i, texts in values.items():
@@ -124,7 +141,7 @@ def _sweep(override: Override) -> Iterator[str]:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 
 
-def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) -> None:
+def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], multirun: bool) -> None:
     lines = [override.input_line or "" for override in overrides]
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
@@ -132,13 +149,17 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) 
     words = [line for o, line in zip(overrides, lines, strict=True) if o in groups and o.key_or_group != "experiment"]
     try:
         composed = compose(name, [*lines, *searchpath], return_hydra_config=True)
+    except ValueError as error:  # a group set to null; some of OmegaConf's errors are ValueErrors too
+        if not isinstance(error, OmegaConfBaseException):
+            raise ConfigError(f"A group cannot be null: off is a word, none. ({' '.join(lines)})") from error
+        raise _explained(error, name, overrides, words, searchpath) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, name, overrides, words, searchpath) from error
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
     reference = compose(name, [*(f"{key}={word}" for key, word in choices.items() if key != "experiment"), *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added)
+    check(with_hydra, reference, added, multirun)
 
 
 def _explained(

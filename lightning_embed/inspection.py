@@ -46,7 +46,9 @@ def show(
 def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:
     """Print, per dataset of an expert, rows, batches, share of steps, and rows that an epoch drops."""
     stream = batches.steps()
-    table = Table(title=f"{expert.name}: {_length(trainer, len(stream))}", title_justify="left", box=SIMPLE_HEAD)
+    steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
+    length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
+    table = Table(title=f"{expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("dataset", "task", "rows", "batch size", "steps an epoch", "share of steps", "rows dropped"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
     for name, count in stream.num_steps.items():
@@ -55,16 +57,6 @@ def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, tr
         share = f"{count / len(stream):.1%}"
         table.add_row(name, feed.task, f"{feed.num_rows:,}", str(feed.batch_size), f"{count:,}", share, str(dropped))
     console.print(table)
-
-
-def _length(trainer: Any, steps_an_epoch: int) -> str:
-    steps = _num_steps(trainer, steps_an_epoch)
-    return f"{steps:,} steps, {steps / steps_an_epoch:.2f} epochs of {steps_an_epoch:,} steps"
-
-
-def _num_steps(trainer: Any, steps_an_epoch: int) -> int:
-    limits = [trainer.max_steps, (trainer.max_epochs or -1) * steps_an_epoch]
-    return min((int(limit) for limit in limits if limit >= 0), default=0)
 
 
 def _first_batches(batches: EmbeddingDataModule) -> list[Batch]:
@@ -92,7 +84,7 @@ def _print_texts(console: Console, encoder: Encoder, batch: Batch) -> None:
 
 def _print_datasets(console: Console, encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> None:
     table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "train", "dev", "test sets", "tokens a text", "texts cut", "texts repeated"):
+    for column in ("dataset", "train", "dev", "test sets", "tokens a text", "texts at max_length", "texts repeated"):
         table.add_column(column, justify="left" if column == "dataset" else "right")
     for name, dataset in data.items():
         tests = sum(s.split == "test" for s in dataset.eval_sets)
@@ -108,8 +100,8 @@ def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
     texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
     limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
     lengths = encoder.tokenizer(texts, max_length=limit).lengths
-    cut = (lengths >= limit).float().mean()
-    return f"{lengths.float().mean():.0f}", f"{cut:.1%}", f"{1 - len(set(texts)) / len(texts):.1%}"
+    full = (lengths >= limit).float().mean()
+    return f"{lengths.float().mean():.0f}", f"{full:.1%}", f"{1 - len(set(texts)) / len(texts):.1%}"
 
 
 def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
@@ -128,7 +120,7 @@ def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
 def _print_cost(console: Console, cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float]) -> None:
     stream = batches.steps()
     share = {name: count / len(stream) for name, count in stream.num_steps.items()}
-    steps = _num_steps(cfg.trainer, len(stream))
+    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     total = steps * stream.schedule.accumulate * sum(share[name] * seconds.get(name, 0.0) for name in share)
     if torch.cuda.is_available():
         memory, where = torch.cuda.max_memory_allocated() / 2**30, "on the GPU"

@@ -68,7 +68,9 @@ class EmbeddingModule(LightningModule):
         optimizer = self.make_optimizer(p for p in self.encoder.parameters() if p.requires_grad)
         if self.make_scheduler is None:
             return optimizer
-        return [optimizer], [self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))]
+        # Not trainer.estimated_stepping_batches: it would build the loaders before the step to resume from is known.
+        num_steps: int = self.trainer.datamodule.num_steps(self.trainer.max_steps, self.trainer.max_epochs)  # type: ignore[attr-defined]
+        return [optimizer], [self.make_scheduler(optimizer, num_steps)]
 
     def training_step(self, step: tuple[Batch, ...]) -> dict[str, Tensor]:
         """One optimiser step. Returns the detached loss of each batch, by dataset."""

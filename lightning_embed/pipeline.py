@@ -3,12 +3,14 @@
 import glob
 import logging
 import platform
+import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
@@ -17,13 +19,12 @@ from rich.console import Console
 
 from lightning_embed import build, config, dist, inspection, registry
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
-from lightning_embed.callback.export import export
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.dataset import CACHE
-from lightning_embed.encoder import Encoder, load
-from lightning_embed.errors import ConfigError
+from lightning_embed.encoder import Encoder
+from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
-from lightning_embed.experts import Expert, ExpertPlan, TrainSet
+from lightning_embed.experts import BASE, Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.report import Run
@@ -32,7 +33,7 @@ from lightning_embed.types import Results
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", module="lightning")
+warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -52,6 +53,7 @@ def train(cfg: DictConfig) -> float | None:
         strategy.check(len(experts), has_base=True, has_probe=False)
     modules = [build.datamodule(cfg, data, base, expert) for expert in experts]
     build.losses(cfg, {s.task for s in train_sets.values()})
+    _check_metric(cfg, evaluator, data)
     if cfg.inspect:
         inspection.show(console, cfg, base, data, experts, modules)
         return None
@@ -63,7 +65,7 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     sources = [Source(out / "models" / e.name, e.name, e.num_rows(train_sets)) for e in experts]
-    return _merge_and_measure(cfg, out, strategy, sources, out / "models" / "base", evaluator, data)
+    return _merge_and_measure(cfg, out, strategy, sources, out / "models" / BASE, evaluator, data)
 
 
 def merge(cfg: DictConfig) -> float | None:
@@ -84,6 +86,9 @@ def _sources(cfg: DictConfig) -> list[Source]:
     sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
     if len(sizes) != len(paths):
         raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
+    for path in (*paths, *([Path(cfg.base)] if cfg.base is not None else [])):
+        if not path.is_dir():
+            raise ConfigError(f"{path} is no directory: sources and base are model directories on this machine.")
     names = _distinct([path.resolve() for path in paths])
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
 
@@ -92,22 +97,37 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     """The last part of each path, with as many parts before it as it takes to tell them apart."""
     for depth in range(1, 10):
         names = ["-".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(names) and BASE not in names:
             break
     return names
+
+
+def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse an `optimized_metric` that nothing will measure."""
+    tasks = {str(s.task) for d in data.values() for s in d.eval_sets if s.split == "dev"}
+    wanted = cfg.optimized_metric.removeprefix("dev/")
+    if not isinstance(evaluator, Nothing) and wanted not in ("mean", *tasks):
+        raise ConfigError(f"optimized_metric=dev/{wanted}: no dataset has such a dev set. {nearest(wanted, tasks)}")
 
 
 def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
     if dist.launched_rank() == 0:
         _write_run(cfg, out)
-        if not (out / "models" / "base").exists():
-            export(base, out / "models" / "base")
+        if not (out / "models" / BASE).exists():
+            _export(base, out / "models" / BASE)
 
 
 def _write_run(cfg: DictConfig, out: Path) -> None:
+    """Write run.yaml; refuse a folder that holds the models of another config."""
+    file, own = out / "run.yaml", config.run_hash(cfg)
+    if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
+        raise ConfigError(
+            f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
+        )
     out.mkdir(parents=True, exist_ok=True)
     run = {
+        "hash": own,
         "command": sys.argv[0],
         "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "git": _git_commit(),
@@ -116,10 +136,12 @@ def _write_run(cfg: DictConfig, out: Path) -> None:
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
         "config": config.plain(cfg, as_words=True),
     }
-    OmegaConf.save(OmegaConf.create(run), out / "run.yaml")
+    OmegaConf.save(OmegaConf.create(run), file)
 
 
 def _git_commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
@@ -136,7 +158,7 @@ def _fit(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], expert: Expert, 
     tasks = {rows.options.task for rows in batches.train_rows.values()}
     checkpoint = checkpoints / CHECKPOINT
     with build.loggers(cfg, expert.name, "train") as loggers:
-        trainer = build.trainer(cfg, loggers, target, checkpoints)
+        trainer = build.trainer(cfg, loggers, checkpoints)
         inspection.show_plan(console, expert, batches, trainer)
         trainer.fit(
             build.module(cfg, model, tasks), batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None
@@ -144,7 +166,20 @@ def _fit(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], expert: Expert, 
     if trainer.interrupted:
         raise KeyboardInterrupt
     if dist.rank() == 0:
+        _export(model, target)
         checkpoint.unlink(missing_ok=True)
+
+
+def _export(encoder: Encoder, target: Path) -> None:
+    """Save `encoder` as `target`, whole or not at all: a directory that exists is a finished model."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        encoder.save(Path(folder) / target.name)
+        try:
+            (Path(folder) / target.name).rename(target)
+        except OSError:
+            if not target.exists():  # else another job of a sweep was first
+                raise
 
 
 def _merge_and_measure(
@@ -157,10 +192,12 @@ def _merge_and_measure(
     data: Mapping[str, EmbeddingDataset],
 ) -> float | None:
     """Steps 6 to 9: merge what was exported, score base, sources and the merged model, report."""
-    models = ({"base": base} if base is not None else {}) | {source.name: source.path for source in sources}
+    models = ({BASE: base} if base is not None else {}) | {source.name: source.path for source in sources}
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
-    scores = ScoreCache(evaluator, [s for d in data.values() for s in d.eval_sets], CACHE / "scores", load)
-    merged = None if strategy is None else _merge_name(cfg, strategy, sources)
+    scores = ScoreCache(
+        evaluator, [s for d in data.values() for s in d.eval_sets], CACHE / "scores", build.loader(cfg, data.values())
+    )
+    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base)
     with build.loggers(cfg, merged or "evaluation", "merge") as loggers:
         if strategy is not None and merged is not None:
             models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base)
@@ -174,9 +211,10 @@ def _merge_and_measure(
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
 
 
-def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source]) -> str:
+def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None) -> str:
     """The strategy, and a hash of all that the merge depends on."""
-    recipe = [config.plain(cfg.merge), [(source.name, source.size) for source in sources], cfg.seed, cfg.out_dtype]
+    given = [(source.name, str(source.path), source.size) for source in sources]
+    recipe = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
     return f"{strategy.word}-{config.digest(recipe)}"
 
 
@@ -185,7 +223,8 @@ def _merged(
 ) -> Path:
     """The merged model's directory; a merge that is there, and younger than its sources, is left as it is."""
     record = target / "merge.json"
-    if not record.exists() or record.stat().st_mtime_ns < max(_changed(source.path) for source in sources):
+    inputs = [source.path for source in sources] + ([base] if base is not None else [])
+    if not record.exists() or record.stat().st_mtime_ns < max(map(_changed, inputs)):
         console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
         merge_models(strategy, sources, base, target, out_dtype=cfg.out_dtype, seed=cfg.seed)
     return target / "model"

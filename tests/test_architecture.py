@@ -28,7 +28,7 @@ INTERNAL = {
     "callback": {"encoder"},
     "module": {"encoder", "loss"},
     "manual": set(),
-    "check": {"data.options"},
+    "check": {"config", "data.options", "encoder.options"},
     "config": {"manual", "data.options", "encoder.options"},
     "cli": {"check", "config", "pipeline"},
     "build": {"config", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},

@@ -1,6 +1,7 @@
 """Config: all of conf/ composes, schemas follow signatures, and every mistake is answered in one sentence."""
 
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,11 @@ MISTAKES = [
     ("optimized_metric=test/mean", r"^optimized_metric=test/mean: the test is read once"),
     ("out_dtype=float8", r"^out_dtype=float8: use float32"),
     ("merge=[", r"^Cannot read the command line"),
+    ("merge=null", r"^A group cannot be null: off is a word, none"),
+    ("merge.weighting=given", r"^.*given.* weights"),
+    ("retrieval_loss.temperature=0", r"^infonce: temperature must be positive, got 0"),
+    ("data.datasets.facts.batch_size=1", r"^batch_size must be at least 2"),
+    ("trainer.max_steps=-1", r"^trainer\.max_steps and trainer\.max_epochs are both -1"),
 ]
 
 
@@ -125,6 +131,7 @@ def test_missing_keys_come_together() -> None:
 
 def test_every_value_of_a_sweep_is_checked() -> None:
     cli.check_command("train", ["merge=soup,slerp", "seed=1,2"])
+    cli.check_command("train", ["merge=glob(*)", "optimizer.lr=interval(1e-5, 1e-4)"])
     with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
         cli.check_command("train", ["merge=soup,slrp"])
 
@@ -140,8 +147,23 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
         (experiment / "mine.yaml").write_text(f"# @package _global_\n{body}\n")
         with pytest.raises(ConfigError, match=message):
             cli.check_command("train", ["experiment=mine"], str(tmp_path))
+    (experiment / "mine.yaml").write_text("seed: 7\n")
+    with pytest.raises(ConfigError, match="begin the experiment's file with the line '# @package _global_'"):
+        cli.check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("# @package _global_\nseed: 7\ntrainer:\n  max_steps: 7\n")
     cli.check_command("train", ["experiment=mine"], str(tmp_path))
+
+
+def test_several_devices_in_a_sweep() -> None:
+    for devices in ("2", "auto", "-1", "[0,1]"):
+        with pytest.raises(ConfigError, match="Several devices in a sweep"):
+            cli.check_command("train", [f"trainer.devices={devices}"], multirun=True)
+    cli.check_command("train", ["trainer.devices=1"], multirun=True)
+
+
+def test_console_scripts_exist() -> None:
+    scripts = [point for point in entry_points(group="console_scripts") if point.name.startswith("lightning-embed")]
+    assert {point.load() for point in scripts} == {cli.train, cli.merge}
 
 
 def test_what_may_be_added() -> None:

@@ -3,6 +3,7 @@
 python tests/two_processes.py MODEL DATA OUT [accumulate]
 """
 
+import os
 import sys
 import warnings
 from functools import partial
@@ -19,7 +20,7 @@ from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.sampler.round_robin import RoundRobin
 from lightning_embed.types import Task
 
-RANKS = int(__import__("os").environ.get("WORLD_SIZE", 1))
+RANKS = int(os.environ.get("WORLD_SIZE", 1))
 
 
 class NoDropout(EmbeddingModule):

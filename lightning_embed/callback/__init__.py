@@ -2,5 +2,4 @@
 
 from lightning_embed.callback.checkpoint import AtomicCheckpointIO as AtomicCheckpointIO
 from lightning_embed.callback.checkpoint import ResumeCheckpoint as ResumeCheckpoint
-from lightning_embed.callback.export import Export as Export
 from lightning_embed.callback.throughput import Throughput as Throughput

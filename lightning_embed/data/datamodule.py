@@ -86,6 +86,11 @@ class EmbeddingDataModule(LightningDataModule):
         stream.set_epoch(first_step // len(stream))
         return stream
 
+    def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
+        """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
+        limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self.steps())]
+        return min((limit for limit in limits if limit >= 0), default=0)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Steps from the trainer's global step on: all that resuming needs."""
         first_step = self.trainer.global_step if self.trainer is not None else 0

@@ -34,7 +34,7 @@ class DatasetOptions:
         batch_size: rows of a batch over all ranks.
         num_positives: positives of a query, at most; drawn anew each epoch.
         num_negatives: hard negatives of a query, at most; drawn anew each epoch.
-        max_length: tokens of a text, special tokens included; None: the encoder's.
+        max_length: tokens of a text in training, special tokens included; None: the encoder's.
         query_prompt: put before queries and before the texts of the other tasks; None: the encoder's prompt.
         document_prompt: put before documents; None: the encoder's prompt.
         dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
@@ -74,6 +74,8 @@ class DatasetOptions:
             raise ConfigError(
                 f"num_positives must be at least 1 and num_negatives at least 0, got {self.num_positives} and {self.num_negatives}."
             )
+        if self.max_length is not None and self.max_length < 3:
+            raise ConfigError(f"max_length must be at least 3 tokens (two are special), got {self.max_length}.")
         if not 0 <= self.dev_share < 1:
             raise ConfigError(f"dev_share must be in [0, 1), got {self.dev_share}.")
 

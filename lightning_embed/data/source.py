@@ -7,7 +7,8 @@ numbers. The Arrow file is kept in the cache folder under a key of everything th
 import gzip
 import json
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
@@ -93,7 +94,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         DataError: a line that is not one JSON object in UTF-8.
     """
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_whole(file, path), 1):
             where = f"{path}: line {number}"
             try:
                 record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
@@ -105,6 +106,13 @@ def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if not isinstance(record, dict):
                 raise DataError(f"{where}: expected one JSON object, found {type(record).__name__}.")
             yield where, record
+
+
+def _whole(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be unpacked ({error}): cut short in copying?") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import Task
 
+BASE = "base"  # the name of the model that all experts start from
+
 
 @dataclass(frozen=True)
 class TrainSet:
@@ -51,9 +53,13 @@ class ExpertPlan(ABC):
         """The experts to train now.
 
         Raises:
-            ConfigError: `only` names no expert of the plan.
+            ConfigError: `only` names no expert of the plan, or an expert has the name of the base.
         """
         experts = {expert.name: expert for expert in self.experts(datasets)}
+        if BASE in experts:
+            raise ConfigError(
+                f"An expert cannot be called {BASE!r}: that is the model all start from. Rename the dataset."
+            )
         if self.only is None:
             return list(experts.values())
         if self.only not in experts:

@@ -42,7 +42,7 @@ class CoSENT(Loss):
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
-        assert batch.score is not None, "config.check gives losses of scores only to tasks that have scores"
+        assert batch.score is not None, "a loss of scores serves only tasks that have scores"
         embeddings = batch.embeddings.final
         cosine = (embeddings[batch.query] * embeddings[batch.positives[:, 0]]).sum(1) / self.temperature
         lower = batch.score[:, None] < batch.score[None, :]

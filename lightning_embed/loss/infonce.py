@@ -102,14 +102,20 @@ class InfoNCE(Loss):
         same = batch.hashes[own.clamp(min=0), None] == batch.hashes
         return (same & (own >= 0)[..., None]).any(1)
 
+    def _has_document(self, batch: LossInput, documents: Int[Tensor, " local"]) -> Bool[Tensor, "local rows"]:
+        """Which rows have a positive that reads the same as the document: their queries are right answers too."""
+        same = batch.hashes[documents][:, None, None] == batch.hashes[batch.positives.clamp(min=0)]
+        return (same & (batch.positives >= 0)).any(-1)
+
     def _to_queries(self, batch: LossInput) -> Float[Tensor, ""]:
         """Each positive of a local row among the queries of all rows."""
         embeddings, rows = batch.embeddings.final, batch.rows
-        other = ~self._similar_to_own_texts(batch)[:, batch.query]
         losses = []
         for slot in range(batch.positives.shape[1]):
-            positive = embeddings[batch.positives[rows, slot].clamp(min=0)]
-            logits = (positive @ embeddings[batch.query].T / self.temperature).masked_fill(~other, -torch.inf)
+            index = batch.positives[rows, slot].clamp(min=0)
+            positive = embeddings[index]
+            right = self._has_document(batch, index) | self._similar_to_own_texts(batch)[:, batch.query]
+            logits = (positive @ embeddings[batch.query].T / self.temperature).masked_fill(right, -torch.inf)
             target = (positive * embeddings[batch.query[rows]]).sum(1) / self.temperature
             losses.append(torch.logaddexp(target, torch.logsumexp(logits, 1)) - target)
         return _share(torch.stack(losses), (batch.positives[rows] >= 0).T, batch)

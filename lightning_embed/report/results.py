@@ -50,6 +50,7 @@ def add(out: Path, model: str, results: Results, evaluation: str = "") -> None:
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / f".{FILE}.lock"):
         content = read(out)
+        content["models"].pop(model, None)  # the last one in the file is the last one measured
         content["models"][model] = results
         content["evaluations"][model] = evaluation
         _replace(out / FILE, json.dumps(content, indent=2) + "\n")

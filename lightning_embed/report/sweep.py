@@ -32,6 +32,14 @@ class SweepTable(Callback):
         models: dict[str, Results] = {}
         for folder in self.folders:
             prefix = f"{folder.name}/" if len(self.folders) > 1 else ""
-            models |= {prefix + model: found for model, found in results.read(folder)["models"].items()}
+            models |= {prefix + model: found for model, found in _last_measured(folder).items()}
         if models:
             Console().print(sweep_table(models))
+
+
+def _last_measured(folder: Path) -> dict[str, Results]:
+    """The models that were measured as the last one was."""
+    content = results.read(folder)
+    last = next(reversed(content["models"]), None)
+    how = None if last is None else content["evaluations"][last]
+    return {name: found for name, found in content["models"].items() if content["evaluations"][name] == how}

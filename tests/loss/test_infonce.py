@@ -39,12 +39,18 @@ def test_reference(loss_input: LossInput, in_batch: bool, temperature: float) ->
 
 
 def test_reference_symmetric(loss_input: LossInput) -> None:
-    query, positives, negatives = _parts(loss_input)
-    to_documents = reference.infonce(query, positives, negatives, 0.05, True, _reads_like(loss_input))
-    expected = (to_documents + reference.infonce_to_queries(query, positives, 0.05)) / 2
-    torch.testing.assert_close(
-        InfoNCE(temperature=0.05, symmetric=True)(loss_input).value, expected, rtol=1e-12, atol=1e-12
-    )
+    """Row 3 has row 0's first document too: its query is a right answer to it, not a negative."""
+    batch = replace(loss_input, positives=torch.tensor([[5, 6], [7, -1], [8, 9], [5, 10], [11, -1]]))
+    query, positives, negatives = _parts(batch)
+
+    def right(row: int, slot: int, other: int) -> bool:
+        return int(batch.positives[row, slot]) in batch.positives[other].tolist()
+
+    to_documents = reference.infonce(query, positives, negatives, 0.05, True, _reads_like(batch))
+    to_queries = reference.infonce_to_queries(query, positives, 0.05, right)
+    assert to_queries < reference.infonce_to_queries(query, positives, 0.05)
+    ours = InfoNCE(temperature=0.05, symmetric=True)(batch).value
+    torch.testing.assert_close(ours, (to_documents + to_queries) / 2, rtol=1e-12, atol=1e-12)
 
 
 def test_repeated_document_is_no_negative(loss_input: LossInput) -> None:

@@ -1,7 +1,7 @@
 """The losses, as their formulas read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,13 +37,22 @@ def infonce(
     return torch.stack(losses).mean()
 
 
-def infonce_to_queries(query: Sequence[Tensor], positives: Sequence[Sequence[Tensor]], temperature: float) -> Tensor:
-    """Every positive among all queries."""
+def infonce_to_queries(
+    query: Sequence[Tensor],
+    positives: Sequence[Sequence[Tensor]],
+    temperature: float,
+    right: Callable[[int, int, int], bool] = lambda row, slot, other: False,
+) -> Tensor:
+    """Every positive among all queries but those, right(row, slot, other), for which it is a right answer too."""
     losses = []
     for i in range(len(query)):
-        for positive in positives[i]:
-            scores = torch.stack([positive @ q for q in query]) / temperature
-            losses.append(-torch.log(math.e ** scores[i] / (math.e**scores).sum()))
+        for p, positive in enumerate(positives[i]):
+            target = math.e ** (positive @ query[i] / temperature)
+            total = target
+            for j in range(len(query)):
+                if j != i and not right(i, p, j):
+                    total = total + math.e ** (positive @ query[j] / temperature)
+            losses.append(-torch.log(target / total))
     return torch.stack(losses).mean()
 
 
