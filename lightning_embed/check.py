@@ -84,8 +84,6 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     if metric not in known:
         why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
-    if config.out_dtype not in ("float32", "bfloat16", "float16"):
-        yield f"out_dtype={config.out_dtype}: use float32, bfloat16 or float16."
     if "trainer" in config and config.trainer.max_steps == -1 and config.trainer.max_epochs == -1:
         yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
     ranks = _num_ranks(config)

@@ -27,6 +27,7 @@ from lightning_embed.data.options import DatasetOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError
 from lightning_embed.manual import help_page
+from lightning_embed.merge import OutDtype
 
 PLUGIN_GROUP = "lightning_embed.plugins"
 
@@ -58,7 +59,7 @@ class CommonOptions:
         out: folder of the run; the same config is the same folder.
         group: of the logged runs of this command.
         part: what is being logged now: filled in by the pipeline.
-        out_dtype: of a merged model's weights: float32, bfloat16 or float16.
+        out_dtype: of a merged model's weights.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
 
@@ -70,7 +71,7 @@ class CommonOptions:
     optimized_metric: str = "dev/mean"
     data: Any = UNSET
     merge: Any = UNSET
-    out_dtype: str = "float32"
+    out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET
     logger: Any = UNSET
     experiment: Any = None

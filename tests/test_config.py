@@ -105,7 +105,7 @@ MISTAKES = [
         r"^encoder\.prompts\.query: no such option\. .*To add one: \+encoder\.prompts\.query=x$",
     ),
     ("optimized_metric=test/mean", r"^optimized_metric=test/mean: the test is read once"),
-    ("out_dtype=float8", r"^out_dtype=float8: use float32"),
+    ("out_dtype=float8", r"^out_dtype=float8: Invalid value 'float8', expected one of \[float32"),
     ("merge=[", r"^Cannot read the command line"),
     ("merge=null", r"^A group cannot be null: off is a word, none"),
     ("merge.weighting=given", r"^.*given.* weights"),

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,6 +12,7 @@ from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
 from lightning_embed.data.testset import from_rows, has_retrieval_files, read_retrieval
 from lightning_embed.errors import DataError
+from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 
@@ -20,8 +20,7 @@ def _sample(cache: Path) -> Path:
     """The folder of the embedded data set, generated on first use, and anew when its generator has changed."""
     from lightning_embed.data import sample
 
-    source = sorted(path for path in Path(sample.__file__).parent.rglob("*") if path.suffix in (".py", ".toml"))
-    folder = cache / f"sample-{blake2b(b''.join(path.read_bytes() for path in source), digest_size=4).hexdigest()}"
+    folder = cache / f"sample-{fingerprint(Path(sample.__file__).parent)}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         temporary = Path(mkdtemp(dir=cache))

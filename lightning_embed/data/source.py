@@ -22,6 +22,7 @@ from datasets.arrow_writer import ArrowWriter
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.rows import BadRow, parser
 from lightning_embed.errors import DataError
+from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import Task
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -74,7 +75,13 @@ def _found(path: Path) -> str:
 
 def _key(*parts: Any) -> str:
     *start, options = parts
-    layout = (options.task, options.format, sorted(options.columns.items()), options.score_range)
+    layout = (
+        fingerprint(Path(__file__).parent),
+        options.task,
+        options.format,
+        sorted(options.columns.items()),
+        options.score_range,
+    )
     return blake2b(repr((*start, *layout)).encode(), digest_size=16).hexdigest()
 
 

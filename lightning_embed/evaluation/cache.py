@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
+from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import EvalSet, Results
 
 
@@ -29,7 +30,9 @@ class ScoreCache:
         self.eval_sets = eval_sets
         self.folder = folder
         self.load = load
-        self.tests = blake2b(repr((evaluator, version("mteb"), *eval_sets)).encode())
+        versions = [version(package) for package in ("mteb", "torch", "transformers")]
+        code = fingerprint(Path(__file__).parent.parent)
+        self.tests = blake2b(repr((evaluator, versions, code, *eval_sets)).encode())
 
     def __call__(self, model: Path) -> Results:
         """Score a model directory, or remember its scores."""

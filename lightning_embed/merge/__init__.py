@@ -7,6 +7,7 @@ from lightning_embed.merge.contract import SEVERAL as SEVERAL
 from lightning_embed.merge.contract import Law as Law
 from lightning_embed.merge.contract import MergeStrategy as MergeStrategy
 from lightning_embed.merge.contract import Model as Model
+from lightning_embed.merge.contract import OutDtype as OutDtype
 from lightning_embed.merge.contract import Plan as Plan
 from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter

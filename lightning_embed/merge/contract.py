@@ -22,6 +22,15 @@ ANY_NUMBER = range(1, sys.maxsize)
 SEVERAL = range(2, sys.maxsize)
 
 
+class OutDtype(StrEnum):
+    """What the merged parameters are stored in. auto: what the first source has."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    auto = "auto"
+
+
 class Law(StrEnum):
     """What a strategy may promise at its default options; tests/merge/test_laws.py holds it to its word.
 

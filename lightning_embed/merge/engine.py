@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.contract import MergeStrategy, Plan, Probe, Reporter, Source
+from lightning_embed.merge.contract import MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
 from lightning_embed.merge.directory import copy_files, differing_files, replaced
 from lightning_embed.merge.geometry import summarise
 from lightning_embed.merge.merged import MergedModel
@@ -24,15 +23,6 @@ from lightning_embed.merge.writer import write_tensors
 
 MODEL_FOLDER = "model"
 MAX_SHARD_BYTES = 5 * 10**9  # as save_pretrained
-
-
-class OutDtype(StrEnum):
-    """What the merged parameters are stored in. auto: what the first source has."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    auto = "auto"
 
 
 def merge_models(
