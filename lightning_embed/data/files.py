@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 from lightning_embed.data.group import Rows
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
-from lightning_embed.data.testset import from_rows, has_retrieval_files, read_retrieval
+from lightning_embed.data.testset import from_rows, has_retrieval_files, lacks, read_retrieval
 from lightning_embed.errors import DataError
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
@@ -112,4 +112,6 @@ class Files:
                 content = from_rows(rows.table, self.options.task, train.table if train else None)
             else:
                 continue
+            if lacking := lacks(content, self.options.task):
+                raise DataError(f"{self.name}: its {part} set cannot be measured: it has {lacking}.")
             yield EvalSet(self.name, self.options.task, part, in_domain, content)

@@ -56,6 +56,17 @@ def from_rows(rows: Dataset, task: Task, train: Dataset | None) -> RetrievalSet 
     return LabelSet(list(rows["text"]), list(rows["label"]), *known)
 
 
+def lacks(content: RetrievalSet | StsSet | LabelSet, task: Task) -> str | None:
+    """Why the metric of a test set would be undefined."""
+    if isinstance(content, StsSet) and len(set(content.score)) < 2:
+        return "no two different scores"
+    if isinstance(content, LabelSet) and len(set(content.labels)) < 2:
+        return "no two different labels"
+    if isinstance(content, LabelSet) and task is Task.classification and len(set(content.train_labels)) < 2:
+        return "no train texts of two labels for its classifier (a train file with in_domain: false will do)"
+    return None
+
+
 def _retrieval_from_rows(rows: Dataset) -> RetrievalSet:
     corpus, queries = {}, {}
     qrels: dict[str, dict[str, int]] = defaultdict(dict)

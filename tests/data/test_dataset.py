@@ -63,7 +63,7 @@ def test_dev_share_refuses_one_large_group(write, tmp_path: Path) -> None:
 
 def test_out_of_domain_is_never_trained_on(write, tmp_path: Path) -> None:
     write("d/train.jsonl", [{"text": f"t{i}", "label": i % 2} for i in range(10)])
-    write("d/test.jsonl", [{"text": "x", "label": 0}])
+    write("d/test.jsonl", [{"text": "x", "label": 0}, {"text": "y", "label": 1}])
     data = _load(DatasetOptions(Task.classification, path=str(tmp_path / "d"), in_domain=False), tmp_path)
     assert data.train is None
     assert data.dev is None
@@ -74,11 +74,11 @@ def test_out_of_domain_is_never_trained_on(write, tmp_path: Path) -> None:
 
 def test_sts_files(write, tmp_path: Path) -> None:
     train = write("a.jsonl", [{"text1": f"a{i}", "text2": f"b{i}", "score": i % 6} for i in range(40)])
-    test = write("b.jsonl", [{"text1": "x", "text2": "y", "score": 5}])
+    test = write("b.jsonl", [{"text1": "x", "text2": "y", "score": 5}, {"text1": "z", "text2": "y", "score": 0}])
     options = DatasetOptions(Task.sts, train=str(train), test=str(test), score_range=[0.0, 5.0], dev_share=0.0)
     data = _load(options, tmp_path)
     assert data.dev is None
-    assert data.eval_sets[0].content == StsSet(["x"], ["y"], [1.0])
+    assert data.eval_sets[0].content == StsSet(["x", "z"], ["y", "y"], [1.0, 0.0])
     group = data.train.group(3, seed=0)
     assert (group.query, list(group.positives), group.score) == ("a3", ["b3"], 0.6)
 
@@ -110,6 +110,20 @@ def test_labels_become_groups(write, tmp_path: Path) -> None:
         assert [label[p] for p in group.positives] == [label[group.query]]
         assert len(set(group.negatives)) == 7
         assert label[group.query] not in {label[n] for n in group.negatives}
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "reason"),
+    [
+        (Task.sts, [{"text1": "a", "text2": "b", "score": 1}] * 2, "no two different scores"),
+        (Task.clustering, [{"text": "a", "label": 1}] * 2, "no two different labels"),
+        (Task.classification, [{"text": "a", "label": 1}, {"text": "b", "label": 2}], "no train texts of two labels"),
+    ],
+)
+def test_a_test_that_cannot_be_measured(write, tmp_path: Path, task: Task, rows: list[dict], reason: str) -> None:
+    test = write("test.jsonl", rows)
+    with pytest.raises(DataError, match=f"d: its test set cannot be measured: it has {reason}"):
+        _load(DatasetOptions(task, test=str(test)), tmp_path)
 
 
 def test_refusals(write, tmp_path: Path) -> None:
