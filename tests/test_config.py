@@ -89,7 +89,7 @@ MISTAKES = [
     ),
     ("merge.weighting=sze", r"^merge\.weighting=sze: Invalid value 'sze', expected one of \[equal, size, given\]"),
     ("trainer.max_stepz=3", r"^trainer\.max_stepz: no such option\. Did you mean 'max_steps'"),
-    ("trainer.max_steps=few", r"^trainer\.max_steps must be a number like 100, got 'few'"),
+    ("trainer.max_steps=few", r"^trainer\.max_steps must be a number like 60, got 'few'"),
     ("optimizer.learning_rate=1", r"^optimizer\.learning_rate: no such option\. .*Known: .*lr"),
     ("data.datasets.facts.tsk=sts", r"^data\.datasets\.facts\.tsk: no such option\. Did you mean 'task'\?"),
     (
