@@ -32,7 +32,7 @@ class InfoNCE(Loss):
     positives by repetition.
 
     Args:
-        temperature: divides the similarities; in (0, inf), typically 0.02 (papers) to 0.05.
+        temperature: divides the similarities; in (0, inf), typically 0.02 (the three papers) to 0.05.
         in_batch: also take the documents of other rows as negatives. False: only the row's own negatives (grouped
             tasks: classification, clustering).
         symmetric: also let every positive look for its query among all queries; the loss is the mean of both ways.
@@ -44,7 +44,7 @@ class InfoNCE(Loss):
 
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.retrieval, Task.classification, Task.clustering, Task.sts})
 
-    temperature: float = 0.02
+    temperature: float = 0.05
     in_batch: bool = True
     symmetric: bool = False
 
