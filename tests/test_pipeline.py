@@ -238,7 +238,8 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
         *(f"data.datasets.{name}.path={toy}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
         "data.datasets.phrases.score_range=[0,1]",
     ]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    wide = {**os.environ, "COLUMNS": "120"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=wide, timeout=300)
     table = done.stdout[done.stdout.rindex("report: ") :]
     assert "best on dev first" in table
     for model in ("base", "retrieval", "sts", "soup-", "slerp-", "task_arithmetic-"):
