@@ -1,8 +1,8 @@
 """From config nodes to objects: one function per group of conf/."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy
 from lightning_embed.module import EmbeddingModule, check_losses
+from lightning_embed.options import DataOptions
 from lightning_embed.types import Task
 
 LOSS_OF_TASK = {
@@ -38,16 +39,28 @@ def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Encoder:
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
 
 
-def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Callable[[Path], Encoder]:
-    """What opens a model directory to measure it: with the prompts of the datasets, on the device of the run."""
-    prompts, device = _prompts(datasets), _device(cfg)
+@dataclass(frozen=True)
+class Loader:
+    """Opens a model directory to measure it. Two that read the same (`repr`) measure the same.
 
-    def open_model(path: Path) -> Encoder:
+    Args:
+        prompts: of the datasets, added to the model's own.
+        device: where the model runs; it does not change what is measured.
+    """
+
+    prompts: Mapping[str, str]
+    device: str = field(repr=False)
+
+    def __call__(self, path: Path) -> Encoder:
+        """Open `path`."""
         model = load(path)
-        model.prompts |= prompts
-        return model.to(device)
+        model.prompts |= self.prompts
+        return model.to(self.device)
 
-    return open_model
+
+def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:
+    """What opens the models of a run to measure them."""
+    return Loader(_prompts(datasets), _device(cfg))
 
 
 def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
@@ -67,7 +80,7 @@ def _device(cfg: DictConfig) -> str:
 
 def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     """All datasets, read and checked."""
-    return load_datasets(config.build_options(config.DataOptions, cfg.data).datasets, seed=cfg.seed)
+    return load_datasets(config.build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
 
 
 def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:

@@ -6,10 +6,11 @@ from typing import Any, get_origin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.config import DataOptions, build_options, plain
+from lightning_embed.config import build_options, plain
 from lightning_embed.data.options import check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.options import DataOptions
 
 _REGISTERED = {
     "sampler": ("sampler",),

@@ -11,7 +11,7 @@ import os
 import pkgutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import entry_points
@@ -23,98 +23,12 @@ from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.data.options import DatasetOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError
 from lightning_embed.manual import help_page
-from lightning_embed.merge import OutDtype
+from lightning_embed.options import DataOptions, MergeOptions, TrainOptions
 
 PLUGIN_GROUP = "lightning_embed.plugins"
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The `data` group.
-
-    Args:
-        datasets: name -> its options.
-        root: folder that the paths of `datasets` may refer to as ${data.root}.
-        num_workers: processes that read and tokenise; 0: the training process itself.
-        pin_memory: copy batches to page-locked memory; for GPUs.
-    """
-
-    datasets: dict[str, DatasetOptions]
-    root: str | None
-    num_workers: int = 0
-    pin_memory: bool = False
-
-
-@dataclass(frozen=True)
-class CommonOptions:
-    """What both commands have.
-
-    Args:
-        name: of the run: first part of its folder.
-        seed: of everything that is random.
-        out: folder of the run; the same config is the same folder.
-        group: of the logged runs of this command.
-        part: what is being logged now: filled in by the pipeline.
-        out_dtype: of a merged model's weights.
-        optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
-    """
-
-    name: str = UNSET
-    seed: int = 42
-    out: str = UNSET
-    group: str = UNSET
-    part: Any = None
-    optimized_metric: str = "dev/mean"
-    data: Any = UNSET
-    merge: Any = UNSET
-    out_dtype: OutDtype = OutDtype.float32
-    evaluation: Any = UNSET
-    logger: Any = UNSET
-    experiment: Any = None
-
-
-@dataclass(frozen=True)
-class TrainOptions(CommonOptions):
-    """Root of conf/train.yaml: each question of a run, one key.
-
-    Args:
-        inspect: show the data as the encoder sees it, the plan and its cost, and stop before training.
-        max_grad_norm: clip the gradient of a step to this L2 norm; null: never.
-        checkpoint_minutes: time between checkpoints for resuming.
-    """
-
-    inspect: bool = False
-    encoder: Any = UNSET
-    sampler: Any = UNSET
-    experts: Any = UNSET
-    retrieval_loss: Any = UNSET
-    sts_loss: Any = UNSET
-    label_loss: Any = UNSET
-    optimizer: Any = UNSET
-    scheduler: Any = UNSET
-    max_grad_norm: float | None = 1.0
-    trainer: Any = UNSET
-    callback: Any = UNSET
-    checkpoint_minutes: float = 10.0
-
-
-@dataclass(frozen=True)
-class MergeOptions(CommonOptions):
-    """Root of conf/merge.yaml.
-
-    Args:
-        sources: model directories to merge, or one glob pattern each.
-        base: the model that all sources started from; null: a strategy that needs none.
-        sizes: rows that each source was trained on, for weighting=size.
-    """
-
-    sources: list[str] = UNSET
-    base: str | None = None
-    sizes: list[int] | None = None
 
 
 @cache

