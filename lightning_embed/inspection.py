@@ -49,13 +49,14 @@ def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, tr
     steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
     length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
     table = Table(title=f"{expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "task", "rows", "batch size", "steps an epoch", "share of steps", "rows dropped"):
+    for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows dropped"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
-    for name, count in stream.num_steps.items():
+    for name, count in stream.num_batches.items():
         feed = stream.feeds[name]
-        dropped = feed.num_rows - count * feed.batch_size * stream.schedule.accumulate
-        share = f"{count / len(stream):.1%}"
-        table.add_row(name, feed.task, f"{feed.num_rows:,}", str(feed.batch_size), f"{count:,}", share, str(dropped))
+        size = stream.schedule.batch_rows(feed)
+        share = f"{count / sum(stream.num_batches.values()):.1%}"
+        dropped = f"{feed.num_rows - count * size:,}"
+        table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
     console.print(table)
 
 
@@ -119,9 +120,9 @@ def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
 
 def _print_cost(console: Console, cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float]) -> None:
     stream = batches.steps()
-    share = {name: count / len(stream) for name, count in stream.num_steps.items()}
+    share = {name: count / len(stream) for name, count in stream.num_batches.items()}
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    total = steps * stream.schedule.accumulate * sum(share[name] * seconds.get(name, 0.0) for name in share)
+    total = steps * sum(share[name] * seconds.get(name, 0.0) for name in share)
     if torch.cuda.is_available():
         memory, where = torch.cuda.max_memory_allocated() / 2**30, "on the GPU"
     else:

@@ -45,9 +45,11 @@ def train(cfg: DictConfig) -> float | None:
     out = Path(cfg.out)
     data = build.datasets(cfg)
     base = build.encoder(cfg, data.values())
-    train_sets = {n: TrainSet(d.options.task, len(d.train)) for n, d in data.items() if d.train is not None}
+    train_sets = {
+        n: TrainSet(d.options.task, len(d.train), d.options.batch_size) for n, d in data.items() if d.train is not None
+    }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
-    experts = plan.chosen(train_sets)
+    experts = plan.chosen(train_sets, cfg.seed, build.measure(cfg, data))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
     if strategy is not None and plan.only is None:
         strategy.check(len(experts), has_base=True, has_probe=False)

@@ -73,6 +73,8 @@ class Batch:
     positives: Int[Tensor, "rows slots"]
     negatives: Int[Tensor, "rows hard"]
     score: Float[Tensor, " rows"] | None = None  # in [0, 1]
+    positive_scores: Float[Tensor, "rows slots"] | None = None  # a teacher's; NaN where there is no document
+    negative_scores: Float[Tensor, "rows hard"] | None = None
     weight: float = 1.0  # share of this batch in the loss of its step; the shares of a step sum to 1
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -96,6 +98,8 @@ class LossInput:
     negatives: Int[Tensor, "rows hard"]
     score: Float[Tensor, " rows"] | None
     rows: slice
+    positive_scores: Float[Tensor, "rows slots"] | None = None
+    negative_scores: Float[Tensor, "rows hard"] | None = None
 
 
 @dataclass(frozen=True)

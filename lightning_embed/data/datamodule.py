@@ -81,7 +81,7 @@ class EmbeddingDataModule(LightningDataModule):
         if not feeds:
             raise DataError("No dataset has train rows.")
         for name, feed in feeds.items():
-            check_divisible(name, feed.batch_size, dist.world_size())
+            check_divisible(name, self.schedule.batch_rows(feed), dist.world_size())
         stream = StepSampler(self.schedule, feeds, self.seed, dist.rank(), dist.world_size(), first_step)
         stream.set_epoch(first_step // len(stream))
         return stream

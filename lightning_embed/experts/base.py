@@ -2,7 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import Task
@@ -12,23 +16,43 @@ BASE = "base"  # the name of the model that all experts start from
 
 @dataclass(frozen=True)
 class TrainSet:
-    """What a plan knows of a dataset."""
+    """What a plan knows of a dataset: its task, its train rows, the rows of a batch."""
 
     task: Task
     num_rows: int
+    batch_size: int = 1
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """What a plan may ask about datasets before it decides; each answer is computed once and kept."""
+
+    def embeddings(self) -> Mapping[str, Float[Tensor, " dims"]]:
+        """Of each dataset, by the base: mean embedding of 100 queries, joined to that of 100 documents."""
+        ...
+
+    def losses(self) -> Mapping[str, Mapping[str, float]]:
+        """Loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint."""
+        ...
 
 
 @dataclass(frozen=True)
 class Expert:
-    """One model that a run trains from the base.
+    """One model of a run.
 
     Args:
         name: of its folder, its logged run and its row in the results.
-        rows: of each dataset that it trains on, the chosen train rows (None: all).
+        rows: of each dataset that it trains on, the chosen train rows (None: all). Empty: it is only a source.
+        start: the model that it starts from: BASE, or the name of an expert before it.
+        path: of a model that exists already and is only a source.
+        seed: 0: the seed of the run; another number: another order of rows, other drawn texts, other dropout.
     """
 
     name: str
     rows: Mapping[str, Sequence[int] | None]
+    start: str = BASE
+    path: str | None = None
+    seed: int = 0
 
     def num_rows(self, datasets: Mapping[str, TrainSet]) -> int:
         """Rows of an epoch: the `size` that a merge may weight this expert by."""
@@ -41,27 +65,71 @@ class ExpertPlan(ABC):
 
     Args:
         only: train only the expert of this name and stop before the merge: so that each can have its own machine.
+        snapshots: sources out of each training, at equal distances; the last is the expert itself.
+        seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
+        ema: decay per step of an exponential moving average of the weights, which becomes one more source; in (0, 1),
+            typically 0.99 to 0.999. None: none.
+
+    Raises:
+        ConfigError: a number out of its range.
     """
 
     only: str | None = None
+    snapshots: int = 1
+    seeds: int = 1
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("snapshots", "seeds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"experts.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"experts.ema must be in (0, 1) or null, got {self.ema}.")
 
     @abstractmethod
-    def experts(self, datasets: Mapping[str, TrainSet]) -> list[Expert]:
-        """All experts of the plan; a pure function of the datasets."""
+    def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
+        """The experts of the plan, each once; a pure function of the arguments.
 
-    def chosen(self, datasets: Mapping[str, TrainSet]) -> list[Expert]:
-        """The experts to train now.
+        Args:
+            datasets: all that have train rows.
+            seed: of the run, for plans that draw.
+            measure: for plans that look at data or models.
+        """
+
+    def chosen(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
+        """The experts of this command, once per seed.
 
         Raises:
             ConfigError: `only` names no expert of the plan, or an expert has the name of the base.
         """
-        experts = {expert.name: expert for expert in self.experts(datasets)}
+        planned = [copy for expert in self.experts(datasets, seed, measure) for copy in self._seeded(expert)]
+        experts = {expert.name: expert for expert in planned}
         if BASE in experts:
             raise ConfigError(
                 f"An expert cannot be called {BASE!r}: that is the model all start from. Rename the dataset."
             )
         if self.only is None:
-            return list(experts.values())
+            return planned
         if self.only not in experts:
             raise ConfigError(f"experts.only={self.only}: no such expert. {nearest(self.only, experts)}")
         return [experts[self.only]]
+
+    def _seeded(self, expert: Expert) -> list[Expert]:
+        """One copy per seed; the first is the expert as planned."""
+        if expert.path is not None:
+            return [expert]
+
+        def name(of: str, seed: int) -> str:
+            return of if seed == 0 or of == BASE else f"{of}-seed_{seed}"
+
+        return [
+            replace(expert, name=name(expert.name, seed), start=name(expert.start, seed), seed=seed)
+            for seed in range(self.seeds)
+        ]
+
+    def extra_sources(self, expert: Expert) -> list[str]:
+        """Names of what the training of an expert leaves beside the expert itself: snapshots in order, then the average."""
+        if expert.path is not None:
+            return []
+        snapshots = [f"{expert.name}-snapshot_{number}" for number in range(1, self.snapshots)]
+        return snapshots + ([f"{expert.name}-ema"] if self.ema is not None else [])

@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_embed.experts.base import Expert, ExpertPlan, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
 
 
 @register("experts", "per_dataset")
 @dataclass(frozen=True)
 class PerDataset(ExpertPlan):
-    """One expert per dataset, each from the base: the dataset-level granularity of BOOM (2026, arXiv 2602.05787).
+    """One expert per dataset, each from the base: the dataset-level granularity of BOOM (2026, arXiv 2602.05787)."""
 
-    Args:
-        only: see `ExpertPlan`.
-    """
-
-    def experts(self, datasets: Mapping[str, TrainSet]) -> list[Expert]:
+    def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
         """One expert per dataset with train rows, named after the dataset."""
+        del seed, measure
         return [Expert(name, {name: None}) for name in datasets]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_embed.experts.base import Expert, ExpertPlan, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
 
 
@@ -14,12 +14,10 @@ class PerTask(ExpertPlan):
 
     The "Separate" pipeline of Self Positioning (2024, arXiv 2410.15035); the task-level granularity of BOOM (2026,
     arXiv 2602.05787).
-
-    Args:
-        only: see `ExpertPlan`.
     """
 
-    def experts(self, datasets: Mapping[str, TrainSet]) -> list[Expert]:
+    def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
         """One expert per task that has train rows, named after the task."""
+        del seed, measure
         tasks = dict.fromkeys(dataset.task for dataset in datasets.values())
         return [Expert(str(task), {name: None for name, d in datasets.items() if d.task is task}) for task in tasks]

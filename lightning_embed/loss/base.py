@@ -1,24 +1,36 @@
 """The contract of a loss."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
 
 from lightning_embed.types import LossInput, LossOutput, Task
 
 
-@dataclass(frozen=True)
 class Loss(ABC):
     """A pure function of the embeddings of all ranks; the mean of its value over ranks is the loss of the global batch.
 
-    Args:
-        cross_device: look at the rows of all ranks (True) or only at those of this rank (False: every rank is a
-            batch of its own, and the loss of the step is the mean over ranks).
+    A loss is a frozen dataclass. `tasks` is a class variable of it, `cross_device` a field; wrappers answer for the
+    loss that they wrap.
     """
 
-    tasks: ClassVar[frozenset[Task]]
+    @property
+    @abstractmethod
+    def tasks(self) -> frozenset[Task]:
+        """The tasks that it can train."""
 
-    cross_device: bool = True
+    @property
+    @abstractmethod
+    def cross_device(self) -> bool:
+        """Whether it sees the rows of all ranks. False: every rank is a batch of its own, and the loss is their mean."""
+
+    @property
+    def needs_middle(self) -> bool:
+        """Whether it also looks at embeddings from the middle layer."""
+        return False
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the rows must hold a teacher's scores of their documents."""
+        return False
 
     @abstractmethod
     def __call__(self, batch: LossInput) -> LossOutput:

@@ -7,6 +7,7 @@ import torch
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss.base import Loss
+from lightning_embed.loss.pairs import cosines, scores
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
 
@@ -26,7 +27,7 @@ class CoSENT(Loss):
 
     Args:
         temperature: divides the differences of cosines; in (0, inf), typically 0.05.
-        cross_device: see `Loss`.
+        cross_device: compare the pairs of all ranks.
 
     Raises:
         ConfigError: temperature not positive.
@@ -35,6 +36,7 @@ class CoSENT(Loss):
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
 
     temperature: float = 0.05
+    cross_device: bool = True
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -42,10 +44,7 @@ class CoSENT(Loss):
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
-        assert batch.score is not None, "a loss of scores serves only tasks that have scores"
-        embeddings = batch.embeddings.final
-        cosine = (embeddings[batch.query] * embeddings[batch.positives[:, 0]]).sum(1) / self.temperature
-        lower = batch.score[:, None] < batch.score[None, :]
+        cosine, score = cosines(batch) / self.temperature, scores(batch)
+        lower = score[:, None] < score[None, :]
         differences = (cosine[:, None] - cosine[None, :]).masked_fill(~lower, -torch.inf)
-        zero = cosine.new_zeros(1)
-        return LossOutput(torch.logsumexp(torch.cat([zero, differences.flatten()]), 0), {})
+        return LossOutput(torch.logsumexp(torch.cat([cosine.new_zeros(1), differences.flatten()]), 0), {})

@@ -36,7 +36,7 @@ class InfoNCE(Loss):
         in_batch: also take the documents of other rows as negatives. False: only the row's own negatives (grouped
             tasks: classification, clustering).
         symmetric: also let every positive look for its query among all queries; the loss is the mean of both ways.
-        cross_device: see `Loss`.
+        cross_device: take the documents of all ranks.
 
     Raises:
         ConfigError: temperature not positive, or `symmetric` without `in_batch`.
@@ -47,6 +47,7 @@ class InfoNCE(Loss):
     temperature: float = 0.05
     in_batch: bool = True
     symmetric: bool = False
+    cross_device: bool = True
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

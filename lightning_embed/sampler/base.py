@@ -1,7 +1,7 @@
 """The contract of a sampler: the order of the steps of one epoch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """Decides which dataset each step of an epoch takes; rows are shuffled within a dataset and used at most once.
+    """Decides which datasets each step of an epoch takes; rows are shuffled within a dataset and used at most once.
 
     Args:
         accumulate: batches of a step. They come from the same dataset and the loss of the step is their mean, which
@@ -46,18 +46,39 @@ class Sampler(ABC):
         if self.accumulate < 1:
             raise ConfigError(f"sampler: accumulate must be at least 1 batch, got {self.accumulate}.")
 
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of every step."""
+        return self.accumulate
+
+    def batch_rows(self, feed: Feed) -> int:
+        """Rows of a batch over all ranks."""
+        return feed.batch_size
+
+    def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
+        """Batches that an epoch takes of each dataset; the remainder of its rows rests until the next shuffle."""
+        return {
+            name: feed.num_rows // (self.batch_rows(feed) * self.accumulate) * self.accumulate
+            for name, feed in feeds.items()
+        }
+
     @abstractmethod
-    def order(self, num_steps: Sequence[int], generator: torch.Generator) -> Int[Tensor, " steps"]:
-        """Arrange the steps of an epoch.
+    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+        """Arrange the batches of an epoch.
 
         Args:
-            num_steps: steps that each dataset has rows for.
+            feeds: the datasets.
             generator: seeded by (seed, epoch); the same on all ranks.
 
         Returns:
-            The number of the dataset of each step; dataset `d` stands `num_steps[d]` times in it.
+            The number of the dataset of each batch of each step; dataset `d` stands `num_batches[d]` times in it.
         """
 
-    def num_steps(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
-        """Steps that each dataset has rows for in an epoch; the remainder of its rows rests until the next shuffle."""
-        return {name: feed.num_rows // (feed.batch_size * self.accumulate) for name, feed in feeds.items()}
+    def single_task(self, datasets: Int[Tensor, " steps"]) -> Int[Tensor, "steps batches"]:
+        """Steps of `accumulate` batches each, all of the step's dataset."""
+        return datasets[:, None].expand(-1, self.accumulate)
+
+    def each_step(self, feeds: Mapping[str, Feed]) -> Int[Tensor, " steps"]:
+        """The dataset of every single-task step of an epoch, dataset after dataset."""
+        steps = [count // self.accumulate for count in self.num_batches(feeds).values()]
+        return torch.arange(len(steps)).repeat_interleave(torch.tensor(steps, dtype=torch.int64))

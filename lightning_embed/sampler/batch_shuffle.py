@@ -1,6 +1,6 @@
 """`sampler=batch_shuffle`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Sampler
+from lightning_embed.sampler.base import Feed, Sampler
 
 
 @register("sampler", "batch_shuffle")
@@ -27,7 +27,7 @@ class BatchShuffle(Sampler):
         accumulate: see `Sampler`.
     """
 
-    def order(self, num_steps: Sequence[int], generator: torch.Generator) -> Int[Tensor, " steps"]:
+    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        steps = torch.arange(len(num_steps)).repeat_interleave(torch.tensor(num_steps, dtype=torch.int64))
-        return steps[torch.randperm(len(steps), generator=generator)]
+        steps = self.each_step(feeds)
+        return self.single_task(steps[torch.randperm(len(steps), generator=generator)])

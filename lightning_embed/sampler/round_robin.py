@@ -1,6 +1,6 @@
 """`sampler=round_robin`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Sampler
+from lightning_embed.sampler.base import Feed, Sampler
 
 
 @register("sampler", "round_robin")
@@ -23,8 +23,9 @@ class RoundRobin(Sampler):
         accumulate: see `Sampler`.
     """
 
-    def order(self, num_steps: Sequence[int], generator: torch.Generator) -> Int[Tensor, " steps"]:
+    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`; nothing here is random."""
         del generator
-        turns = [(turn, dataset) for dataset, count in enumerate(num_steps) for turn in range(count)]
-        return torch.tensor([dataset for _, dataset in sorted(turns)], dtype=torch.int64)
+        counts = [count // self.accumulate for count in self.num_batches(feeds).values()]
+        turns = sorted((turn, dataset) for dataset, count in enumerate(counts) for turn in range(count))
+        return self.single_task(torch.tensor([dataset for _, dataset in turns], dtype=torch.int64))

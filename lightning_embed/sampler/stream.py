@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from lightning_embed.errors import DataError
 from lightning_embed.sampler.base import BatchPlan, Feed, Sampler
@@ -30,11 +32,11 @@ class StepSampler:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.num_steps = self.schedule.num_steps(self.feeds)
+        self.num_batches = self.schedule.num_batches(self.feeds)
         if not len(self):
             sizes = ", ".join(f"{n}: {f.num_rows} rows, batch {f.batch_size}" for n, f in self.feeds.items())
             raise DataError(
-                f"No dataset fills one step of {self.schedule.accumulate} x batch_size rows ({sizes}): lower batch_size."
+                f"No dataset fills one step of {self.schedule.batches_per_step} x batch_size rows ({sizes}): lower batch_size."
             )
 
     @property
@@ -47,30 +49,32 @@ class StepSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return sum(self.num_steps.values())
+        return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
     def __iter__(self) -> Iterator[list[BatchPlan]]:
         done = self.first_step - self.epoch * len(self)
-        order = self._order()
         names, turns = list(self.feeds), dict.fromkeys(self.feeds, 0)
         rows = {name: self._shuffled(name) for name in names}
-        for step, dataset in enumerate(order.tolist()):
-            name = names[dataset]
-            if step >= done:
-                yield self._step(name, rows[name], turns[name])
-            turns[name] += 1
+        for number, step in enumerate(self.order(self.epoch).tolist()):
+            batches = []
+            for dataset in step:
+                name = names[dataset]
+                batches.append((name, turns[name]))
+                turns[name] += 1
+            if number >= done:
+                yield [self._batch(name, rows[name], turn) for name, turn in batches]
 
-    def _order(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        return self.schedule.order(list(self.num_steps.values()), generator)
+    def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
+        """The number of the dataset of each batch of each step of an epoch."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+        return self.schedule.order(self.feeds, generator)
 
-    def _shuffled(self, name: str) -> torch.Tensor:
+    def _shuffled(self, name: str) -> Int[Tensor, " rows"]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", self.epoch, name))
         return torch.randperm(self.feeds[name].num_rows, generator=generator)
 
-    def _step(self, name: str, rows: torch.Tensor, turn: int) -> list[BatchPlan]:
-        size, accumulate = self.feeds[name].batch_size, self.schedule.accumulate
-        batches = rows[turn * size * accumulate : (turn + 1) * size * accumulate].reshape(accumulate, size)
+    def _batch(self, name: str, rows: Int[Tensor, " rows"], turn: int) -> BatchPlan:
+        size = self.schedule.batch_rows(self.feeds[name])
         local = size // self.world_size
-        mine = slice(self.rank * local, (self.rank + 1) * local)
-        return [BatchPlan(name, batch[mine], 1 / accumulate, self.epoch) for batch in batches]
+        start = turn * size + self.rank * local
+        return BatchPlan(name, rows[start : start + local], 1 / self.schedule.batches_per_step, self.epoch)
