@@ -1,5 +1,6 @@
 """Rows into batches: each distinct text once, as ragged token ids."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -98,6 +99,8 @@ class Collator:
             positives=_rectangle(positives),
             negatives=_rectangle(negatives),
             score=torch.tensor(scores, dtype=torch.float32) if scores else None,
+            positive_scores=_scores([group.positive_scores for group in groups], positives),
+            negative_scores=_scores([group.negative_scores for group in groups], negatives),
             weight=plan.weight,
         )
 
@@ -112,3 +115,15 @@ def _rectangle(lists: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.tensor([[*row, *[-1] * (width - len(row))] for row in lists], dtype=torch.int64).reshape(
         len(lists), width
     )
+
+
+def _scores(lists: Sequence[Sequence[float | None] | None], documents: Sequence[Sequence[int]]) -> torch.Tensor | None:
+    """A teacher's scores in the places of their documents, NaN elsewhere; None: no row has any."""
+    if all(scores is None for scores in lists):
+        return None
+    result = torch.full((len(lists), max(map(len, documents))), math.nan)
+    for row, scores in enumerate(lists):
+        for place, score in enumerate(scores or ()):
+            if score is not None:
+                result[row, place] = score
+    return result

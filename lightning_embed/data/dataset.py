@@ -1,6 +1,7 @@
 """A loaded dataset: its train and dev rows, its dev and test sets."""
 
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning_embed.data.group import Rows
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.split import dev_rows
 from lightning_embed.errors import DataError
+from lightning_embed.seeding import derive_seed
 from lightning_embed.types import EvalSet, Task
 
 CACHE = Path(os.environ.get("LIGHTNING_EMBED_CACHE", "~/.cache/lightning_embed")).expanduser()
@@ -52,7 +54,7 @@ def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> Embeddi
         chosen = dev_rows(_documents(train, options.task), options.dev_share, seed, name)
         dev = train.select(sorted(chosen))
         train = train.select([row for row in range(len(train)) if row not in chosen])
-    usable = train.select(_usable(train)) if train is not None and options.in_domain else None
+    usable = _usable(_drawn(train, seed)) if train is not None and options.in_domain else None
     eval_sets = list(files.eval_sets(train, dev))
     if usable is None and not eval_sets:
         raise DataError(f"{name}: nothing to train on and nothing to test on in {options.path or 'its files'}.")
@@ -70,8 +72,17 @@ def _documents(rows: Rows, task: Task) -> Iterator[Sequence[str]]:
                 yield (record["text"],)
 
 
-def _usable(rows: Rows) -> Sequence[int]:
+def _drawn(rows: Rows, seed: int) -> Rows:
+    """At most `max_rows` of the rows."""
+    wanted = rows.options.max_rows
+    if wanted is None or wanted >= len(rows):
+        return rows
+    draw = random.Random(derive_seed(seed, "max_rows", rows.name))
+    return rows.select(sorted(draw.sample(range(len(rows)), wanted)))
+
+
+def _usable(rows: Rows) -> Rows:
     """Rows that can train: a label that stands only once has no positive."""
     if rows.options.task in (Task.retrieval, Task.sts):
-        return range(len(rows))
-    return [row for row, label in enumerate(rows._labels) if len(rows._by_label[label]) > 1]
+        return rows
+    return rows.select([row for row, label in enumerate(rows._labels) if len(rows._by_label[label]) > 1])

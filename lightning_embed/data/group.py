@@ -15,12 +15,14 @@ from lightning_embed.types import Task
 
 @dataclass(frozen=True)
 class Group:
-    """The texts of one row, as one step takes them."""
+    """The texts of one row, as one step takes them; a teacher's scores stand beside their texts."""
 
     query: str
     positives: Sequence[str]
     negatives: Sequence[str]
     score: float | None = None
+    positive_scores: Sequence[float | None] | None = None
+    negative_scores: Sequence[float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,14 @@ class Rows:
             return Group(record["text1"], [record["text2"]], [], record["score"])
         draw = random.Random(derive_seed(seed, self.name, row))
         if self.options.task is Task.retrieval:
+            positives = _at_most(self.options.num_positives, len(record["positives"]), draw)
+            negatives = _at_most(self.options.num_negatives, len(record["negatives"]), draw)
             return Group(
                 record["query"],
-                _at_most(self.options.num_positives, record["positives"], draw),
-                _at_most(self.options.num_negatives, record["negatives"], draw),
+                [record["positives"][i] for i in positives],
+                [record["negatives"][i] for i in negatives],
+                positive_scores=_scores(record["positive_scores"], positives),
+                negative_scores=_scores(record["negative_scores"], negatives),
             )
         return self._labelled(row, record["text"], record["label"], draw)
 
@@ -62,6 +68,12 @@ class Rows:
             [self.table[i]["text"] for i in positives[: self.options.num_positives]],
             [self.table[i]["text"] for i in sorted(negatives)],
         )
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether rows of this dataset have scores of a teacher."""
+        columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
+        return any(self.table.data.column(c).null_count < len(self.table.data) for c in columns)
 
     def texts(self, row: int) -> list[str]:
         """All texts of a row."""
@@ -84,5 +96,9 @@ class Rows:
         return rows
 
 
-def _at_most(count: int, texts: Sequence[str], draw: random.Random) -> Sequence[str]:
-    return texts if len(texts) <= count else draw.sample(texts, count)
+def _at_most(count: int, total: int, draw: random.Random) -> Sequence[int]:
+    return range(total) if total <= count else draw.sample(range(total), count)
+
+
+def _scores(scores: Sequence[float | None] | None, chosen: Sequence[int]) -> Sequence[float | None] | None:
+    return None if scores is None else [scores[i] for i in chosen]

@@ -39,6 +39,7 @@ class DatasetOptions:
         document_prompt: put before documents; None: the encoder's prompt.
         dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
             document stay on one side.
+        max_rows: train rows at most, drawn by (seed, dataset) after the dev set was set aside; None: all.
 
     Raises:
         ConfigError: a value out of range, or neither `path` nor `train` nor `test`.
@@ -60,6 +61,7 @@ class DatasetOptions:
     query_prompt: str | None = None
     document_prompt: str | None = None
     dev_share: float = 0.05
+    max_rows: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.path or self.train or self.test):
@@ -78,6 +80,10 @@ class DatasetOptions:
             raise ConfigError(f"max_length must be at least 3 tokens (two are special), got {self.max_length}.")
         if not 0 <= self.dev_share < 1:
             raise ConfigError(f"dev_share must be in [0, 1), got {self.dev_share}.")
+        if self.max_rows is not None and self.max_rows < 2:
+            raise ConfigError(
+                f"max_rows must be at least 2 rows, got {self.max_rows}: raise it, or leave it out to take all."
+            )
 
 
 def check_divisible(name: str, batch_size: int, ranks: int) -> None:

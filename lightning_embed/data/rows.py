@@ -1,12 +1,13 @@
 """The Row contract: what a row of each task holds, in whichever columns a file keeps it.
 
-retrieval                   {query, positives: [text, ...], negatives: [text, ...]}
+retrieval                   {query, positives: [text, ...], negatives: [text, ...],
+                             positive_scores: [number, ...]?, negative_scores: [number, ...]?}   a teacher's
 sts                         {text1, text2, score}        score in [0, 1]
 classification, clustering  {text, label}
 """
 
-import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning_embed.data.options import DatasetOptions, Format
@@ -16,17 +17,23 @@ from lightning_embed.types import Task
 Row = dict[str, Any]
 
 _ROWS = {
-    Task.retrieval: ("query", "positives", "negatives"),
+    Task.retrieval: ("query", "positives", "negatives", "positive_scores", "negative_scores"),
     Task.sts: ("text1", "text2", "score"),
     Task.classification: ("text", "label"),
     Task.clustering: ("text", "label"),
 }
 _PEERS = {
-    (Task.retrieval, Format.sentence_transformers): ("anchor", "positive", "negative"),
-    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg"),
+    (Task.retrieval, Format.sentence_transformers): (
+        "anchor",
+        "positive",
+        "negative",
+        "positive_scores",
+        "negative_scores",
+    ),
+    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg", "pos_scores", "neg_scores"),
     (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score"),
 }
-_OPTIONAL = {"negatives"}
+_OPTIONAL = {"negatives", "positive_scores", "negative_scores"}
 
 
 class BadRow(ValueError):
@@ -73,20 +80,34 @@ def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     if not positives:
         raise BadRow(f"{columns['positives']!r} is empty: a query needs at least one positive")
     name = columns["negatives"]
-    numbered = [
-        key for key in record if key.startswith(f"{name}_")
-    ]  # sentence-transformers: negative_1, negative_2, ...
+    # sentence-transformers: negative_1, negative_2, ...
+    numbered = [key for key in record if key.startswith(f"{name}_") and key[len(name) + 1 :].isdecimal()]
     negatives = [text for key in (name, *numbered) if record.get(key) is not None for text in _texts(record, key)]
-    return {"query": _text(record, columns["query"]), "positives": positives, "negatives": negatives}
+    return {
+        "query": _text(record, columns["query"]),
+        "positives": positives,
+        "negatives": negatives,
+        "positive_scores": _scores(record, columns["positive_scores"], positives, columns["positives"]),
+        "negative_scores": _scores(record, columns["negative_scores"], negatives, name),
+    }
+
+
+def _scores(record: Mapping[str, Any], name: str, texts: Sequence[str], of: str) -> list[float | None] | None:
+    """A teacher's score of each text, null where it gave none; None: the row has no scores."""
+    value = record.get(name)
+    if value is None:
+        return None
+    scores = value if isinstance(value, list) else [value]
+    if len(scores) != len(texts):
+        raise BadRow(f"{name!r} has {len(scores)} numbers for the {len(texts)} texts of {of!r}: give one each")
+    return [None if score is None else _number(score, name) for score in scores]
 
 
 def _sts(record: Mapping[str, Any], columns: Mapping[str, str], low: float, high: float) -> Row:
     name = columns["score"]
-    score = _present(record, name)
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or math.isnan(score):
-        raise BadRow(f"{name!r} must be a number, got {_show(score)}")
+    score = _number(_present(record, name), name)
     if not low <= score <= high:
-        raise BadRow(f"{name!r} is {score}, outside of score_range [{low:g}, {high:g}]")
+        raise BadRow(f"{name!r} is {score:g}, outside of score_range [{low:g}, {high:g}]")
     return {
         "text1": _text(record, columns["text1"]),
         "text2": _text(record, columns["text2"]),
@@ -115,6 +136,13 @@ def _checked(value: Any, name: str) -> str:
     if not value.strip():
         raise BadRow(f"{name!r} is an empty text")
     return value
+
+
+def _number(value: Any, name: str) -> float:
+    # the bound refuses infinity, NaN and whole numbers that no float holds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+        raise BadRow(f"{name!r} must be a number, got {_show(value)}")
+    return float(value)
 
 
 def _label(record: Mapping[str, Any], name: str) -> str:

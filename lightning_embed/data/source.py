@@ -30,7 +30,13 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
 _FEATURES = {
     Task.retrieval: Features(
-        {"query": Value("string"), "positives": ListFeature(Value("string")), "negatives": ListFeature(Value("string"))}
+        {
+            "query": Value("string"),
+            "positives": ListFeature(Value("string")),
+            "negatives": ListFeature(Value("string")),
+            "positive_scores": ListFeature(Value("float32")),  # null: the row has none
+            "negative_scores": ListFeature(Value("float32")),
+        }
     ),
     Task.sts: Features({"text1": Value("string"), "text2": Value("string"), "score": Value("float64")}),
     Task.classification: _LABELLED,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_embed.data import DatasetOptions, EmbeddingDataModule, load_datasets
 from lightning_embed.data.options import check_divisible
@@ -56,6 +57,26 @@ def test_each_distinct_text_once(datamodule: EmbeddingDataModule) -> None:
         assert len(set(texts)) == len(texts) == len(batch.hashes.unique())
         used = {i for index in (batch.query, batch.positives, batch.negatives) for i in index.flatten().tolist()} - {-1}
         assert used == set(range(len(texts)))
+
+
+def test_scores_of_a_teacher(write, tmp_path: Path, encoder) -> None:
+    rows = [
+        {"query": "q0", "positives": ["a", "b"], "negatives": ["c"], "positive_scores": [1.5, None]},
+        {"query": "q1", "positives": ["d"], "positive_scores": [2.5]},
+        {"query": "q2", "positives": ["e"]},
+    ]
+    write("d/train.jsonl", rows)
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"), batch_size=3, num_positives=2, dev_share=0.0)
+    data = EmbeddingDataModule(load_datasets({"d": options}, cache=tmp_path / "cache"), encoder, BatchShuffle())
+    ((batch,),) = data.train_dataloader()
+    by_query = {
+        _text(data, batch, q).split()[-1]: s for q, s in zip(batch.query.tolist(), batch.positive_scores, strict=True)
+    }
+    nan = torch.tensor(torch.nan)
+    for query, expected in {"q0": [1.5, nan], "q1": [2.5, nan], "q2": [nan, nan]}.items():
+        torch.testing.assert_close(by_query[query], torch.tensor(expected), equal_nan=True)
+    assert batch.positive_scores.shape == batch.positives.shape
+    assert batch.negative_scores is None
 
 
 def test_dev_batches_are_whole_ordered_and_fixed(datamodule: EmbeddingDataModule) -> None:

@@ -95,6 +95,50 @@ def test_groups_draw_at_most_the_wanted_number(write, tmp_path: Path) -> None:
     assert any(rows.group(0, seed=s).positives != group.positives for s in range(2, 9))
 
 
+def test_scores_follow_the_drawn_documents(write, tmp_path: Path) -> None:
+    scored = [
+        {**row, "positive_scores": [1, 2, None], "negative_scores": [i, -i]} for i, row in enumerate(_retrieval_rows(8))
+    ]
+    write("d/train.jsonl", [*scored, *_retrieval_rows(2)])
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"), num_positives=2, num_negatives=1, dev_share=0.0)
+    rows = _load(options, tmp_path).train
+    assert rows.has_teacher
+    for row in range(8):
+        group = rows.group(row, seed=1)
+        place = {"d": 1.0, "e": 2.0, "f": None}
+        assert group.positive_scores == [place[text[0]] for text in group.positives]
+        assert group.negative_scores == [row if group.negatives == [f"d{row + 1000}"] else -row]
+    assert rows.group(9, seed=1).positive_scores is None
+    write("e/train.jsonl", _retrieval_rows(2))
+    assert not _load(
+        DatasetOptions(Task.retrieval, path=str(tmp_path / "e"), dev_share=0.0), tmp_path
+    ).train.has_teacher
+
+
+def test_max_rows_are_drawn_after_the_dev_set(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", _retrieval_rows(200))
+    folder = str(tmp_path / "d")
+    whole, few, more = (
+        _load(DatasetOptions(Task.retrieval, path=folder, dev_share=0.1, max_rows=n), tmp_path)
+        for n in (None, 30, 1000)
+    )
+    assert (len(whole.train), len(few.train), len(more.train)) == (180, 30, 180)
+    assert few.dev.table["query"][:] == whole.dev.table["query"][:]
+    assert set(few.train.table["query"]) < set(whole.train.table["query"])
+    options = DatasetOptions(Task.retrieval, path=folder, dev_share=0.1, max_rows=30)
+    assert _load(options, tmp_path).train.table["query"][:] == few.train.table["query"][:]
+    assert _load(options, tmp_path, seed=1).train.table["query"][:] != few.train.table["query"][:]
+
+
+def test_max_rows_leaves_the_measurement_alone(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", [{"text": f"t{i}", "label": i % 2} for i in range(20)])
+    write("d/test.jsonl", [{"text": "x", "label": 0}, {"text": "y", "label": 1}])
+    options = DatasetOptions(Task.classification, path=str(tmp_path / "d"), dev_share=0.0, max_rows=8)
+    data = _load(options, tmp_path)
+    assert len(data.train) == 8
+    assert len(data.eval_sets[0].content.train_texts) == 20
+
+
 def test_labels_become_groups(write, tmp_path: Path) -> None:
     write(
         "d/train.jsonl",
@@ -144,6 +188,7 @@ def test_refusals(write, tmp_path: Path) -> None:
         ({"score_range": [5.0, 0.0]}, r"score_range must be \[lowest, highest\]"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"num_positives": 0}, "num_positives must be at least 1"),
+        ({"max_rows": 1}, "max_rows must be at least 2 rows, got 1"),
         ({"dev_share": 1.0}, "dev_share must be in"),
     ]:
         with pytest.raises(ConfigError, match=message):

@@ -16,7 +16,8 @@ LABELS = DatasetOptions(Task.classification, path="x")
 
 
 def _read(path: Path, options: DatasetOptions = RETRIEVAL) -> list[dict]:
-    return read_rows(path, options, path.parent / "cache").to_list()
+    rows = read_rows(path, options, path.parent / "cache").to_list()
+    return [{column: value for column, value in row.items() if value is not None} for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,30 @@ def test_sentence_transformers_formats(write) -> None:
     assert _read(write("a.jsonl", [triplet])) == [{"query": "q", "positives": ["p"], "negatives": ["n1", "n2"]}]
     pair = {"sentence1": "a", "sentence2": "b", "score": 2.5}
     assert _read(write("b.jsonl", [pair]), STS) == [{"text1": "a", "text2": "b", "score": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "query": "q",
+            "positives": ["p", "r"],
+            "positive_scores": [2, 0.5],
+            "negatives": ["n"],
+            "negative_scores": [-1],
+        },
+        {"query": "q", "pos": ["p", "r"], "pos_scores": [2, 0.5], "neg": ["n"], "neg_scores": [-1]},
+        {"anchor": "q", "positive": ["p", "r"], "positive_scores": [2, 0.5], "negative_1": "n", "negative_scores": -1},
+    ],
+)
+def test_scores_of_a_teacher(write, record: dict) -> None:
+    texts = {"query": "q", "positives": ["p", "r"], "negatives": ["n"]}
+    assert _read(write("a.jsonl", [record])) == [{**texts, "positive_scores": [2.0, 0.5], "negative_scores": [-1.0]}]
+
+
+def test_scores_may_be_missing(write) -> None:
+    record = {"query": "q", "positives": ["p", "r"], "negatives": [], "positive_scores": [None, 1]}
+    assert _read(write("a.jsonl", [record])) == [record]
 
 
 def test_columns(write) -> None:
@@ -65,6 +90,17 @@ BAD_ROWS = [
     (RETRIEVAL, {"query": "q", "positives": []}, "'positives' is empty"),
     (RETRIEVAL, {"query": "q", "positives": ["p", 3]}, "'positives' must be a text, got int 3"),
     (RETRIEVAL, {"query": "q", "positives": ["p"], "negatives": [""]}, "'negatives' is an empty text"),
+    (
+        RETRIEVAL,
+        {"query": "q", "positives": ["p"], "positive_scores": [1, 2]},
+        "'positive_scores' has 2 numbers for the 1 texts of 'positives': give one each",
+    ),
+    (
+        RETRIEVAL,
+        {"query": "q", "positives": ["p"], "negatives": ["n"], "negative_scores": ["0.5"]},
+        "'negative_scores' must be a number, got str '0.5'",
+    ),
+    (STS, {"text1": "a", "text2": "b", "score": 10**400}, "'score' must be a number, got int 10+"),
     (STS, {"text1": "a", "text2": "b", "score": 6}, r"'score' is 6, outside of score_range \[0, 5\]"),
     (STS, {"text1": "a", "text2": "b", "score": "3"}, "'score' must be a number, got str '3'"),
     (STS, {"text1": "a", "text2": "b", "score": float("nan")}, "'score' must be a number, got float nan"),
@@ -134,7 +170,7 @@ def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     ok = False
     rows = read_hub("owner/pairs", "validation", RETRIEVAL, tmp_path)
-    assert rows.to_list() == [{"query": "q", "positives": ["p"], "negatives": []}]
+    assert rows["positives"][:] == [["p"]]
     ok = True
     with pytest.raises(DataError, match=r"owner/pairs\[validation\]: row 1: 'positive' is an empty text"):
         read_hub("owner/pairs", "validation", RETRIEVAL, tmp_path)
