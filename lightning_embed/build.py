@@ -1,6 +1,6 @@
 """From config nodes to objects: one function per group of conf/."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +24,7 @@ from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy
 from lightning_embed.module import EmbeddingModule, check_losses
 from lightning_embed.options import DataOptions
+from lightning_embed.seeding import derive_seed
 from lightning_embed.types import Task
 
 LOSS_OF_TASK = {
@@ -33,10 +35,17 @@ LOSS_OF_TASK = {
 }
 
 
-def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Encoder:
-    """The base model; it keeps the prompts of the datasets, so that an exported expert knows them."""
-    options = config.build_options(EncoderOptions, cfg.encoder)
+def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path | None = None) -> Encoder:
+    """The base model, or the one in `start`; it keeps the datasets' prompts, so that an exported expert knows them."""
+    options: EncoderOptions = config.build_options(EncoderOptions, cfg.encoder)
+    if start is not None:
+        options = replace(options, path=str(start), revision=None)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
+
+
+def training_seed(cfg: DictConfig, expert: Expert) -> int:
+    """The seed of an expert's order of rows, drawn texts and dropout."""
+    return int(cfg.seed) if expert.seed == 0 else derive_seed(cfg.seed, "expert", expert.seed)
 
 
 @dataclass(frozen=True)
@@ -108,18 +117,22 @@ def datamodule(
     """The batches of one expert."""
     sampler = registry.build("sampler", config.plain(cfg.sampler))
     loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
-    return EmbeddingDataModule(data, model, sampler, expert.rows, cfg.seed, **loader)
+    return EmbeddingDataModule(data, model, sampler, expert.rows, training_seed(cfg, expert), **loader)
 
 
-def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task]) -> EmbeddingModule:
+def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
     """What trains an encoder."""
+    seed = training_seed(cfg, expert)
     optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
-    return EmbeddingModule(model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, cfg.seed)
+    memory = round(cfg.step_memory * 2**30)
+    return EmbeddingModule(
+        model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, seed, step=cfg.step, step_memory=memory
+    )
 
 
-def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path) -> Trainer:
-    """One expert's Trainer: the configured callbacks, and checkpoints for resuming."""
-    callbacks = [instantiate(node) for node in cfg.callback.values()]
+def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Sequence[Callback] = ()) -> Trainer:
+    """One expert's Trainer: the configured callbacks, those that make more sources, and checkpoints for resuming."""
+    callbacks = [*(instantiate(node) for node in cfg.callback.values()), *extra]
     callbacks.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
     built: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out

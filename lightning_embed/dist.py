@@ -35,6 +35,12 @@ def leave() -> None:
         torch_dist.destroy_process_group()
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if is_active():
+        torch_dist.barrier()
+
+
 def sizes(count: int, device: torch.device) -> list[int]:
     """`count` of every rank."""
     if world_size() == 1:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -30,6 +30,7 @@ def show(
     data: Mapping[str, EmbeddingDataset],
     experts: Sequence[Expert],
     modules: Sequence[EmbeddingDataModule],
+    joint: EmbeddingDataModule,
 ) -> None:
     """Print texts, statistics, plan and estimated cost; trains nothing, writes nothing."""
     step = {}
@@ -40,7 +41,40 @@ def show(
                 step[batch.dataset] = _measure(cfg, encoder, batch)
         show_plan(console, expert, batches, cfg.trainer)
         _print_cost(console, cfg, batches, step)
+    show_experts(console, cfg, experts, modules, joint)
     _print_datasets(console, encoder, data)
+
+
+def show_experts(
+    console: Console,
+    cfg: DictConfig,
+    experts: Sequence[Expert],
+    modules: Sequence[EmbeddingDataModule],
+    joint: EmbeddingDataModule,
+) -> None:
+    """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
+    limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
+    whole = _rows_trained(joint, *limits)
+    table = Table(title_justify="left", box=SIMPLE_HEAD)
+    for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
+        table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
+    for expert, batches in zip(experts, modules, strict=True):
+        steps = batches.num_steps(*limits)
+        warmup = OmegaConf.select(cfg, "scheduler.warmup_share")
+        table.add_row(
+            expert.name, expert.start, ", ".join(batches.train_rows), f"{sum(map(len, batches.train_rows.values())):,}",
+            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{_rows_trained(batches, *limits) / whole:.2f}",
+        )  # fmt: skip
+    total = sum(_rows_trained(batches, *limits) for batches in modules) / whole
+    table.title = f"{len(experts)} experts, {total:.2f} times the cost of one joint training"
+    console.print(table)
+
+
+def _rows_trained(batches: EmbeddingDataModule, max_steps: int, max_epochs: int) -> float:
+    """Rows that a training goes through, repetitions included: its cost."""
+    stream = batches.steps()
+    rows = sum(count * stream.schedule.batch_rows(stream.feeds[name]) for name, count in stream.num_batches.items())
+    return batches.num_steps(max_steps, max_epochs) * rows / len(stream)
 
 
 def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:
@@ -108,7 +142,7 @@ def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
 def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
     """Seconds of one forward and backward pass, the second of two."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = build.module(cfg, encoder.to(device), [batch.task])
+    module = build.module(cfg, encoder.to(device), [batch.task], Expert("inspected", {}))
     for _ in range(2):
         start = time.perf_counter()
         module.loss(batch.to(device), seed=0).value.backward()  # type: ignore[no-untyped-call]

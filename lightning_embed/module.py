@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning import LightningModule
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_embed import dist
+from lightning_embed import dist, faults
+from lightning_embed.caching import cached_backward
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
+from lightning_embed.gathering import gathered, local
 from lightning_embed.loss import Loss
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Batch, Embeddings, LossInput, LossOutput, Task
+from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -37,6 +40,8 @@ class EmbeddingModule(LightningModule):
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
         max_grad_norm: clip the gradient to this L2 norm; None: never.
         seed: of dropout.
+        step: how a step runs; the gradient is the same.
+        step_memory: bytes of activations that a partial step may keep.
 
     Raises:
         ConfigError: a loss cannot serve its task, or max_grad_norm is not positive.
@@ -50,6 +55,8 @@ class EmbeddingModule(LightningModule):
         scheduler: MakeScheduler | None = None,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
+        step: StepMode = StepMode.plain,
+        step_memory: int = 0,
     ) -> None:
         super().__init__()
         check_losses(losses)
@@ -62,6 +69,8 @@ class EmbeddingModule(LightningModule):
         self.make_scheduler = scheduler
         self.max_grad_norm = max_grad_norm
         self.seed = seed
+        self.step = step
+        self.step_memory = step_memory if step is StepMode.partial else 0
 
     def configure_optimizers(self) -> Any:
         """The optimiser of the trainable parameters, and its schedule over all steps of the trainer."""
@@ -79,13 +88,13 @@ class EmbeddingModule(LightningModule):
         seed = derive_seed(self.seed, self.trainer.global_step, dist.rank())
         losses: dict[str, Tensor] = {}
         for number, batch in enumerate(step):
-            with self._gradients_shared(last=number == len(step) - 1):
-                output = self.loss(batch, derive_seed(seed, number))
-                self.manual_backward(output.value * batch.weight)
+            output = self._backward(batch, derive_seed(seed, number), last=number == len(step) - 1)
             losses[batch.dataset] = losses.get(batch.dataset, 0) + output.value.detach() * batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
+        faults.point("before_step")
         optimizer.step()
+        faults.point("after_step")
         optimizer.zero_grad()
         self._log_step(losses, norm, sum(batch.weight for batch in step))
         if scheduler := self.lr_schedulers():
@@ -94,6 +103,7 @@ class EmbeddingModule(LightningModule):
 
     def validation_step(self, step: tuple[Batch, ...]) -> None:
         """Dev loss of each dataset."""
+        faults.point("in_validation")
         for batch in step:
             self.log(
                 f"dev/loss/{batch.dataset}", self.loss(batch).value, on_step=False, on_epoch=True, sync_dist=True,
@@ -102,9 +112,28 @@ class EmbeddingModule(LightningModule):
 
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
         """Encode the distinct texts of a batch and apply the loss of its task; the mean over ranks is the global loss."""
+        middle = self.losses[batch.task].needs_middle
+        return self._loss_of(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
+
+    def _loss_of(self, batch: Batch, embeddings: Embeddings) -> LossOutput:
         loss = self.losses[batch.task]
-        embeddings = self.encoder(batch.tokens, seed=seed)
         return loss(gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings))
+
+    def _backward(self, batch: Batch, seed: int, last: bool) -> LossOutput:
+        """Add the gradient of a batch; with the last batch of a step, average it over ranks."""
+
+        def backward(value: Float[Tensor, ""], last_chunk: bool = True) -> None:
+            with self._gradients_shared(last=last and last_chunk):
+                self.manual_backward(value * batch.weight)
+
+        if self.step is StepMode.plain:
+            output = self.loss(batch, seed)
+            backward(output.value)
+            return output
+        return cached_backward(
+            self.encoder, batch.tokens, partial(self._loss_of, batch), backward, seed=seed,
+            middle=self.losses[batch.task].needs_middle, memory=self.step_memory,
+        )  # fmt: skip
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
         """Average gradients over ranks only once, with the last batch of a step."""
@@ -135,39 +164,3 @@ def check_losses(losses: Mapping[Task, Loss]) -> None:
             raise ConfigError(
                 f"{type(loss).__name__} cannot train {task}: it serves {', '.join(sorted(loss.tasks))}. Choose another loss."
             )
-
-
-def local(batch: Batch, embeddings: Embeddings) -> LossInput:
-    """What a loss sees of the rows of this rank alone."""
-    return LossInput(
-        embeddings, batch.hashes, batch.query, batch.positives, batch.negatives, batch.score, slice(0, len(batch.query))
-    )
-
-
-def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
-    """What a loss sees of the rows of all ranks: texts joined in the order of ranks, indices moved along."""
-    if dist.world_size() == 1:
-        return local(batch, embeddings)
-    texts = dist.sizes(len(batch.tokens), batch.query.device)
-    rows = [len(batch.query)] * dist.world_size()  # a global batch is shared equally
-    start = sum(texts[: dist.rank()])
-
-    def moved(index: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
-        return torch.where(index < 0, index, index + start)
-
-    middle = embeddings.middle
-    return LossInput(
-        Embeddings(dist.gather(embeddings.final, texts), None if middle is None else dist.gather(middle, texts)),
-        dist.gather(batch.hashes, texts),
-        dist.gather(moved(batch.query), rows),
-        dist.gather(_widen(moved(batch.positives)), rows),
-        dist.gather(_widen(moved(batch.negatives)), rows),
-        None if batch.score is None else dist.gather(batch.score, rows),
-        slice(dist.rank() * len(batch.query), (dist.rank() + 1) * len(batch.query)),
-    )
-
-
-def _widen(index: Int[Tensor, "rows slots"]) -> Int[Tensor, "rows most"]:
-    """Fill up with -1 to the widest of all ranks."""
-    most = max(dist.sizes(index.shape[1], index.device))
-    return torch.nn.functional.pad(index, (0, most - index.shape[1]), value=-1)

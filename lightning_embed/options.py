@@ -7,6 +7,7 @@ from omegaconf import MISSING as UNSET
 
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.merge import OutDtype
+from lightning_embed.types import StepMode
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class TrainOptions(CommonOptions):
     Args:
         inspect: show the data as the encoder sees it, the plan and its cost, and stop before training.
         max_grad_norm: clip the gradient of a step to this L2 norm; null: never.
+        step: how a training step runs its chunks: plain (all at once), cached (twice, one at a time: any batch fits),
+            partial (cached, but chunks whose activations fit step_memory run once).
+        step_memory: GiB of activations that a partial step may keep.
         checkpoint_minutes: time between checkpoints for resuming.
     """
 
@@ -76,6 +80,8 @@ class TrainOptions(CommonOptions):
     max_grad_norm: float | None = 1.0
     trainer: Any = UNSET
     callback: Any = UNSET
+    step: StepMode = StepMode.plain
+    step_memory: float = 2.0
     checkpoint_minutes: float = 10.0
 
 

@@ -10,15 +10,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from lightning_embed import build, config, dist, inspection, registry
-from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
+from lightning_embed import build, config, dist, fitting, inspection, registry
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder
@@ -49,25 +47,39 @@ def train(cfg: DictConfig) -> float | None:
         n: TrainSet(d.options.task, len(d.train), d.options.batch_size) for n, d in data.items() if d.train is not None
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
-    experts = plan.chosen(train_sets, cfg.seed, build.measure(cfg, data))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
-    if strategy is not None and plan.only is None:
-        strategy.check(len(experts), has_base=True, has_probe=False)
-    modules = [build.datamodule(cfg, data, base, expert) for expert in experts]
     build.losses(cfg, {s.task for s in train_sets.values()})
     _check_metric(cfg, evaluator, data)
+    experts = plan.chosen(train_sets, cfg.seed, fitting.measure(console, cfg, data, base, out))
+    sources = _sources_of(plan, experts, train_sets, out / "models")
+    if strategy is not None and plan.only is None:
+        strategy.check(len(sources), has_base=True, has_probe=False)
+    trained = [expert for expert in experts if expert.rows]
+    modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
+    joint = build.datamodule(cfg, data, base, Expert("joint", dict.fromkeys(train_sets)))
     if cfg.inspect:
-        inspection.show(console, cfg, base, data, experts, modules)
+        inspection.show(console, cfg, base, data, trained, modules, joint)
         return None
     _start(cfg, out, base)
-    for expert in experts:
-        _fit(cfg, data, expert, out)
+    inspection.show_experts(console, cfg, trained, modules, joint)
+    for expert in trained:
+        fitting.fit(console, cfg, data, plan, expert, out)
     if plan.only is not None or dist.rank() != 0:
         dist.leave()
         return None
     dist.leave()
-    sources = [Source(out / "models" / e.name, e.name, e.num_rows(train_sets)) for e in experts]
     return _merge_and_measure(cfg, out, strategy, sources, out / "models" / BASE, evaluator, data)
+
+
+def _sources_of(
+    plan: ExpertPlan, experts: Sequence[Expert], datasets: Mapping[str, TrainSet], models: Path
+) -> list[Source]:
+    """What goes into the merge, in the order of the plan."""
+    return [
+        Source(models / name if expert.path is None else Path(expert.path), name, expert.num_rows(datasets) or None)
+        for expert in experts
+        for name in plan.sources(expert)
+    ]
 
 
 def merge(cfg: DictConfig) -> float | None:
@@ -117,7 +129,7 @@ def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     if dist.launched_rank() == 0:
         _write_run(cfg, out)
         if not (out / "models" / BASE).exists():
-            _export(base, out / "models" / BASE)
+            base.export(out / "models" / BASE)
 
 
 def _write_run(cfg: DictConfig, out: Path) -> None:
@@ -147,41 +159,6 @@ def _git_commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
-
-
-def _fit(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], expert: Expert, out: Path) -> None:
-    """Train one expert from the base, or go on from its last checkpoint; a finished one is left as it is."""
-    target, checkpoints = out / "models" / expert.name, out / "checkpoints" / expert.name
-    if target.exists():
-        console.print(f"{expert.name}: trained already, {target}")
-        return
-    model = build.encoder(cfg, data.values())
-    batches = build.datamodule(cfg, dict(data), model, expert)
-    tasks = {rows.options.task for rows in batches.train_rows.values()}
-    checkpoint = checkpoints / CHECKPOINT
-    with build.loggers(cfg, expert.name, "train") as loggers:
-        trainer = build.trainer(cfg, loggers, checkpoints)
-        inspection.show_plan(console, expert, batches, trainer)
-        trainer.fit(
-            build.module(cfg, model, tasks), batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if dist.rank() == 0:
-        _export(model, target)
-        checkpoint.unlink(missing_ok=True)
-
-
-def _export(encoder: Encoder, target: Path) -> None:
-    """Save `encoder` as `target`, whole or not at all: a directory that exists is a finished model."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-        encoder.save(Path(folder) / target.name)
-        try:
-            (Path(folder) / target.name).rename(target)
-        except OSError:
-            if not target.exists():  # else another job of a sweep was first
-                raise
 
 
 def _merge_and_measure(

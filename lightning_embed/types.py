@@ -22,6 +22,14 @@ class Task(StrEnum):
     clustering = "clustering"
 
 
+class StepMode(StrEnum):
+    """How a training step runs its chunks; the gradient is the same."""
+
+    plain = "plain"  # all at once: fastest
+    cached = "cached"  # twice, one at a time: any batch fits
+    partial = "partial"  # as cached, but chunks whose activations fit a budget run once
+
+
 @dataclass  # not frozen: Lightning's precision plugins copy a batch field by field
 class Tokens:
     """Ragged token ids: text `i` is `ids[offsets[i]:offsets[i + 1]]`, special tokens included, nothing padded."""

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lightning_embed"
-LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint"}
+LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint", "faults"}
 
 # room or module -> what it may import of lightning_embed, beside the leaves and itself
 INTERNAL = {
     "errors": set(),
     "seeding": set(),
     "fingerprint": set(),
+    "faults": set(),
     "dist": set(),
     "types": set(),
     "registry": {"errors"},
@@ -27,7 +28,10 @@ INTERNAL = {
     "report": set(),
     "data": {"sampler"},
     "callback": {"encoder"},
-    "module": {"encoder", "loss"},
+    "caching": {"encoder"},
+    "gathering": set(),
+    "module": {"caching", "encoder", "gathering", "loss"},
+    "measure": {"data", "encoder", "experts"},
     "manual": set(),
     "options": {"data.options", "merge"},
     "check": {"config", "options", "data.options", "encoder.options"},
@@ -35,8 +39,9 @@ INTERNAL = {
     "cli": {"check", "config", "pipeline"},
     "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},
     "inspection": {"build", "data", "encoder", "experts"},
+    "fitting": {"build", "inspection", "callback", "data", "encoder", "experts", "measure", "module"},
     "pipeline": {
-        "build", "config", "inspection", "callback", "data", "encoder", "evaluation", "experts", "merge", "report",
+        "build", "config", "fitting", "inspection", "data", "encoder", "evaluation", "experts", "merge", "report",
     },
 }  # fmt: skip
 

@@ -148,30 +148,6 @@ def test_a_folder_keeps_one_run(run: Path, tiny_model: Path, toy: Path, tmp_path
         pipeline.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
 
 
-def test_killed_between_the_last_step_and_the_export(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
-    """The checkpoint of the last step alone still becomes the model."""
-    cfg = _cfg(
-        "train",
-        _overrides(
-            tiny_model, toy, tmp_path / "run", "experts=joint", "merge=none", "evaluation=none", "checkpoint_minutes=0"
-        ),
-    )
-    export, pipeline._export = (
-        pipeline._export,
-        lambda model, target: export(model, target) if target.name == "base" else 1 / 0,
-    )
-    try:
-        with pytest.raises(ZeroDivisionError):
-            pipeline.train(cfg)
-    finally:
-        pipeline._export = export
-    (checkpoint,) = (tmp_path / "run").rglob("last.ckpt")
-    weights = torch.load(checkpoint, weights_only=False)["state_dict"]
-    pipeline.train(cfg)
-    saved = load_file(tmp_path / "run" / "models" / "joint" / "model.safetensors")
-    assert all(torch.equal(value, weights[f"encoder.backbone.{name}"]) for name, value in saved.items())
-
-
 def test_only_one_expert(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     assert pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts.only=sts"))) is None
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "sts"}

@@ -10,6 +10,8 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from lightning_embed import faults
+
 FILE = "last.ckpt"
 
 
@@ -30,6 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
+            faults.point("before_replace")
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from lightning_embed import faults
 from lightning_embed.encoder.attention import PACKED
 from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
 from lightning_embed.encoder.chunk import Chunk, cut
@@ -77,9 +79,17 @@ class Encoder(nn.Module):
             middle: also pool and normalise the hidden states of the middle layer.
         """
         chunks = self.chunks(tokens)
-        seeds = [None if seed is None else derive_seed(seed, number) for number in range(len(chunks))]
+        seeds = self.chunk_seeds(seed, len(chunks))
         parts = [self.forward_chunk(tokens, c, seed=s, middle=middle) for c, s in zip(chunks, seeds, strict=True)]
-        order = torch.cat(chunks).argsort().to(self.device)
+        return self.join(chunks, parts)
+
+    def chunk_seeds(self, seed: int | None, num_chunks: int) -> list[int | None]:
+        """The seed of every chunk of a forward pass with `seed`."""
+        return [None if seed is None else derive_seed(seed, number) for number in range(num_chunks)]
+
+    def join(self, chunks: Sequence[Int[Tensor, " _"]], parts: Sequence[Embeddings]) -> Embeddings:
+        """The embeddings of chunks, in the order of the texts."""
+        order = torch.cat(list(chunks)).argsort().to(self.device)
         middles = [part.middle for part in parts if part.middle is not None]
         return Embeddings(
             torch.cat([part.final for part in parts])[order], torch.cat(middles)[order] if middles else None
@@ -165,6 +175,18 @@ class Encoder(nn.Module):
             self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts
         )
         write_manifest(folder, manifest, self.dim)
+
+    def export(self, target: Path) -> None:
+        """Save as `target`, whole or not at all: a directory that exists is a finished model, and stays as it is."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+            self.save(Path(folder) / target.name)
+            faults.point("before_rename")
+            try:
+                (Path(folder) / target.name).rename(target)
+            except OSError:
+                if not target.exists():  # else another job of a sweep was first
+                    raise
 
     def _freeze_unused(self, missing: frozenset[str]) -> None:
         """Freeze what gets no gradient: DistributedDataParallel would wait for it for ever."""

@@ -127,9 +127,9 @@ class ExpertPlan(ABC):
             for seed in range(self.seeds)
         ]
 
-    def extra_sources(self, expert: Expert) -> list[str]:
-        """Names of what the training of an expert leaves beside the expert itself: snapshots in order, then the average."""
+    def sources(self, expert: Expert) -> list[str]:
+        """Names of the models that an expert gives to the merge: its snapshots in order, itself, its average."""
         if expert.path is not None:
-            return []
+            return [expert.name]
         snapshots = [f"{expert.name}-snapshot_{number}" for number in range(1, self.snapshots)]
-        return snapshots + ([f"{expert.name}-ema"] if self.ema is not None else [])
+        return [*snapshots, expert.name, *([f"{expert.name}-ema"] if self.ema is not None else [])]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss.base import Loss
+from lightning_embed.loss.blocks import equal_to_any, log_sum_exp
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
 
@@ -24,22 +25,27 @@ class InfoNCE(Loss):
 
     j runs over the rows of all ranks, n over their hard negatives. The positives of other slots are not candidates,
     so a query's other positives are never its negatives. The loss is the mean over the (query, slot) pairs that
-    exist in the global batch. A candidate that reads the same as the query or as one of its positives is no
-    negative and leaves the sum: repeated documents would otherwise be pushed away from themselves.
+    exist in the global batch. The similarities of a large batch never stand in memory together.
+
+    False negatives: a candidate that reads the same as the query or as one of its positives leaves the sum (repeated
+    documents would otherwise be pushed away from themselves); with `margin`, so does one that is much more similar
+    than the positive. `masked` in the logs is their number per query.
 
     Papers: van den Oord et al. 2018, arXiv 1807.03748; slots and cross-device documents as in CoDiEmb (Zhang et al.
-    2025, arXiv 2508.11442). Where we differ: CoDiEmb keeps repeated documents as negatives, and fills missing
-    positives by repetition.
+    2025, arXiv 2508.11442); margin as in Qwen3 Embedding (Zhang et al. 2025, arXiv 2506.05176). Where we differ:
+    CoDiEmb keeps repeated documents as negatives, and fills missing positives by repetition.
 
     Args:
         temperature: divides the similarities; in (0, inf), typically 0.02 (the three papers) to 0.05.
         in_batch: also take the documents of other rows as negatives. False: only the row's own negatives (grouped
             tasks: classification, clustering).
         symmetric: also let every positive look for its query among all queries; the loss is the mean of both ways.
+        margin: leave out candidates whose similarity exceeds the positive's by more than this; in [0, 2], typically
+            0.1. None: none.
         cross_device: take the documents of all ranks.
 
     Raises:
-        ConfigError: temperature not positive, or `symmetric` without `in_batch`.
+        ConfigError: temperature not positive, a negative margin, or `symmetric` without `in_batch`.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.retrieval, Task.classification, Task.clustering, Task.sts})
@@ -47,11 +53,14 @@ class InfoNCE(Loss):
     temperature: float = 0.05
     in_batch: bool = True
     symmetric: bool = False
+    margin: float | None = None
     cross_device: bool = True
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"infonce: temperature must be positive, got {self.temperature}.")
+        if self.margin is not None and self.margin < 0:
+            raise ConfigError(f"infonce: margin must be at least 0 or null, got {self.margin}.")
         if self.symmetric and not self.in_batch:
             raise ConfigError(
                 "infonce: symmetric looks for the query among the batch's queries: set in_batch=true, or symmetric=false."
@@ -67,59 +76,90 @@ class InfoNCE(Loss):
     def _to_documents(self, batch: LossInput) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Each local query among its candidates: mean loss, and masked candidates per query."""
         embeddings, rows = batch.embeddings.final, batch.rows
-        queries = batch.query[rows]
-        own = self._similar_to_own_texts(batch)
-        losses, exists, masked = [], [], embeddings.new_zeros(())
+        queries, own = embeddings[batch.query[rows]], _own_hashes(batch)[rows]
+        losses, masked = [], embeddings.new_zeros(())
         for slot in range(batch.positives.shape[1]):
-            positive = batch.positives[rows, slot]
-            candidates = self._candidates(batch, slot)
-            valid = candidates >= 0
-            keep = valid & ~own.gather(1, candidates.clamp(min=0))
-            masked = masked + (valid & ~keep).sum() - (positive >= 0).sum() * self.in_batch
-            logits = self._logits(embeddings, queries, candidates).masked_fill(~keep, -torch.inf)
-            target = (embeddings[queries] * embeddings[positive.clamp(min=0)]).sum(1) / self.temperature
-            losses.append(torch.logaddexp(target, torch.logsumexp(logits, 1)) - target)
-            exists.append(positive >= 0)
-        return _share(torch.stack(losses), torch.stack(exists), batch), masked / len(queries)
+            exists = batch.positives[rows, slot] >= 0
+            target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
+            if self.in_batch:
+                documents = torch.cat([batch.positives[:, slot], batch.negatives.flatten()])
+                others, out = self._sum_of_batch(batch, queries, own, target, documents)
+                out = out - (documents < 0).sum() - exists.long()  # the positive itself is no negative
+            else:
+                others, out = self._sum_of_own(batch, queries, own, target)
+            losses.append(torch.logaddexp(target, others) - target)
+            masked = masked + out.sum()
+        return _share(torch.stack(losses), (batch.positives[rows] >= 0).T, batch), masked / len(queries)
 
-    def _candidates(self, batch: LossInput, slot: int) -> Int[Tensor, "local candidates"]:
-        """Indices of the texts that compete with positive `slot`; -1 where there is none."""
-        if not self.in_batch:
-            return batch.negatives[batch.rows]
-        documents = torch.cat([batch.positives[:, slot], batch.negatives.flatten()])
-        return documents.expand(len(batch.query[batch.rows]), -1)
+    def _sum_of_batch(
+        self,
+        batch: LossInput,
+        queries: Float[Tensor, "local dim"],
+        own: Int[Tensor, "local hashes"],
+        target: Float[Tensor, " local"],
+        documents: Int[Tensor, " candidates"],
+    ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
+        """Over the documents of all rows."""
+        index = documents.clamp(min=0)
 
-    def _logits(
-        self, embeddings: Float[Tensor, "texts dim"], queries: Int[Tensor, " local"], candidates: Int[Tensor, "local c"]
-    ) -> Float[Tensor, "local c"]:
-        if self.in_batch:  # every query has the same candidates: one matrix product
-            return embeddings[queries] @ embeddings[candidates[0].clamp(min=0)].T / self.temperature
-        return torch.einsum("qd,qcd->qc", embeddings[queries], embeddings[candidates.clamp(min=0)]) / self.temperature
+        def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
+            same = equal_to_any(own, batch.hashes[index[where]])
+            return same | (documents[where] < 0) | self._beyond(logits, target)
 
-    def _similar_to_own_texts(self, batch: LossInput) -> Bool[Tensor, "local texts"]:
-        """Which texts of the batch read the same as the query of a row or as one of its positives."""
-        rows = batch.rows
-        own = torch.cat([batch.query[rows, None], batch.positives[rows]], 1)
-        same = batch.hashes[own.clamp(min=0), None] == batch.hashes
-        return (same & (own >= 0)[..., None]).any(1)
+        return log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded)
 
-    def _has_document(self, batch: LossInput, documents: Int[Tensor, " local"]) -> Bool[Tensor, "local rows"]:
-        """Which rows have a positive that reads the same as the document: their queries are right answers too."""
-        same = batch.hashes[documents][:, None, None] == batch.hashes[batch.positives.clamp(min=0)]
-        return (same & (batch.positives >= 0)).any(-1)
+    def _sum_of_own(
+        self,
+        batch: LossInput,
+        queries: Float[Tensor, "local dim"],
+        own: Int[Tensor, "local hashes"],
+        target: Float[Tensor, " local"],
+    ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
+        """Over the row's own hard negatives."""
+        documents = batch.negatives[batch.rows]
+        index = documents.clamp(min=0)
+        logits = torch.einsum("qd,qcd->qc", queries, batch.embeddings.final[index]) / self.temperature
+        same = (batch.hashes[index][:, :, None] == own[:, None]).any(2) | self._beyond(logits.detach(), target)
+        others = torch.logsumexp(logits.masked_fill(same | (documents < 0), -torch.inf), 1)
+        return others, (same & (documents >= 0)).sum(1)
 
     def _to_queries(self, batch: LossInput) -> Float[Tensor, ""]:
-        """Each positive of a local row among the queries of all rows."""
+        """Each positive of a local row among the queries of all rows that it does not answer."""
         embeddings, rows = batch.embeddings.final, batch.rows
+        queries, hashes = embeddings[batch.query], batch.hashes[batch.query]
+        all_own = _own_hashes(batch)
         losses = []
         for slot in range(batch.positives.shape[1]):
             index = batch.positives[rows, slot].clamp(min=0)
-            positive = embeddings[index]
-            right = self._has_document(batch, index) | self._similar_to_own_texts(batch)[:, batch.query]
-            logits = (positive @ embeddings[batch.query].T / self.temperature).masked_fill(right, -torch.inf)
-            target = (positive * embeddings[batch.query[rows]]).sum(1) / self.temperature
-            losses.append(torch.logaddexp(target, torch.logsumexp(logits, 1)) - target)
+            document = batch.hashes[index][:, None]
+            target = (embeddings[index] * queries[rows]).sum(1) / self.temperature
+
+            def excluded(
+                where: slice,
+                logits: Float[Tensor, "local block"],
+                document: Int[Tensor, "local 1"] = document,
+                target: Float[Tensor, " local"] = target,
+            ) -> Bool[Tensor, "local block"]:
+                answers = equal_to_any(all_own[where], document[:, 0]).T
+                return answers | equal_to_any(all_own[rows], hashes[where]) | self._beyond(logits, target)
+
+            others, _ = log_sum_exp(embeddings[index], queries, self.temperature, excluded)
+            losses.append(torch.logaddexp(target, others) - target)
         return _share(torch.stack(losses), (batch.positives[rows] >= 0).T, batch)
+
+    def _beyond(
+        self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]
+    ) -> Bool[Tensor, "local block"]:
+        """Which candidates are too similar to be negatives."""
+        if self.margin is None:
+            return torch.zeros_like(logits, dtype=torch.bool)
+        return logits > target.detach()[:, None] + self.margin / self.temperature
+
+
+def _own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:
+    """Hashes of the query of each row and of its positives; where there is none, the query's again."""
+    positives = torch.where(batch.positives >= 0, batch.positives, batch.query[:, None])
+    return batch.hashes[torch.cat([batch.query[:, None], positives], 1)]
 
 
 def _share(

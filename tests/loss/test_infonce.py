@@ -7,6 +7,7 @@ import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from lightning_embed.errors import ConfigError
+from lightning_embed.loss import blocks
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.types import Embeddings, LossInput
 from tests.reference import losses as reference
@@ -19,7 +20,7 @@ def _parts(batch: LossInput) -> tuple[list, list, list]:
 
 
 def _reads_like(batch: LossInput):
-    def same(row: int, document: tuple[int, str, int]) -> bool:
+    def same(row: int, document: tuple[int, str, int], slot: int = 0) -> bool:
         j, role, k = document
         index = (batch.positives if role == "p" else batch.negatives)[j, k]
         own = [batch.query[row], *batch.positives[row][batch.positives[row] >= 0]]
@@ -92,8 +93,47 @@ def test_parity_sentence_transformers(symmetric: bool) -> None:
     torch.testing.assert_close(InfoNCE(temperature=0.05, symmetric=symmetric)(batch).value, theirs)
 
 
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"margin": 0.1, "symmetric": True}])
+def test_blocks_change_nothing(loss_input: LossInput, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value, gradient and masked count are those of the whole matrix, of which never more than a block is kept."""
+    loss = InfoNCE(temperature=0.1, **options)
+    whole = loss(loss_input)
+    gradient = torch.autograd.grad(whole.value, loss_input.embeddings.final)[0]
+    monkeypatch.setattr(blocks, "MAX_LOGITS", 15)  # five queries: blocks of three candidates
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.shape), t)[1], lambda t: t):
+        parts = loss(loss_input)
+    torch.testing.assert_close(parts.value, whole.value, rtol=1e-12, atol=1e-12)
+    assert parts.logs["masked"] == whole.logs["masked"]
+    ours = torch.autograd.grad(parts.value, loss_input.embeddings.final)[0]
+    torch.testing.assert_close(ours, gradient, rtol=1e-10, atol=1e-12)
+    assert not [shape for shape in kept if len(shape) == 2 and shape[0] == 5 and 8 != shape[1] > 5]
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_margin(loss_input: LossInput, in_batch: bool) -> None:
+    """Candidates that are more similar than the positive by over 0.2 are left out, by loops; the others stay."""
+    query, positives, negatives = _parts(loss_input)
+    reads_like = _reads_like(loss_input)
+
+    def out(row: int, document: tuple[int, str, int], slot: int) -> bool:
+        j, role, k = document
+        candidate = (positives if role == "p" else negatives)[j][k]
+        beyond = query[row] @ candidate > query[row] @ positives[row][slot] + 0.2
+        return reads_like(row, document) or bool(beyond)
+
+    ours = InfoNCE(temperature=0.1, in_batch=in_batch, margin=0.2)(loss_input)
+    theirs = reference.infonce(query, positives, negatives, 0.1, in_batch, out)
+    torch.testing.assert_close(ours.value, theirs, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(v, loss_input.embeddings.final)[0] for v in (ours.value, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+    assert ours.logs["masked"] > InfoNCE(temperature=0.1, in_batch=in_batch)(loss_input).logs["masked"]
+
+
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="temperature must be positive, got 0"):
         InfoNCE(temperature=0.0)
+    with pytest.raises(ConfigError, match="margin must be at least 0 or null, got -0.1"):
+        InfoNCE(margin=-0.1)
     with pytest.raises(ConfigError, match="in_batch=true"):
         InfoNCE(symmetric=True, in_batch=False)

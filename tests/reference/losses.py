@@ -17,9 +17,10 @@ def infonce(
 ) -> Tensor:
     """papers.md 3.1.2, with repeated documents left out.
 
-    same(i, document) tells whether a document reads like the query or a positive of row i; documents are (row, "p" or "n", slot).
+    same(i, document, p) tells whether a document is no negative of positive p of row i, because it reads like the query
+    or a positive; documents are (row, "p" or "n", slot).
     """
-    reads_like = same if callable(same) else (lambda row, document: False)
+    reads_like = same if callable(same) else (lambda row, document, slot: False)
     losses = []
     for i in range(len(query)):
         for p in range(len(positives[i])):
@@ -28,10 +29,10 @@ def infonce(
             for j in range(len(query)):
                 if j != i and not in_batch:
                     continue
-                if j != i and p < len(positives[j]) and not reads_like(i, (j, "p", p)):
+                if j != i and p < len(positives[j]) and not reads_like(i, (j, "p", p), p):
                     total = total + math.e ** (query[i] @ positives[j][p] / temperature)
                 for n, negative in enumerate(negatives[j]):
-                    if not reads_like(i, (j, "n", n)):
+                    if not reads_like(i, (j, "n", n), p):
                         total = total + math.e ** (query[i] @ negative / temperature)
             losses.append(-torch.log(target / total))
     return torch.stack(losses).mean()

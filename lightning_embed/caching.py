@@ -1,0 +1,99 @@
+"""The cached step (gradient caching): the exact gradient of a large batch, with the activations of one chunk at a time.
+
+Gao et al. 2021, arXiv 2101.06983. Embeddings first, without a graph; then the loss and its gradient at the embeddings;
+then every chunk again, with a graph, into which its part of that gradient goes. Chunks and their seeds are those of
+the plain step, so dropout is replayed. It costs one more forward pass.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from lightning_embed.encoder import Encoder
+from lightning_embed.types import Embeddings, LossOutput, Tokens
+
+
+def cached_backward(
+    encoder: Encoder,
+    tokens: Tokens,
+    loss: Callable[[Embeddings], LossOutput],
+    backward: Callable[[Float[Tensor, ""], bool], None],
+    *,
+    seed: int | None = None,
+    middle: bool = False,
+    memory: int = 0,
+) -> LossOutput:
+    """Add the gradient of a loss of all texts to the encoder's parameters.
+
+    Args:
+        encoder: runs the chunks.
+        tokens: the texts.
+        loss: of their embeddings.
+        backward: runs the backward pass of a scalar; its second argument says whether it is the last of the batch.
+        seed: of dropout, as in `Encoder.forward`.
+        middle: whether the loss looks at the middle layer.
+        memory: bytes of activations that may be kept from the first pass: chunks that fit run only once.
+    """
+    chunks = encoder.chunks(tokens)
+    seeds = encoder.chunk_seeds(seed, len(chunks))
+
+    def run(number: int) -> Embeddings:
+        return encoder.forward_chunk(tokens, chunks[number], seed=seeds[number], middle=middle)
+
+    budget, lengths, parts = _Budget(encoder, memory), tokens.lengths.cpu(), []
+    for number, chunk in enumerate(chunks):
+        with budget.graph(int(lengths[chunk].sum())):
+            parts.append(run(number))
+    leaves = [Embeddings(*(_leaf(layer) for layer in _layers(part))) for part in parts]
+    output = loss(encoder.join(chunks, leaves))
+    wanted = list(chain.from_iterable(map(_layers, leaves)))
+    gradients = iter(torch.autograd.grad(output.value, wanted, allow_unused=True, materialize_grads=True))
+    for number in range(len(chunks)):
+        part = parts.pop(0)
+        layers = _layers(part if part.final.requires_grad else run(number))
+        product = sum((layer * next(gradients)).sum() for layer in layers)
+        assert isinstance(product, Tensor)
+        backward(product, number == len(chunks) - 1)
+        del part, layers, product  # the graph of this chunk, before the next one is built
+    return output
+
+
+def _layers(embeddings: Embeddings) -> list[Tensor]:
+    return [embeddings.final] if embeddings.middle is None else [embeddings.final, embeddings.middle]
+
+
+def _leaf(layer: Tensor) -> Tensor:
+    return layer.detach().requires_grad_()
+
+
+class _Budget:
+    """How much of the graphs is kept: counts what autograd saves, each storage once, weights not."""
+
+    def __init__(self, encoder: Encoder, memory: int) -> None:
+        self.free = float(memory)
+        self.bytes_per_token = 0.0
+        self._seen = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+
+    @contextmanager
+    def graph(self, num_tokens: int) -> Iterator[None]:
+        """Keep the graph of what runs inside if it should fit, judged by the chunk before; else build none."""
+        if num_tokens * self.bytes_per_token >= self.free:
+            with torch.no_grad():
+                yield
+            return
+        before = self.free
+        with saved_tensors_hooks(self._count, lambda saved: saved):
+            yield
+        self.bytes_per_token = (before - self.free) / num_tokens
+
+    def _count(self, saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.free -= storage.nbytes()
+        return saved

@@ -1,0 +1,112 @@
+"""Training one expert: from its start, through its snapshots, to the directory of the finished model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+
+from lightning_embed import build, dist, faults, inspection
+from lightning_embed.callback import ExponentialAverage, Snapshots
+from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.encoder import Encoder
+from lightning_embed.errors import ConfigError
+from lightning_embed.experts import BASE, Expert, ExpertPlan
+from lightning_embed.experts.joint import Joint
+from lightning_embed.measure import Measured
+from lightning_embed.module import EmbeddingModule
+
+
+def fit(
+    console: Console,
+    cfg: DictConfig,
+    data: Mapping[str, EmbeddingDataset],
+    plan: ExpertPlan,
+    expert: Expert,
+    out: Path,
+) -> None:
+    """Train one expert, or go on from its last checkpoint; a finished one is left as it is.
+
+    Raises:
+        ConfigError: it starts from an expert that is not trained yet.
+    """
+    models, checkpoints = out / "models", out / "checkpoints" / expert.name
+    target = models / expert.name
+    if target.exists():
+        console.print(f"{expert.name}: trained already, {target}")
+        return
+    model = build.encoder(cfg, data.values(), start=_start(expert, models))
+    batches = build.datamodule(cfg, dict(data), model, expert)
+    tasks = {rows.options.task for rows in batches.train_rows.values()}
+    extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
+    checkpoint = checkpoints / CHECKPOINT
+    with build.loggers(cfg, expert.name, "train") as loggers:
+        trainer = build.trainer(cfg, loggers, checkpoints, extra)
+        inspection.show_plan(console, expert, batches, trainer)
+        module = build.module(cfg, model, tasks, expert)
+        trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    faults.point("before_export")
+    if dist.rank() == 0:
+        _export(module, extra, target)
+        checkpoint.unlink(missing_ok=True)
+    faults.point("between_experts")
+    dist.barrier()  # another rank may start the next expert from this one
+
+
+def measure(
+    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
+) -> Measured:
+    """What a plan may ask; the models that it takes to answer are trained like experts, in `<out>/measure`."""
+    folder = out / "measure"
+
+    def train(expert: Expert) -> Path:
+        fit(console, cfg, data, Joint(), expert, folder)
+        return folder / "models" / expert.name
+
+    def loss_of(model: Path, name: str) -> float:
+        own = Expert(name, {name: None})
+        encoder = build.encoder(cfg, data.values(), start=model)
+        batches = build.datamodule(cfg, dict(data), encoder, own)
+        if name not in batches.dev_rows:
+            raise ConfigError(f"experts.by=loss measures dev losses, and {name} has no dev rows: give it some.")
+        module = build.module(cfg, encoder, [data[name].options.task], own)
+        (measured,) = build.trainer(cfg, [], folder).validate(module, batches, verbose=False)
+        return float(measured[f"dev/loss/{name}"])
+
+    return Measured(base, data, train, loss_of, cfg.seed, folder / "measure.json")
+
+
+def _start(expert: Expert, models: Path) -> Path | None:
+    """The model that an expert starts from; None: the base."""
+    if expert.start == BASE:
+        return None
+    if not (models / expert.start).exists():
+        raise ConfigError(
+            f"{expert.name} starts from {expert.start}, and there is no {models / expert.start}: "
+            f"train that first (experts.only={expert.start}), or all in one command."
+        )
+    return models / expert.start
+
+
+def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> list[Callback]:
+    """What makes the other sources of an expert's training."""
+    if num_steps < plan.snapshots:
+        raise ConfigError(
+            f"experts.snapshots={plan.snapshots}: the training of {expert.name} has only {num_steps} steps."
+        )
+    names = plan.sources(expert)
+    steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
+    snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
+    return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-1])] if plan.ema is not None else [])
+
+
+def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:
+    """Save the expert, after its average: a directory of the expert says that all of its sources are there."""
+    for callback in extra:
+        if isinstance(callback, ExponentialAverage):
+            callback.export(module)
+    module.encoder.export(target)
