@@ -5,3 +5,4 @@ from lightning_embed.experts.base import Expert as Expert
 from lightning_embed.experts.base import ExpertPlan as ExpertPlan
 from lightning_embed.experts.base import Measure as Measure
 from lightning_embed.experts.base import TrainSet as TrainSet
+from lightning_embed.experts.joint import JOINT as JOINT

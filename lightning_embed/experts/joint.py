@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
 
+JOINT = "joint"  # the name of the model of all datasets
+
 
 @register("experts", "joint")
 @dataclass(frozen=True)
@@ -15,4 +17,4 @@ class Joint(ExpertPlan):
     def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
         """One expert, named joint."""
         del seed, measure
-        return [Expert("joint", dict.fromkeys(datasets))]
+        return [Expert(JOINT, dict.fromkeys(datasets))]

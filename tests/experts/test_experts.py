@@ -1,26 +1,23 @@
-"""Plans of experts: which rows train which model."""
+"""What every plan of experts obeys."""
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
-from lightning_embed import registry
+from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import TrainSet
+from lightning_embed.experts import BASE
 from lightning_embed.experts.joint import Joint
 from lightning_embed.experts.per_dataset import PerDataset
 from lightning_embed.experts.per_task import PerTask
-from lightning_embed.types import Task
+from tests.experts.toy import SETS, NoMeasure, ToyMeasure
 
-SETS = {"squad": TrainSet(Task.retrieval, 100), "stsb": TrainSet(Task.sts, 10), "nq": TrainSet(Task.retrieval, 50)}
-
-
-class NoMeasure:
-    """For plans that look at nothing."""
-
-    def embeddings(self):
-        raise AssertionError
-
-    def losses(self):
-        raise AssertionError
+NEEDED = {"update": {"new": ["nq"], "existing": "."}}
+MEASURE = ToyMeasure(
+    {name: torch.tensor([float(number), 1.0]) for number, name in enumerate(SETS)},
+    {model: {name: float(len(model) + number) for number, name in enumerate(SETS)} for model in ("joint", *SETS)},
+)
+WORDS = registry.names("experts")
 
 
 def _plan(plan) -> dict[str, list[str]]:
@@ -39,18 +36,42 @@ def test_per_dataset() -> None:
     assert _plan(PerDataset()) == {"squad": ["squad"], "stsb": ["stsb"], "nq": ["nq"]}
 
 
-@pytest.mark.parametrize("word", registry.names("experts"))
+@pytest.mark.parametrize("word", WORDS)
 def test_laws(word: str) -> None:
-    """Names are distinct, every dataset trains somebody, sizes count the rows, `only` picks one of the same plan."""
-    plan = registry.get("experts", word)()
-    experts = plan.experts(SETS, 0, NoMeasure())
-    assert len({e.name for e in experts}) == len(experts)
+    """Names are distinct, every dataset trains somebody, an expert starts from the base or an earlier one."""
+    experts = registry.get("experts", word)(**NEEDED.get(word, {})).experts(SETS, 0, MEASURE)
+    names = [expert.name for expert in experts]
+    assert len(set(names)) == len(names)
     assert {name for e in experts for name in e.rows} == set(SETS)
-    assert all(
-        e.num_rows(SETS) == sum(SETS[n].num_rows if r is None else len(r) for n, r in e.rows.items()) for e in experts
-    )
-    last = experts[-1]
-    assert registry.get("experts", word)(only=last.name).chosen(SETS, 0, NoMeasure()) == [last]
+    assert all(expert.start in (BASE, *names[:place]) for place, expert in enumerate(experts))
+    assert all(bool(expert.rows) == (expert.path is None) for expert in experts)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_rows(word: str) -> None:
+    """Rows exist, stand once and in order; there is at least one; the size of an expert counts them."""
+    for expert in registry.get("experts", word)(**NEEDED.get(word, {})).experts(SETS, 0, MEASURE):
+        chosen = {name: list(range(SETS[name].num_rows) if r is None else r) for name, r in expert.rows.items()}
+        for name, rows in chosen.items():
+            assert rows == sorted(set(rows) & set(range(SETS[name].num_rows)))
+            assert rows
+        assert expert.num_rows(SETS) == sum(map(len, chosen.values()))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_same_seed_is_the_same_plan(word: str) -> None:
+    """Also in another command, which trains only one of the experts."""
+    cls, options = registry.get("experts", word), NEEDED.get(word, {})
+    experts = cls(**options).chosen(SETS, 3, MEASURE)
+    for expert in experts:
+        assert cls(only=expert.name, **options).chosen(SETS, 3, MEASURE) == [expert]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_yaml_states_every_default(word: str) -> None:
+    stated = OmegaConf.load(config.conf_folder() / "experts" / f"{word}.yaml")
+    schema = OmegaConf.structured(config.twin(registry.get("experts", word)))
+    assert {key: stated[key] for key in stated if key != "defaults"} == OmegaConf.to_container(schema)
 
 
 def test_refusal() -> None:

@@ -1,0 +1,29 @@
+"""A share of the rows of a dataset."""
+
+from array import array
+from collections.abc import Sequence
+from decimal import Decimal
+
+import torch
+
+from lightning_embed.experts.base import TrainSet
+
+
+def draw(dataset: TrainSet, share: float, seed: int, rest: bool = False) -> Sequence[int] | None:
+    """Draw floor(share * num_rows) rows without replacement, but one batch at least; ascending. None: all rows.
+
+    A dataset of less than a batch gives all its rows. Draws of one seed are nested: the smaller is part of the larger.
+
+    Args:
+        dataset: whose rows.
+        share: in (0, 1].
+        seed: of the draw.
+        rest: give the rows that this draw leaves instead.
+    """
+    wanted = int(Decimal(str(share)) * dataset.num_rows)  # the share as typed: as floats, 0.29 * 100 is below 29
+    count = min(dataset.num_rows, max(dataset.batch_size, wanted))
+    if count == dataset.num_rows and not rest:
+        return None
+    order = torch.randperm(dataset.num_rows, generator=torch.Generator().manual_seed(seed))
+    chosen = (order[count:] if rest else order[:count]).sort().values
+    return array("q", chosen.numpy().tobytes())  # 8 bytes a row, where a list of int takes 36

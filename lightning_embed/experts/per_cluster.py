@@ -1,0 +1,102 @@
+"""`experts=per_cluster`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.joint import JOINT
+from lightning_embed.registry import register
+from lightning_embed.seeding import derive_seed
+
+
+class By(StrEnum):
+    """embedding: datasets whose texts are alike. loss: datasets that help each other."""
+
+    embedding = "embedding"
+    loss = "loss"
+
+
+@register("experts", "per_cluster")
+@dataclass(frozen=True)
+class PerCluster(ExpertPlan):
+    """One expert per cluster of datasets, each from the base.
+
+    embedding: k-means (k-means++, best of 10 starts) on a vector per dataset, the mean embedding of 100 queries joined
+    to that of 100 documents, by the base. Self Positioning (2024, arXiv 2410.15035), which embeds with gtr-t5-large.
+
+    loss: hierarchical clustering, average linkage, on differences of loss between separate and joint training:
+
+        distance(i, j) = ((L_ij - J_j) + (L_ji - J_i)) / 2
+
+    with L_ij the loss on dataset j of a model trained on i alone, J_j that of the joint model. BOOM (2026, arXiv
+    2602.05787) names the idea; the formula and the linkage are our reading. It trains a model per dataset and a
+    joint one first.
+
+    Args:
+        num_clusters: from 1 to the number of datasets that have train rows.
+        by: embedding or loss.
+
+    Raises:
+        ConfigError: fewer than 1 cluster, or more clusters than datasets.
+    """
+
+    num_clusters: int = 2
+    by: By = By.embedding
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_clusters < 1:
+            raise ConfigError(f"experts.num_clusters must be at least 1, got {self.num_clusters}.")
+
+    def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
+        """One expert per cluster, named cluster_1, cluster_2, ... in the order of their first datasets."""
+        if self.num_clusters > len(datasets):
+            raise ConfigError(
+                f"experts.num_clusters={self.num_clusters} is more than the number of datasets with train rows: "
+                f"use {len(datasets)} or less."
+            )
+        members: dict[int, list[str]] = {}
+        for name, label in zip(datasets, self._labels(list(datasets), seed, measure), strict=True):
+            members.setdefault(label, []).append(name)
+        return [Expert(f"cluster_{n}", dict.fromkeys(names)) for n, names in enumerate(members.values(), start=1)]
+
+    def _labels(self, names: Sequence[str], seed: int, measure: Measure) -> list[int]:
+        """The cluster of each dataset."""
+        if self.num_clusters == 1:
+            return [0] * len(names)
+        if self.by == By.embedding:
+            embeddings = measure.embeddings()
+            points = torch.stack([embeddings[name] for name in names])
+            return _k_means(points, self.num_clusters, derive_seed(seed, "clusters"))
+        return _average_linkage(_distances(measure.losses(), names), self.num_clusters)
+
+
+def _k_means(points: Float[Tensor, "datasets dims"], num_clusters: int, seed: int) -> list[int]:
+    from sklearn.cluster import KMeans  # a second, which composing a command line need not wait for
+
+    start = {"init": "k-means++", "n_init": 10, "max_iter": 300, "random_state": seed % 2**32}
+    labels: list[int] = KMeans(num_clusters, **start).fit_predict(points.numpy()).tolist()
+    return labels
+
+
+def _average_linkage(distances: Float[Tensor, "datasets datasets"], num_clusters: int) -> list[int]:
+    from sklearn.cluster import AgglomerativeClustering
+
+    clustering = AgglomerativeClustering(num_clusters, metric="precomputed", linkage="average")
+    labels: list[int] = clustering.fit_predict(distances.numpy()).tolist()
+    return labels
+
+
+def _distances(losses: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Float[Tensor, "datasets datasets"]:
+    """Differences of loss, moved up to 0 and more: average linkage does not see by how much."""
+    alone = torch.tensor([[losses[model][name] for name in names] for model in names], dtype=torch.float64)
+    worse = alone - torch.tensor([losses[JOINT][name] for name in names], dtype=torch.float64)
+    mutual = (worse + worse.T) / 2
+    others = ~torch.eye(len(names), dtype=torch.bool)
+    return (mutual - mutual[others].min()) * others

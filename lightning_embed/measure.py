@@ -1,0 +1,100 @@
+"""What plans of experts ask about datasets, answered by the base and by trained models."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.datamodule import prompts_of
+from lightning_embed.data.group import Rows
+from lightning_embed.encoder import Encoder
+from lightning_embed.errors import ConfigError
+from lightning_embed.experts import JOINT, Expert
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Task
+
+NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The Measure of a run: every answer is computed when it is first asked for, and kept.
+
+    Kept in a file, so that the same command finds the same plan again: on another machine the last digits of an
+    embedding may differ.
+
+    Args:
+        base: the model that all experts start from.
+        datasets: of the run; those without train rows are left alone.
+        train: trains an expert, unless that is done, and returns the directory of the model.
+        loss_of: the dev loss on a dataset of the model in a directory.
+        seed: draws the rows that are embedded.
+        file: a JSON file; None: the answers last as long as this object.
+    """
+
+    base: Encoder
+    datasets: Mapping[str, EmbeddingDataset]
+    train: Callable[[Expert], Path]
+    loss_of: Callable[[Path, str], float]
+    seed: int = 0
+    file: Path | None = None
+
+    def embeddings(self) -> Mapping[str, Float[Tensor, " dims"]]:
+        """Of each dataset: mean embedding of 100 queries, joined to that of a positive of each."""
+        kept = self._kept("embeddings", lambda: {n: self._embedding(rows).tolist() for n, rows in self._rows.items()})
+        return {name: torch.tensor(values) for name, values in kept.items()}
+
+    def losses(self) -> Mapping[str, Mapping[str, float]]:
+        """Loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint.
+
+        Raises:
+            ConfigError: a dataset is called joint.
+        """
+        losses: Mapping[str, Mapping[str, float]] = self._kept("losses", self._losses)
+        return losses
+
+    @property
+    def _rows(self) -> Mapping[str, Rows]:
+        return {name: data.train for name, data in self.datasets.items() if data.train is not None}
+
+    def _embedding(self, rows: Rows) -> Float[Tensor, " dims"]:
+        draw = random.Random(derive_seed(self.seed, "measure", rows.name))
+        chosen = draw.sample(range(len(rows)), min(len(rows), NUM_ROWS))
+        groups = [rows.group(row, self.seed) for row in chosen]
+        prompts = prompts_of(self.datasets[rows.name], self.base)
+        # As in training: both sides of the symmetric tasks are read alike.
+        second = prompts.document if rows.options.task is Task.retrieval else prompts.query
+        queries = self.base.encode([group.query for group in groups], prompt=prompts.query)
+        documents = self.base.encode([group.positives[0] for group in groups], prompt=second)
+        return torch.cat([queries.mean(0), documents.mean(0)])
+
+    def _losses(self) -> dict[str, dict[str, float]]:
+        names = list(self._rows)
+        if JOINT in names:
+            raise ConfigError(f"A dataset cannot be called {JOINT!r}: that is the model of all. Rename the dataset.")
+        experts = [Expert(JOINT, dict.fromkeys(names)), *(Expert(name, {name: None}) for name in names)]
+        models = {expert.name: self.train(expert) for expert in experts}
+        return {model: {name: self.loss_of(path, name) for name in names} for model, path in models.items()}
+
+    def _kept(self, question: str, compute: Callable[[], Any]) -> Any:
+        if question not in self._answers:
+            self._answers[question] = compute()
+            if self.file is not None:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                whole = self.file.with_suffix(f".{os.getpid()}")  # every rank writes the same
+                whole.write_text(json.dumps(self._answers))
+                whole.replace(self.file)
+        return self._answers[question]
+
+    @cached_property
+    def _answers(self) -> dict[str, Any]:
+        return json.loads(self.file.read_text()) if self.file is not None and self.file.exists() else {}

@@ -1,0 +1,39 @@
+"""Datasets as plans see them, and measures of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_embed.experts import TrainSet
+from lightning_embed.types import Task
+
+SETS = {
+    "squad": TrainSet(Task.retrieval, 100, 4),
+    "stsb": TrainSet(Task.sts, 10, 4),
+    "nq": TrainSet(Task.retrieval, 50, 4),
+}
+
+
+class NoMeasure:
+    """For plans that look at nothing."""
+
+    def embeddings(self):
+        raise AssertionError
+
+    def losses(self):
+        raise AssertionError
+
+
+@dataclass
+class ToyMeasure:
+    """Answers that are given."""
+
+    means: Mapping[str, Tensor]
+    matrix: Mapping[str, Mapping[str, float]]
+
+    def embeddings(self):
+        return self.means
+
+    def losses(self):
+        return self.matrix
