@@ -1,9 +1,11 @@
 """The encoder: backbone + pooling + normalisation."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +17,7 @@ from lightning_embed import faults
 from lightning_embed.encoder.attention import PACKED
 from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
 from lightning_embed.encoder.chunk import Chunk, cut
+from lightning_embed.encoder.lora import add_adapters, folded
 from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
 from lightning_embed.encoder.options import EncoderOptions, Pooling
 from lightning_embed.encoder.pooling import pool
@@ -33,7 +36,8 @@ class Encoder(nn.Module):
     Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where the family allows it
     (`packed`), padded elsewhere. How they are cut changes nothing but speed and memory.
 
-    Parameters that get no gradient (BERT's pooler) are found when it is built and frozen; `save` keeps them.
+    Parameters that get no gradient (BERT's pooler) are found when it is built and frozen; `save` keeps them. With a
+    `lora_rank`, adapters train and all else is frozen; `save` folds them into the weights that it writes.
 
     Args:
         options: which model, and how it runs.
@@ -52,6 +56,8 @@ class Encoder(nn.Module):
         self.prompts = manifest.prompts | options.prompts
         self.pooling = manifest.pooling if options.pooling is Pooling.auto else options.pooling
         self._freeze_unused(missing)
+        if options.lora_rank:
+            add_adapters(self.backbone, options)
         if not self.packed:
             logger.info("%s (%s) runs in padded chunks.", options.path, self.backbone.config.model_type)
 
@@ -107,15 +113,17 @@ class Encoder(nn.Module):
         if seed is not None:
             torch.manual_seed(seed)
         texts = Chunk.of(tokens, chunk, self.device)
-        dtype = compute_dtype(self.options.dtype, self.device, self.training)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            if self.packed:
-                output = texts.run_packed(self.backbone, output_hidden_states=middle)
-            else:
-                output = texts.run_padded(self.backbone, self.tokenizer.padding, output_hidden_states=middle)
+        output = self._run(texts, output_hidden_states=middle)
         final = self._embed(texts, output.last_hidden_state)
         layers = output.hidden_states if middle else None
         return Embeddings(final, self._embed(texts, layers[len(layers) // 2]) if layers else None)
+
+    def _run(self, texts: Chunk, **options: Any) -> Any:
+        dtype = compute_dtype(self.options.dtype, self.device, self.training)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            if self.packed:
+                return texts.run_packed(self.backbone, **options)
+            return texts.run_padded(self.backbone, self.tokenizer.padding, **options)
 
     def _embed(self, texts: Chunk, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "texts dim"]:
         pooled = pool(texts.flatten(hidden), texts.text, texts.position, texts.lengths, self.pooling)
@@ -150,16 +158,33 @@ class Encoder(nn.Module):
         }
         tokens = self.tokenizer(list(distinct), self.prompts.named(prompt_name) if prompt is None else prompt)
         result = torch.empty(len(distinct), self.dim)
-        training = self.training
-        self.eval()
-        try:
+        with self._evaluating():
             for chunk in track(self.chunks(tokens), "encode", disable=not show_progress):
                 result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
-        finally:
-            self.train(training)
         if isinstance(texts, str):
             return result[0]
         return result[[distinct[text] for text in texts]]
+
+    @torch.inference_mode()
+    def token_states(self, texts: Sequence[str], prompt: str = "") -> list[Float[Tensor, "_ dim"]]:
+        """Last hidden states of the tokens of each text: no dropout, no gradient, on the CPU, in float32."""
+        tokens = self.tokenizer(texts, prompt)
+        states: dict[int, Tensor] = {}
+        with self._evaluating():
+            for chunk in self.chunks(tokens):
+                part = Chunk.of(tokens, chunk, self.device)
+                hidden = part.flatten(self._run(part).last_hidden_state).float().cpu()
+                states.update(zip(chunk.tolist(), torch.split(hidden, part.sizes), strict=True))
+        return [states[text] for text in range(len(texts))]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
 
     def save(self, path: str | Path) -> None:
         """Write a directory that `lightning_embed.load`, sentence-transformers and transformers' AutoModel open.
@@ -169,7 +194,7 @@ class Encoder(nn.Module):
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            self.backbone.save_pretrained(folder)
+            self.backbone.save_pretrained(folder, state_dict=folded(self.backbone) if self.options.lora_rank else None)
             self.tokenizer.save(folder)
         manifest = Manifest(
             self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts

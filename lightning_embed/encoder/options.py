@@ -56,9 +56,14 @@ class EncoderOptions:
         dtype: see `Dtype`. float16 is meant for encoding: its gradients are not scaled here.
         gradient_checkpointing: compute every layer twice instead of keeping its activations.
         max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own.
+        lora_rank: 0: all weights train; else only low-rank adapters of this rank do, 8 to 64 usually (the extra `lora`
+            has peft, which they need). A saved model has them folded into its weights.
+        lora_alpha: the adapters' output is multiplied by lora_alpha / lora_rank.
+        lora_dropout: share of an adapter's inputs set to zero in training, in [0, 1).
+        lora_targets: the linear layers to adapt, by the end of their name: query, attention.output.dense; empty: all.
 
     Raises:
-        ConfigError: an empty path, a word that is none, or a length below its least value.
+        ConfigError: an empty path, a word that is none, a number out of range, or lora_targets without a lora_rank.
     """
 
     path: str
@@ -71,6 +76,10 @@ class EncoderOptions:
     dtype: Dtype = Dtype.auto
     gradient_checkpointing: bool = False
     max_tokens: int = 16384
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+    lora_dropout: float = 0.0
+    lora_targets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, words in {"pooling": Pooling, "attention": Attention, "dtype": Dtype}.items():
@@ -87,3 +96,21 @@ class EncoderOptions:
             )
         if self.max_tokens < 1:
             raise ConfigError(f"encoder.max_tokens: expected at least 1, got {self.max_tokens}. Usual: 4096 to 65536.")
+        self._check_lora()
+
+    def _check_lora(self) -> None:
+        if self.lora_rank < 0:
+            raise ConfigError(
+                f"encoder.lora_rank: expected 0 (all weights train) or a rank, got {self.lora_rank}. Usual: 8 to 64."
+            )
+        if not self.lora_alpha > 0:
+            raise ConfigError(f"encoder.lora_alpha: expected more than 0, got {self.lora_alpha}. Usual: 16 to 64.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(
+                f"encoder.lora_dropout: expected a share in [0, 1), got {self.lora_dropout}. Usual: 0 to 0.1."
+            )
+        if self.lora_targets and not self.lora_rank:
+            raise ConfigError(
+                "encoder.lora_targets: expected a lora_rank with them, got lora_rank=0. Set encoder.lora_rank, for "
+                "example to 32."
+            )

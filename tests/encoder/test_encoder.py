@@ -131,6 +131,19 @@ def test_encode_runs_distinct_texts_once_in_the_order_given(tiny_model, monkeypa
     assert encoder.encode([]).shape == (0, 32)
 
 
+@pytest.mark.parametrize("attention", [Attention.packed, Attention.sdpa])
+def test_token_states_are_what_is_pooled(tiny_model, attention: Attention) -> None:
+    encoder = make(tiny_model, attention=attention, max_tokens=12)
+    texts = ["a cat", "the big dog runs in the old house", "the red bird", "a cat"]
+    states = encoder.token_states(texts, prompt="small ")
+    assert encoder.training
+    assert [len(state) for state in states] == encoder.tokenizer(texts, "small ").lengths.tolist()
+    pooled = torch.stack([state.mean(dim=0) for state in states])
+    expected = encoder.encode(texts, prompt="small ")
+    torch.testing.assert_close(torch.nn.functional.normalize(pooled), expected, atol=1e-6, rtol=0)
+    assert encoder.token_states([]) == []
+
+
 def test_encode_takes_prompts(tiny_model) -> None:
     encoder = make(tiny_model, prompts={"query": "big cat ", "sts": "red "})
     written_out = encoder.encode(["big cat dog"])
