@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -30,6 +31,14 @@ class BatchPlan:
     weight: float = 1.0
     epoch: int = 0
 
+    # By value: a tensor would reach a worker as shared memory, with the shuffle of its whole dataset behind it.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.dataset, self.rows.tolist(), self.weight, self.epoch)
+
+
+def _unpickled(dataset: str, rows: list[int], weight: float, epoch: int) -> BatchPlan:
+    return BatchPlan(dataset, torch.tensor(rows, dtype=torch.int64), weight, epoch)
+
 
 @dataclass(frozen=True)
 class Sampler(ABC):
@@ -56,7 +65,7 @@ class Sampler(ABC):
         return feed.batch_size
 
     def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
-        """Batches that an epoch takes of each dataset; the remainder of its rows rests until the next shuffle."""
+        """Batches that an epoch takes of each dataset, 0 of one that is left out; the rest of its rows waits for the next shuffle."""
         return {
             name: feed.num_rows // (self.batch_rows(feed) * self.accumulate) * self.accumulate
             for name, feed in feeds.items()

@@ -26,6 +26,6 @@ class RoundRobin(Sampler):
     def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`; nothing here is random."""
         del generator
-        counts = [count // self.accumulate for count in self.num_batches(feeds).values()]
-        turns = sorted((turn, dataset) for dataset, count in enumerate(counts) for turn in range(count))
-        return self.single_task(torch.tensor([dataset for _, dataset in turns], dtype=torch.int64))
+        steps = self.each_step(feeds)
+        turns = torch.cat([torch.arange(count) for count in steps.bincount().tolist()])
+        return self.single_task(steps[turns.argsort(stable=True)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from jaxtyping import Int
@@ -20,7 +21,7 @@ class StepSampler:
     each rank takes its slice of every batch, and `first_step` (the trainer's global step) is all that resuming needs.
 
     Raises:
-        DataError: no dataset has rows for one step.
+        DataError: the rows do not fill one step.
     """
 
     schedule: Sampler
@@ -36,7 +37,7 @@ class StepSampler:
         if not len(self):
             sizes = ", ".join(f"{n}: {f.num_rows} rows, batch {f.batch_size}" for n, f in self.feeds.items())
             raise DataError(
-                f"No dataset fills one step of {self.schedule.batches_per_step} x batch_size rows ({sizes}): lower batch_size."
+                f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): lower batch_size or accumulate."
             )
 
     @property
@@ -52,17 +53,17 @@ class StepSampler:
         return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
     def __iter__(self) -> Iterator[list[BatchPlan]]:
-        done = self.first_step - self.epoch * len(self)
-        names, turns = list(self.feeds), dict.fromkeys(self.feeds, 0)
-        rows = {name: self._shuffled(name) for name in names}
-        for number, step in enumerate(self.order(self.epoch).tolist()):
-            batches = []
-            for dataset in step:
-                name = names[dataset]
-                batches.append((name, turns[name]))
-                turns[name] += 1
-            if number >= done:
-                yield [self._batch(name, rows[name], turn) for name, turn in batches]
+        names = list(self.feeds)
+        rows = [self._shuffled(name) for name in names]
+        order = self.order(self.epoch)
+        done = max(0, self.first_step - self.epoch * len(self))
+        turns = [count(taken) for taken in order[:done].flatten().bincount(minlength=len(names)).tolist()]
+        for step in range(done, len(order)):
+            yield [self._batch(names[d], rows[d], next(turns[d])) for d in order[step].tolist()]
+
+    def first_batches(self) -> list[BatchPlan]:
+        """The first batch of every dataset that the epoch takes batches of, wherever it stands in the order."""
+        return [self._batch(name, self._shuffled(name), 0) for name, number in self.num_batches.items() if number]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
         """The number of the dataset of each batch of each step of an epoch."""

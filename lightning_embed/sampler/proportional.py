@@ -1,0 +1,81 @@
+"""`sampler=proportional`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.registry import register
+from lightning_embed.sampler.base import Feed
+from lightning_embed.sampler.batch_shuffle import BatchShuffle
+
+
+@register("sampler", "proportional")
+@dataclass(frozen=True)
+class Proportional(BatchShuffle):
+    """Single-task steps in random order, of which each dataset gets a chosen share.
+
+        p_d = n_d^exponent / sum_e n_e^exponent    (n_d rows)    or    p_d = step_shares[d] / their sum
+
+    An epoch is the longest stretch with these shares in which no row is taken twice: with A_d the steps that the rows
+    of dataset d fill, T = floor(min_d A_d / p_d) steps, of which d gets p_d * T, rounded by largest remainder. The
+    other rows of the larger datasets rest until the next epoch's shuffle. Nothing is repeated within an epoch, for a
+    repeated row could meet itself in a batch: as its own negative, or, masked, as a wasted place.
+
+    So a small dataset with a large share makes short epochs; look at the plan. A dataset that fills no step is left
+    out, and the others share its steps. Our reading of sampling with a temperature (1 / exponent), which draws each
+    step's dataset at random: here the shares are exact.
+
+    Args:
+        accumulate: see `Sampler`.
+        exponent: of the number of rows, in [0, 1]; 1: shares by size, 0: equal shares; typically 0.3 to 0.7.
+        step_shares: share of the steps of each dataset of the run, any positive numbers, divided by their sum; then
+            `exponent` is not used. Datasets that an expert does not have are ignored.
+
+    Raises:
+        ConfigError: a value out of range, or a dataset of the run without a share.
+    """
+
+    exponent: float = 0.5
+    step_shares: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.exponent <= 1:
+            raise ConfigError(f"proportional: exponent must be in [0, 1], got {self.exponent}.")
+        for name, share in self.step_shares.items():
+            if not 0 < share < math.inf:
+                raise ConfigError(
+                    f"proportional: step_shares.{name} must be a positive number, got {share}; to leave a dataset out, take it out of the data."
+                )
+
+    def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
+        """See `Sampler.num_batches`; in the proportions of the shares."""
+        available = {name: count // self.accumulate for name, count in super().num_batches(feeds).items()}
+        weights = {name: weight for name, weight in self._weights(feeds).items() if available[name]}
+        total = sum(weights.values())
+        steps = min((available[name] * total // weight for name, weight in weights.items()), default=0)
+        split = _largest_remainder({name: steps * weight / total for name, weight in weights.items()})
+        return {name: split.get(name, 0) * self.accumulate for name in feeds}
+
+    def _weights(self, feeds: Mapping[str, Feed]) -> dict[str, Fraction]:
+        """Shares before normalisation: as typed, so that 0.1 of 100 steps is 10 and never one step less."""
+        for name in feeds:
+            if self.step_shares and name not in self.step_shares:
+                raise ConfigError(
+                    f"proportional: step_shares has no share for the dataset {name}. {nearest(name, self.step_shares)}"
+                )
+        return {
+            name: Fraction(str(self.step_shares.get(name) or feed.num_rows**self.exponent))
+            for name, feed in feeds.items()
+        }
+
+
+def _largest_remainder(parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Round to whole numbers of the same sum; of equal remainders the first is rounded up."""
+    whole = {name: int(part) for name, part in parts.items()}
+    missing = int(sum(parts.values())) - sum(whole.values())
+    for name in sorted(parts, key=lambda name: whole[name] - parts[name])[:missing]:
+        whole[name] += 1
+    return whole
