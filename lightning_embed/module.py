@@ -126,13 +126,15 @@ class EmbeddingModule(LightningModule):
             with self._gradients_shared(last=last and last_chunk):
                 self.manual_backward(value * batch.weight)
 
+        middle = self.losses[batch.task].needs_middle
         if self.step is StepMode.plain:
-            output = self.loss(batch, seed)
-            backward(output.value)
+            embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
+            output = self._loss_of(batch, embeddings)
+            # A loss of the middle layer alone gives the layers above no gradient: DDP would wait for it for ever.
+            backward(output.value + 0 * embeddings.final.sum())
             return output
         return cached_backward(
-            self.encoder, batch.tokens, partial(self._loss_of, batch), backward, seed=seed,
-            middle=self.losses[batch.task].needs_middle, memory=self.step_memory,
+            self.encoder, batch.tokens, partial(self._loss_of, batch), backward, seed=seed, middle=middle, memory=self.step_memory
         )  # fmt: skip
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:

@@ -1,0 +1,152 @@
+"""One step of every loss in every mode; saves values and gradients. Run alone, or by torchrun in two processes.
+
+python tests/parity.py MODEL OUT
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
+
+from lightning_embed import DatasetOptions, EmbeddingModule, dist, registry
+from lightning_embed.config import register
+from lightning_embed.data.collator import Collator, Planned
+from lightning_embed.data.group import Group, Rows
+from lightning_embed.encoder import Encoder, EncoderOptions
+from lightning_embed.encoder.options import Dtype
+from lightning_embed.loss import Loss
+from lightning_embed.sampler import BatchPlan
+from lightning_embed.types import Batch, StepMode, Task
+
+RANKS = int(os.environ.get("WORLD_SIZE", 1))
+
+# case -> task, options of the loss; every registered loss is one of them (tests/test_parity.py checks it)
+CASES = {
+    "infonce": (Task.retrieval, {}),
+    "infonce symmetric margin": (Task.retrieval, {"name": "infonce", "symmetric": True, "margin": 0.0}),
+    "infonce grouped": (Task.classification, {"name": "infonce", "in_batch": False}),
+    "multi_positive": (Task.retrieval, {}),
+    "cosent": (Task.sts, {}),
+    "pearson": (Task.sts, {}),
+    "rank_kl": (Task.sts, {}),
+    "pro": (Task.sts, {}),
+    "mid_nce": (Task.sts, {}),
+    "codiemb": (Task.sts, {}),
+    "angle": (Task.sts, {}),
+    "cosine_mse": (Task.sts, {}),
+    "matryoshka": (Task.retrieval, {"dims": [32, 16]}),
+    "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
+    "distill": (Task.retrieval, {}),
+    "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": "margin_mse"}),
+}
+MODES = {
+    "plain": (StepMode.plain, 0),
+    "cached": (StepMode.cached, 0),
+    "partial": (StepMode.partial, 60_000),
+}
+
+
+def loss_of(case: str, cross_device: bool) -> Loss:
+    """The loss of a case; a wrapper's `cross_device` is that of the loss inside."""
+    options = {"name": case, **CASES[case][1]}
+    if options["name"] in ("matryoshka", "distill"):
+        options["loss"] = {**options.get("loss", {"name": "infonce"}), "cross_device": cross_device}
+        return registry.build("loss", options)
+    return registry.build("loss", {**options, "cross_device": cross_device})
+
+
+def groups(task: Task) -> list[Group]:
+    """Eight rows with ragged positives and negatives, texts that repeat within and across halves, teacher scores, ties."""
+    query = [f"the red {noun} runs" for noun in ("cat", "dog", "bird", "house", "river", "cat", "city", "king")]
+    document = [
+        f"a {noun} sleeps near the {place}" for noun in ("cat", "dog") for place in ("road", "city", "king", "a")
+    ]
+    if task is Task.sts:
+        score = [1.0, 0.25, 0.5, 1.0, 0.0, 0.5, 0.75, 1.0]
+        return [Group(q, [d], [], s) for q, d, s in zip(query, document, score, strict=True)]
+    made = []
+    for row in range(8):
+        positives = [document[row], *([document[row - 3]] if row % 3 == 0 else [])]
+        negatives = [f"the old {word} {row % 5}" for word in ("queen", "house")[: row % 3]]
+        scores = [3.0 - row / 4] * len(positives), [row / 8] * len(negatives)
+        made.append(Group(query[row], positives, negatives, None, *scores))
+    return made
+
+
+def batch(encoder: Encoder, task: Task, rows: Sequence[Group]) -> Batch:
+    """A collated batch."""
+    collator = Collator({"d": Rows("d", DatasetOptions(task, "unused"), None)}, encoder.tokenizer)  # type: ignore[arg-type]
+    (made,) = collator([Planned(BatchPlan("d", torch.arange(len(rows))), rows)])
+    return made
+
+
+class OneStep(EmbeddingModule):
+    """Without dropout; keeps the value and the gradient of its step."""
+
+    def on_train_start(self) -> None:
+        self.eval()
+
+    def _clip(self) -> torch.Tensor:
+        self.gradient = torch.cat([p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]).clone()
+        return super()._clip()
+
+    def on_train_batch_end(self, outputs: dict[str, torch.Tensor], batch: object, batch_idx: int) -> None:
+        self.value = self.all_gather(outputs["d"]).mean()
+
+
+def run(encoder: Encoder, case: str, mode: str, cross_device: bool, step: tuple[Batch, ...]) -> tuple:
+    """Value, mean over ranks, and gradient of one step."""
+    how, memory = MODES[mode]
+    module = OneStep(
+        encoder, {CASES[case][0]: loss_of(case, cross_device)}, partial(torch.optim.SGD, lr=0.0), step=how, step_memory=memory
+    )  # fmt: skip
+    trainer = Trainer(
+        accelerator="cpu", devices=RANKS, strategy="ddp" if RANKS > 1 else "auto", max_steps=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        precision="64-true",
+    )  # fmt: skip
+    trainer.fit(module, DataLoader([step], batch_size=None, collate_fn=lambda item: item))
+    return module.value, module.gradient
+
+
+def alone(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
+    """What one process computes: the big batch, and the mean over its halves."""
+    task = CASES[case][0]
+    whole = batch(encoder, task, groups(task))
+    halves = tuple(replace(batch(encoder, task, groups(task)[s]), weight=0.5) for s in (slice(0, 4), slice(4, 8)))
+    for mode in MODES:
+        yield f"whole {mode}", run(encoder, case, mode, True, (whole,))
+        yield f"accumulated {mode}", run(encoder, case, mode, True, halves)
+    singles = [run(encoder, case, "plain", True, (replace(half, weight=1.0),)) for half in halves]
+    yield "mean of halves", tuple((a + b) / 2 for a, b in zip(*singles, strict=True))
+
+
+def together(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
+    """What two processes compute, each with its half of the rows."""
+    task = CASES[case][0]
+    own = (batch(encoder, task, groups(task)[4 * dist.launched_rank() :][:4]),)
+    for mode in MODES:
+        yield f"cross-device {mode}", run(encoder, case, mode, True, own)
+        yield f"per rank {mode}", run(encoder, case, mode, False, own)
+
+
+def main(model: str, out: str) -> None:
+    """Run all cases and save what happened."""
+    encoder = Encoder(EncoderOptions(model, dtype=Dtype.float32, max_tokens=48)).double()
+    measure = alone if RANKS == 1 else together
+    record = {(case, name): result for case in CASES for name, result in measure(encoder, case)}
+    if dist.launched_rank() == 0:
+        torch.save(record, out)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    register()
+    main(*sys.argv[1:])
