@@ -1,0 +1,86 @@
+"""`loss=codiemb`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.loss.base import Loss
+from lightning_embed.loss.mid_nce import MidNCE
+from lightning_embed.loss.pearson import Pearson
+from lightning_embed.loss.pro import PRO
+from lightning_embed.loss.rank_kl import RankKL
+from lightning_embed.registry import register
+from lightning_embed.types import LossInput, LossOutput, Task
+
+
+@register("loss", "codiemb")
+@dataclass(frozen=True)
+class CoDiEmb(Loss):
+    """CoDiEmb's loss of graded pairs: a weighted sum of four.
+
+        L = 1 mid_nce + 2 pearson + 0.5 pro + 5 rank_kl
+
+    Each term is described where it stands alone, and logged. A weight of 0 leaves its term out.
+
+    Zhang et al. 2025, arXiv 2508.11442; weights and temperatures are those of its code. Where we differ: pairs of all
+    ranks are compared with each other, theirs of one device only (`cross_device=false`); and as rank_kl is divided by
+    the number of rows, comparing more of them makes that term weigh less. Pearson has an epsilon.
+
+    Args:
+        mid_nce_weight: of InfoNCE at the middle layer; in [0, inf).
+        pearson_weight: of the correlation; in [0, inf).
+        pro_weight: of the preference ranking; in [0, inf).
+        rank_kl_weight: of the divergence of ranks; in [0, inf).
+        mid_nce_temperature: in (0, inf).
+        pro_temperature: in (0, inf).
+        rank_kl_temperature: in (0, inf).
+        min_score: of pairs that mean the same, for mid_nce; in [0, 1].
+        mask_equal: for mid_nce, passages that read the same are no negatives; CoDiEmb keeps them.
+        cross_device: compare the pairs of all ranks.
+
+    Raises:
+        ConfigError: a temperature not positive, a negative weight, or only weights of 0.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
+
+    mid_nce_weight: float = 1.0
+    pearson_weight: float = 2.0
+    pro_weight: float = 0.5
+    rank_kl_weight: float = 5.0
+    mid_nce_temperature: float = 0.02
+    pro_temperature: float = 0.05
+    rank_kl_temperature: float = 0.05
+    min_score: float = 1.0
+    mask_equal: bool = False
+    cross_device: bool = True
+
+    def __post_init__(self) -> None:
+        for name, (weight, _) in self._terms().items():
+            if not weight >= 0:
+                raise ConfigError(f"codiemb: {name}_weight must be at least 0, got {weight}.")
+        if not any(weight for weight, _ in self._terms().values()):
+            raise ConfigError("codiemb: all weights are 0, so there is nothing to minimise. Give one of them a weight.")
+
+    @property
+    def needs_middle(self) -> bool:
+        """Only for mid_nce."""
+        return self.mid_nce_weight > 0
+
+    def __call__(self, batch: LossInput) -> LossOutput:
+        """See the class."""
+        terms = {name: term for name, term in self._terms().items() if term[0]}
+        values = {name: loss(batch).value for name, (_, loss) in terms.items()}
+        value = torch.stack([weight * values[name] for name, (weight, _) in terms.items()]).sum()
+        return LossOutput(value, {name: term.detach() for name, term in values.items()})
+
+    def _terms(self) -> dict[str, tuple[float, Loss]]:
+        """Weight and loss of each term."""
+        return {
+            "mid_nce": (self.mid_nce_weight, MidNCE(self.mid_nce_temperature, self.min_score, self.mask_equal)),
+            "pearson": (self.pearson_weight, Pearson()),
+            "pro": (self.pro_weight, PRO(self.pro_temperature)),
+            "rank_kl": (self.rank_kl_weight, RankKL(self.rank_kl_temperature)),
+        }

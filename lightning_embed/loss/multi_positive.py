@@ -1,0 +1,149 @@
+"""`loss=multi_positive`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.loss.base import Loss
+from lightning_embed.loss.blocks import MAX_LOGITS
+from lightning_embed.loss.mean import part_of_mean
+from lightning_embed.registry import register
+from lightning_embed.types import LossInput, LossOutput, Task
+
+NO_HASH = torch.iinfo(torch.int64).min  # stands for "no document here"
+
+
+@register("loss", "multi_positive")
+@dataclass(frozen=True)
+class MultiPositive(Loss):
+    """InfoNCE with one sum over all positives of a query: given ones and those that other rows tell of.
+
+        L(i) = -log  sum over d in P_i of exp(s(q_i, d) / t)  /  sum over d in P_i and N_i of exp(s(q_i, d) / t)
+
+    s is the dot product of L2-normalised embeddings, t the temperature. Documents of the global batch that read the
+    same are one document. P_i holds the positives of row i and, with `mined`, those of every row that has the same
+    query or shares a positive with row i. N_i holds all other documents, hard negatives included, but one that reads
+    the same as the query. What is a positive in one row and a negative in another is a positive. The loss is the mean
+    over the rows of the global batch that have a positive; `positives` in the logs is how many a row has.
+
+    Unlike `infonce`, which asks every positive to beat the negatives, it is content when one of them does.
+
+    Source: the multi-positive InfoNCE and the mining of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442; the code has
+    dropped it since). What makes a positive across rows is our reading.
+
+    Args:
+        temperature: divides the similarities; in (0, inf), typically 0.02 to 0.05.
+        mined: also take the positives of related rows.
+        min_score: a pair with a score is a positive from this score on; in [0, 1], typically 1 (only the highest).
+        in_batch: also take the documents of other rows as negatives. False: only the row's own hard negatives.
+        cross_device: take the documents of all ranks.
+
+    Raises:
+        ConfigError: temperature not positive.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset({Task.retrieval, Task.sts, Task.classification, Task.clustering})
+
+    temperature: float = 0.05
+    mined: bool = True
+    min_score: float = 1.0
+    in_batch: bool = True
+    cross_device: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"multi_positive: temperature must be positive, got {self.temperature}. Try 0.05.")
+
+    def __call__(self, batch: LossInput) -> LossOutput:
+        """See the class."""
+        given = batch.positives >= 0
+        if batch.score is not None:
+            given = given & (batch.score >= self.min_score)[:, None]
+        losses, counts = self._in_blocks(batch, given)
+        value = part_of_mean(losses, self._has_positive(batch, given), batch.rows)
+        return LossOutput(value, {"positives": counts.to(value).mean()})
+
+    def _in_blocks(
+        self, batch: LossInput, given: Bool[Tensor, "rows slots"]
+    ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
+        """Loss and number of positives of the rows of this rank.
+
+        More than one block of rows is computed again in the backward pass, so that of a large batch never more than a
+        block of similarities exists.
+        """
+        index = torch.cat([batch.positives.flatten(), batch.negatives.flatten()])
+        first = first_equal(batch.hashes[index.clamp(min=0)].where(index >= 0, NO_HASH))
+        rows = torch.arange(len(batch.query), device=index.device)[batch.rows]
+
+        def block(
+            embeddings: Float[Tensor, "texts dim"], rows: Int[Tensor, " block"]
+        ) -> tuple[Float[Tensor, " block"], Int[Tensor, " block"]]:
+            positive = self._positive(batch, rows, given, first)
+            negative = self._candidate(batch, rows, index, first) & ~positive
+            logits = embeddings[batch.query[rows]] @ embeddings[index.clamp(min=0)].T / self.temperature
+            ours, others = (torch.logsumexp(logits.masked_fill(~of, -torch.inf), 1) for of in (positive, negative))
+            return torch.logaddexp(ours, others) - ours, positive.sum(1)
+
+        size, embeddings = max(1, MAX_LOGITS // len(index)), batch.embeddings.final
+        if len(rows) <= size:
+            return block(embeddings, rows)
+        losses, counts = [], []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            loss, count = checkpoint(block, embeddings, part, use_reentrant=False, preserve_rng_state=False)
+            losses.append(loss)
+            counts.append(count)
+        return torch.cat(losses), torch.cat(counts)
+
+    def _positive(
+        self,
+        batch: LossInput,
+        rows: Int[Tensor, " part"],
+        given: Bool[Tensor, "rows slots"],
+        first: Int[Tensor, " all"],
+    ) -> Bool[Tensor, "part all"]:
+        """Which documents are positives of which rows."""
+        own = first[: given.numel()].view_as(given)
+        related = rows[:, None] == torch.arange(len(given), device=rows.device)
+        if self.mined:
+            query = batch.hashes[batch.query]
+            related |= query[rows][:, None] == query
+            for mine in own.where(given, -1)[rows].T:
+                for theirs in own.where(given, -2).T:
+                    related |= mine[:, None] == theirs
+        told = (related[:, :, None] & given).flatten(1)
+        votes = torch.zeros(len(rows), len(first), dtype=torch.int32, device=rows.device)
+        return votes.index_add_(1, own.flatten(), told.int()) > 0
+
+    def _candidate(
+        self, batch: LossInput, rows: Int[Tensor, " part"], index: Int[Tensor, " all"], first: Int[Tensor, " all"]
+    ) -> Bool[Tensor, "part all"]:
+        """Which documents are negatives of which rows if they are no positives; of those that read the same the first."""
+        here = torch.arange(len(index), device=index.device)
+        distinct = (index >= 0) & (first == here)
+        candidate = distinct & (batch.hashes[index.clamp(min=0)] != batch.hashes[batch.query[rows]][:, None])
+        if self.in_batch:
+            return candidate
+        negatives = here[batch.positives.numel() :].view_as(batch.negatives)
+        return candidate & torch.zeros_like(candidate).scatter_(1, first[negatives[rows]], True)
+
+    def _has_positive(self, batch: LossInput, given: Bool[Tensor, "rows slots"]) -> Bool[Tensor, " rows"]:
+        """Which rows have a positive, given or mined."""
+        has = given.any(1)
+        if not self.mined:
+            return has
+        first = first_equal(batch.hashes[batch.query])
+        return torch.zeros_like(first).index_add_(0, first, has.long())[first] > 0
+
+
+def first_equal(hashes: Int[Tensor, " texts"]) -> Int[Tensor, " texts"]:
+    """For each hash, the index of the first that equals it."""
+    ordered, order = hashes.sort(stable=True)
+    begins = torch.cat([torch.ones_like(ordered[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
+    start = torch.arange(len(hashes), device=hashes.device).where(begins, 0).cummax(0).values
+    return torch.empty_like(order).scatter_(0, order, order[start])

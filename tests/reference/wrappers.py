@@ -1,0 +1,74 @@
+"""Losses around losses, and the one with several positives in its sum, as their formulas read."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def matryoshka(
+    loss: Callable[[Sequence[Tensor]], Tensor],
+    texts: Sequence[Tensor],
+    dims: Sequence[int],
+    weights: Sequence[float],
+    normalize: bool = True,
+) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
+    for length, weight in zip(dims, weights, strict=True):
+        cut = [text[:length] for text in texts]
+        total = total + weight * loss([text / text.norm() if normalize else text for text in cut])
+    return total
+
+
+def distill_kl(
+    student: Sequence[Sequence[Tensor]],
+    teacher: Sequence[Sequence[float]],
+    temperature: float,
+    teacher_temperature: float,
+) -> Tensor:
+    """Of each row the similarities and the teacher's scores of the same documents, those without a score left out."""
+    rows = []
+    for similarity, score in zip(student, teacher, strict=True):
+        if len(score) < 2:
+            continue
+        p = [math.exp(t / teacher_temperature) for t in score]
+        q = [torch.exp(s / temperature) for s in similarity]
+        rows.append(sum(a / sum(p) * torch.log((a / sum(p)) / (b / sum(q))) for a, b in zip(p, q, strict=True)))
+    return sum(rows) / len(rows)
+
+
+def distill_margin_mse(pairs: Sequence[tuple[Tensor, Tensor, float, float]]) -> Tensor:
+    """Of each pair: similarity of the positive and the negative, score of the positive and the negative."""
+    return sum(((s_pos - s_neg) - (t_pos - t_neg)) ** 2 for s_pos, s_neg, t_pos, t_neg in pairs) / len(pairs)
+
+
+def multi_positive(
+    queries: Sequence[tuple[int, Tensor]],
+    positives: Sequence[Sequence[tuple[int, Tensor]]],
+    negatives: Sequence[Sequence[tuple[int, Tensor]]],
+    wrong: Sequence[Sequence[tuple[int, Tensor]]],
+    temperature: float,
+    mined: bool = True,
+    in_batch: bool = True,
+) -> Tensor:
+    """Texts are (what it reads, embedding); `wrong`: second texts of pairs that are no positives."""
+    losses = []
+    for i, (query_text, query) in enumerate(queries):
+        own = {text for text, _ in positives[i]}
+        right = set(own)
+        for j, (other_text, _) in enumerate(queries):
+            theirs = {text for text, _ in positives[j]}
+            if mined and (other_text == query_text or own & theirs):
+                right |= theirs
+        documents = {}
+        for j in range(len(queries)):
+            for text, embedding in [*positives[j], *wrong[j], *negatives[j]]:
+                documents.setdefault(text, embedding)
+        allowed = set(documents) if in_batch else {text for text, _ in negatives[i]}
+        against = {text for text in allowed - right if text != query_text}
+        if right:
+            similarity = {text: math.e ** (query @ e / temperature) for text, e in documents.items()}
+            ours = sum(similarity[text] for text in right)
+            losses.append(-torch.log(ours / (ours + sum(similarity[text] for text in against))))
+    return sum(losses) / len(losses)
