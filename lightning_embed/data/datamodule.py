@@ -81,7 +81,8 @@ class EmbeddingDataModule(LightningDataModule):
         if not feeds:
             raise DataError("No dataset has train rows.")
         for name, feed in feeds.items():
-            check_divisible(name, self.schedule.batch_rows(feed), dist.world_size())
+            parts = feed.batch_size // self.schedule.batch_rows(feed)
+            check_divisible(name, feed.batch_size, dist.world_size(), parts)
         stream = StepSampler(self.schedule, feeds, self.seed, dist.rank(), dist.world_size(), first_step)
         stream.set_epoch(first_step // len(stream))
         return stream
@@ -90,6 +91,11 @@ class EmbeddingDataModule(LightningDataModule):
         """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
         limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self.steps())]
         return min((limit for limit in limits if limit >= 0), default=0)
+
+    def first_batches(self) -> list[Batch]:
+        """The first batch of every dataset that the sampler takes batches of."""
+        plans = [[plan] for plan in self.steps().first_batches()]
+        return [step[0] for step in self._loader(self.train_rows, plans)]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Steps from the trainer's global step on: all that resuming needs."""

@@ -86,15 +86,67 @@ class DatasetOptions:
             )
 
 
-def check_divisible(name: str, batch_size: int, ranks: int) -> None:
-    """Refuse a batch size that the ranks cannot share equally.
+class SamplingStrategy(StrEnum):
+    """Which of the candidates become negatives."""
+
+    top = "top"  # the most similar ones
+    random = "random"
+
+
+@dataclass(frozen=True)
+class MiningOptions:
+    """Hard-negative mining before training, in the words of sentence-transformers' `mine_hard_negatives`.
+
+    A relative_margin of 0.05 with sampling_strategy=top is TopK-PercPos of Moreira et al. 2024 (NV-Retriever, arXiv
+    2407.15831). Scores are cosines.
+
+    Args:
+        datasets: names of the retrieval datasets to mine for; empty: none.
+        num_negatives: negatives added to a query, at most; 10 or fewer usually.
+        range_min: the so many most similar documents are skipped: they may be answers.
+        range_max: documents beyond this rank are no candidates; None: as many as num_negatives and the margins call for.
+        max_score: a candidate's score with its query, at most.
+        min_score: and at least.
+        absolute_margin: a candidate scores at least this much below the query's worst positive.
+        relative_margin: the same as a share of the positive's score.
+        sampling_strategy: see `SamplingStrategy`.
+        batch_size: texts that the model encodes at a time.
+
+    Raises:
+        ConfigError: a count out of range, or fewer candidates than wanted negatives.
+    """
+
+    datasets: list[str] = field(default_factory=list)
+    num_negatives: int = 5
+    range_min: int = 0
+    range_max: int | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    sampling_strategy: SamplingStrategy = SamplingStrategy.top
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name, least in {"num_negatives": 1, "range_min": 0, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"mining.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
+        if self.range_max is not None and self.range_max - self.range_min < self.num_negatives:
+            raise ConfigError(
+                f"mining.range_max: expected at least range_min + num_negatives = {self.range_min + self.num_negatives}, "
+                f"got {self.range_max}. Raise it, or leave it out."
+            )
+
+
+def check_divisible(name: str, batch_size: int, ranks: int, parts: int = 1) -> None:
+    """Refuse a batch size that the ranks (and the parts that a sampler cuts a batch into) cannot share equally.
 
     Raises:
         ConfigError: with the nearest sizes that work.
     """
-    if batch_size % ranks:
-        below = batch_size - batch_size % ranks
-        near = " or ".join(str(size) for size in (below, below + ranks) if size)
-        raise ConfigError(
-            f"{name}: batch_size={batch_size} rows cannot be shared equally by {ranks} ranks: use {near}."
-        )
+    shares = ranks * parts
+    if batch_size % shares:
+        below = batch_size - batch_size % shares
+        near = " or ".join(str(size) for size in (below, below + shares) if size)
+        who = f"{ranks} ranks" if parts == 1 else f"{ranks} ranks x {parts} parts"
+        raise ConfigError(f"{name}: batch_size={batch_size} rows cannot be shared equally by {who}: use {near}.")

@@ -1,0 +1,115 @@
+"""Hard-negative mining: documents of a dataset that a model takes for answers, written as a row file."""
+
+import json
+import os
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from datasets import Dataset
+
+from lightning_embed.data.group import Rows
+from lightning_embed.data.options import Format, MiningOptions
+from lightning_embed.data.source import read_rows
+from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Task
+
+_SCORES_AT_ONCE = 2**26  # scores of queries and documents that stand in memory at a time: 256 MiB
+
+
+def mine(
+    rows: Rows,
+    model_path: Path,
+    options: MiningOptions,
+    target: Path,
+    query_prompt: str = "",
+    document_prompt: str = "",
+    seed: int = 0,
+) -> Path:
+    """Add hard negatives to retrieval rows, by sentence-transformers' miner; the rows keep their order.
+
+    The corpus is every positive and negative of the rows. A row keeps the negatives that it has, mined ones follow;
+    none is a positive of the same query in any row. The texts stand in memory, unlike in training.
+
+    Args:
+        rows: to mine for.
+        model_path: sentence-transformers directory of the model that scores.
+        options: which candidates become negatives.
+        target: the .jsonl file to write, whole or not at all; it can be the `path` of a dataset.
+        query_prompt: put before queries.
+        document_prompt: put before documents.
+        seed: of sampling_strategy=random.
+
+    Raises:
+        ConfigError: the rows are not of a retrieval dataset.
+        DataError: no negative is found at all.
+    """
+    if rows.options.task is not Task.retrieval:
+        raise ConfigError(
+            f"mining.datasets: expected retrieval datasets, got {rows.name}, which is {rows.options.task}: only queries "
+            f"have hard negatives. Leave it out."
+        )
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    corpus = list(dict.fromkeys(text for r in rows.table for text in (*r["positives"], *r["negatives"])))
+    random.seed(derive_seed(seed, "mining", rows.name))  # the miner draws from Python's own generator
+    pairs = mine_hard_negatives(
+        _pairs(rows),
+        SentenceTransformer(str(model_path)),
+        corpus=corpus,
+        query_prompt=query_prompt,
+        corpus_prompt=document_prompt,
+        output_format="labeled-pair",
+        verbose=False,
+        faiss_batch_size=max(1, _SCORES_AT_ONCE // len(corpus)),
+        **{word: value for word, value in asdict(options).items() if word != "datasets"},
+    )
+    mined: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        if not pair["label"]:
+            mined[pair["query"]].append(pair["document"])
+    if not mined:
+        raise DataError(
+            f"{rows.name}: mining found no negative for any query among {len(corpus)} documents. Widen the margins, "
+            "max_score or range_min of mining."
+        )
+    _write(target, (_row(record, mined.get(record["query"], [])) for record in rows.table))
+    return target
+
+
+def read_mined(rows: Rows, file: Path, cache: Path) -> Rows:
+    """Read what `mine` wrote for `rows`, whatever format the dataset's own files have."""
+    table = read_rows(file, replace(rows.options, format=Format.rows, columns={}), cache)
+    return Rows(rows.name, rows.options, table)
+
+
+def _pairs(rows: Rows) -> Dataset:
+    pairs = [(record["query"], positive) for record in rows.table for positive in record["positives"]]
+    return Dataset.from_dict({"query": [q for q, _ in pairs], "document": [d for _, d in pairs]})
+
+
+def _row(record: Mapping[str, Any], mined: Sequence[str]) -> dict[str, Any]:
+    """The row with its mined negatives behind its own; a teacher has no score for the new ones."""
+    known = {record["query"], *record["positives"], *record["negatives"]}
+    new = [text for text in dict.fromkeys(mined) if text not in known]
+    row = {**record, "negatives": [*record["negatives"], *new]}
+    if record["negative_scores"] is not None:
+        row["negative_scores"] = [*record["negative_scores"], *[None] * len(new)]
+    return {column: value for column, value in row.items() if value is not None}
+
+
+def _write(target: Path, rows: Iterator[Mapping[str, Any]]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=target.parent, prefix=".", delete=False, encoding="utf-8") as temporary:
+        try:
+            temporary.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+    os.replace(temporary.name, target)

@@ -1,0 +1,122 @@
+"""Mined negatives: true to the margins, never a positive, in a file that is rows."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_embed.data import DatasetOptions
+from lightning_embed.data.group import Rows
+from lightning_embed.data.mining import mine, read_mined
+from lightning_embed.data.options import Format, MiningOptions, SamplingStrategy
+from lightning_embed.data.source import read_rows
+from lightning_embed.encoder import Encoder, EncoderOptions, load
+from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.types import Task
+from tests.toy import COLOURS, NOUNS, VERBS
+
+OPTIONS = DatasetOptions(Task.retrieval, path="x")
+
+
+@pytest.fixture
+def rows(write, tmp_path: Path) -> Rows:
+    draw = random.Random(3)
+    texts = [f"the {c} {n} {v}" for c in COLOURS for n in NOUNS for v in VERBS]
+    draw.shuffle(texts)
+    records = [
+        {"query": texts[i], "positives": texts[i + 20 : i + 22], "negatives": [texts[i + 45]]} for i in range(20)
+    ]
+    records[4] |= {"negative_scores": [0.5]}
+    records[7]["query"] = records[8]["query"]  # one query in two rows: the positives of both are none's negatives
+    return Rows("toy", OPTIONS, read_rows(write("toy.jsonl", records), OPTIONS, tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers directory that has prompts of its own."""
+    folder = tmp_path_factory.mktemp("scorer")
+    Encoder(EncoderOptions(str(tiny_model), prompts={"query": "old ", "document": "big "})).save(folder)
+    return folder
+
+
+def _scores(encoder, record: dict, prompts: tuple[str, str], texts: list[str]) -> torch.Tensor:
+    return encoder.encode(texts, prompt=prompts[1]) @ encoder.encode(record["query"], prompt=prompts[0])
+
+
+@pytest.mark.parametrize("prompts", [("red ", "blue "), ("", "")])
+@pytest.mark.parametrize("strategy", ["top", "random"])
+def test_negatives_keep_the_margin_and_are_no_positives(
+    rows: Rows, scorer: Path, tmp_path: Path, prompts: tuple[str, str], strategy: str
+) -> None:
+    options = MiningOptions(
+        ["toy"], 3, relative_margin=0.001, max_score=0.99, sampling_strategy=SamplingStrategy(strategy)
+    )
+    file = mine(rows, scorer, options, tmp_path / "mined/toy.jsonl", *prompts, seed=1)
+    assert [f.name for f in file.parent.iterdir()] == ["toy.jsonl"]
+    again = mine(rows, scorer, options, tmp_path / "again.jsonl", *prompts, seed=1)
+    assert again.read_bytes() == file.read_bytes()
+    mined = read_rows(file, OPTIONS, tmp_path / "cache").to_list()
+    positives = {r["query"]: set() for r in rows.table}
+    for record in rows.table:
+        positives[record["query"]] |= set(record["positives"])
+    added, encoder = 0, load(scorer)
+    for before, after in zip(rows.table, mined, strict=True):
+        assert (after["query"], after["positives"]) == (before["query"], before["positives"])
+        assert after["negatives"][:1] == before["negatives"]
+        new = after["negatives"][1:]
+        assert len(set(after["negatives"])) == len(after["negatives"]) <= 1 + 3
+        assert not set(new) & positives[before["query"]]
+        worst = _scores(encoder, before, prompts, sorted(positives[before["query"]])).min()
+        scores = _scores(encoder, before, prompts, new)
+        assert (scores <= worst - abs(worst) * 0.001 + 1e-5).all()
+        assert (scores <= 0.99 + 1e-5).all()
+        added += len(new)
+    assert added > 20
+
+
+def test_scores_of_a_teacher_stay_beside_their_texts(rows: Rows, scorer: Path, tmp_path: Path) -> None:
+    mined = read_mined(rows, mine(rows, scorer, MiningOptions(["toy"]), tmp_path / "mined.jsonl"), tmp_path / "cache")
+    record = mined.table[4]
+    assert record["negative_scores"] == [0.5, *[None] * (len(record["negatives"]) - 1)]
+    assert len(record["negatives"]) > 1
+    assert mined.table[5]["negative_scores"] is None
+
+
+def test_mined_rows_are_read_whatever_the_format_of_the_dataset(write, scorer: Path, tmp_path: Path) -> None:
+    records = [{"question": f"{n} eats", "answer": f"the {n}"} for n in NOUNS]
+    options = DatasetOptions(
+        Task.retrieval,
+        path="x",
+        format=Format.sentence_transformers,
+        columns={"query": "question", "positives": "answer"},
+    )
+    rows = Rows("qa", options, read_rows(write("qa.jsonl", records), options, tmp_path / "cache"))
+    mined = read_mined(
+        rows, mine(rows, scorer, MiningOptions(["qa"], num_negatives=2), tmp_path / "m.jsonl"), tmp_path / "cache"
+    )
+    assert mined.options == options
+    assert [len(r["negatives"]) for r in mined.table] == [2] * len(NOUNS)
+    assert mined.table["query"][:] == rows.table["query"][:]
+
+
+def test_nothing_found(rows: Rows, scorer: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"toy: mining found no negative for any query among .* Widen"):
+        mine(rows, scorer, MiningOptions(["toy"], relative_margin=1.5), tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_refusals(write, scorer: Path, tmp_path: Path) -> None:
+    options = DatasetOptions(Task.sts, path="x")
+    file = write("s.jsonl", [{"text1": "a", "text2": "b", "score": 1}])
+    rows = Rows("pairs", options, read_rows(file, options, tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=r"mining\.datasets: expected retrieval datasets, got pairs, which is sts"):
+        mine(rows, scorer, MiningOptions(["pairs"]), tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.jsonl").exists()
+    for options, message in [
+        ({"num_negatives": 0}, "mining.num_negatives: expected at least 1, got 0"),
+        ({"range_min": -1}, "mining.range_min: expected at least 0"),
+        ({"range_min": 5, "range_max": 9}, r"range_max: expected at least range_min \+ num_negatives = 10, got 9"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            MiningOptions(**options)
