@@ -60,7 +60,7 @@ class EmbeddingDataModule(LightningDataModule):
         super().__init__()
         chosen = rows if rows is not None else dict.fromkeys(datasets)
         self.train_rows = {
-            name: data.train if chosen[name] is None else data.train.select(list(chosen[name] or ()))
+            name: data.train if chosen[name] is None else data.train.select(chosen[name] or ())
             for name, data in datasets.items()
             if name in chosen and data.train is not None
         }

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lightning_embed.data.files import Files
 from lightning_embed.data.group import Rows
 from lightning_embed.data.options import DatasetOptions
@@ -15,6 +17,13 @@ from lightning_embed.seeding import derive_seed
 from lightning_embed.types import EvalSet, Task
 
 CACHE = Path(os.environ.get("LIGHTNING_EMBED_CACHE", "~/.cache/lightning_embed")).expanduser()
+
+_DOCUMENTS = {
+    Task.retrieval: ["query", "positives"],
+    Task.sts: ["text1", "text2"],
+    Task.classification: ["text"],
+    Task.clustering: ["text"],
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,8 @@ def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> Embeddi
     dev = files.rows("dev")
     has_dev = dev is not None or files.retrieval_folder("dev") is not None
     if options.in_domain and train is not None and not has_dev and options.dev_share:
-        chosen = dev_rows(_documents(train, options.task), options.dev_share, seed, name)
-        dev = train.select(sorted(chosen))
-        train = train.select([row for row in range(len(train)) if row not in chosen])
+        is_dev = dev_rows(_documents(train), options.dev_share, seed, name)
+        train, dev = train.select(np.flatnonzero(~is_dev)), train.select(np.flatnonzero(is_dev))
     usable = _usable(_drawn(train, seed)) if train is not None and options.in_domain else None
     eval_sets = list(files.eval_sets(train, dev))
     if usable is None and not eval_sets:
@@ -61,15 +69,12 @@ def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> Embeddi
     return EmbeddingDataset(name, options, usable, dev, eval_sets)
 
 
-def _documents(rows: Rows, task: Task) -> Iterator[Sequence[str]]:
-    for record in rows.table:
-        match task:
-            case Task.retrieval:
-                yield (record["query"], *record["positives"])
-            case Task.sts:
-                yield (record["text1"], record["text2"])
-            case _:
-                yield (record["text"],)
+def _documents(rows: Rows) -> Iterator[Sequence[str]]:
+    """Of each row, the texts that must not stand both in train and dev."""
+    columns = _DOCUMENTS[rows.options.task]
+    for batch in rows.table.select_columns(columns).with_format("arrow").iter(1000):
+        for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+            yield [text for value in values for text in (value if isinstance(value, list) else [value])]
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
@@ -85,4 +90,4 @@ def _usable(rows: Rows) -> Rows:
     """Rows that can train: a label that stands only once has no positive."""
     if rows.options.task in (Task.retrieval, Task.sts):
         return rows
-    return rows.select([row for row, label in enumerate(rows._labels) if len(rows._by_label[label]) > 1])
+    return rows.select(np.flatnonzero(rows.label_counts[rows.labels] > 1))

@@ -1,12 +1,13 @@
 """Rows of a dataset, and how a row becomes the group of texts that a step takes."""
 
 import random
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from datasets import Dataset
+from jaxtyping import Int
 
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.seeding import derive_seed
@@ -52,12 +53,15 @@ class Rows:
                 positive_scores=_scores(record["positive_scores"], positives),
                 negative_scores=_scores(record["negative_scores"], negatives),
             )
-        return self._labelled(row, record["text"], record["label"], draw)
+        return self._labelled(row, record["text"], draw)
 
-    def _labelled(self, row: int, text: str, label: str, draw: random.Random) -> Group:
+    def _labelled(self, row: int, text: str, draw: random.Random) -> Group:
         """A text, others of its label as positives, texts of other labels as negatives."""
-        same, labels = self._by_label[label], self._labels
-        positives = [i for i in draw.sample(same, min(len(same), self.options.num_positives + 1)) if i != row]
+        labels = self.labels
+        label = labels[row]
+        same = self._rows_of_label[label]
+        wanted = draw.sample(range(len(same)), min(len(same), self.options.num_positives + 1))
+        positives = [i for i in same[wanted].tolist() if i != row]
         negatives: set[int] = set()
         while len(negatives) < min(self.options.num_negatives, len(labels) - len(same)):
             other = draw.randrange(len(labels))
@@ -80,20 +84,25 @@ class Rows:
         values = [value if isinstance(value, list) else [value] for value in self.table[row].values()]
         return [text for texts in values for text in texts if isinstance(text, str)]
 
-    def select(self, rows: Sequence[int]) -> "Rows":
+    def select(self, rows: Sequence[int] | Int[np.ndarray, " _"]) -> "Rows":
         """Some of the rows."""
         return Rows(self.name, self.options, self.table.select(rows))
 
     @cached_property
-    def _labels(self) -> list[str]:
-        return list(self.table["label"])
+    def labels(self) -> Int[np.ndarray, " rows"]:
+        """A number for the label of each row: four bytes of a row instead of a text."""
+        column = self.table.select_columns("label").with_format("arrow")[:].column("label")
+        numbers = column.combine_chunks().dictionary_encode().indices
+        return np.asarray(numbers)
 
     @cached_property
-    def _by_label(self) -> Mapping[str, list[int]]:
-        rows = defaultdict(list)
-        for row, label in enumerate(self._labels):
-            rows[label].append(row)
-        return rows
+    def label_counts(self) -> Int[np.ndarray, " labels"]:
+        """Rows of each label."""
+        return np.bincount(self.labels)
+
+    @cached_property
+    def _rows_of_label(self) -> Sequence[Int[np.ndarray, " _"]]:
+        return np.split(self.labels.argsort(kind="stable"), self.label_counts.cumsum()[:-1])
 
 
 def _at_most(count: int, total: int, draw: random.Random) -> Sequence[int]:

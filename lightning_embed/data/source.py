@@ -137,7 +137,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{path}: not a parquet file ({error}).") from None
     number = 0
-    for batch in file.iter_batches():
+    for batch in file.iter_batches(batch_size=1000):
         for record in batch.to_pylist():
             yield f"{path}: row {number}", record
             number += 1

@@ -1,13 +1,22 @@
-"""A dev set out of the train rows: by groups of rows that share a document, so that no dev document was trained on."""
+"""A dev set out of the train rows: by groups of rows that share a document, so that no dev document was trained on.
+
+Sixteen bytes a document stand in memory, so that the rows may be many more than fit in it.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+import xxhash
+from jaxtyping import Bool, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lightning_embed.errors import DataError
 from lightning_embed.seeding import derive_seed
 
 
-def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: str) -> set[int]:
+def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: str) -> Bool[np.ndarray, " rows"]:
     """Choose whole groups of rows until about `share` of all rows is chosen.
 
     Args:
@@ -16,41 +25,39 @@ def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: 
         seed: of the run.
         name: of the dataset; it seeds the choice, and the error message names it.
 
+    Returns:
+        Whether each row is chosen.
+
     Raises:
         DataError: the groups are so large that not half of `share` can be set aside.
     """
-    groups = _groups(documents)
-    total = sum(map(len, groups))
-    room = round(share * total)
-    random.Random(derive_seed(seed, "dev", name)).shuffle(groups)
-    chosen: set[int] = set()
-    for group in groups:
-        if len(chosen) + len(group) <= room:
-            chosen.update(group)
-    if len(chosen) < max(room / 2, 2):
+    group = _groups(documents)
+    sizes = np.bincount(group)
+    room = round(share * len(group))
+    order = np.arange(len(sizes))
+    random.Random(derive_seed(seed, "dev", name)).shuffle(order)  # type: ignore[arg-type]
+    is_dev = np.zeros(len(sizes), dtype=bool)
+    left = room
+    for number in order:
+        if sizes[number] <= left:
+            is_dev[number] = True
+            left -= sizes[number]
+    if room - left < max(room / 2, 2):
         raise DataError(
-            f"{name}: dev_share={share:g} of {total} rows finds only {len(chosen)}: the largest group of rows that share "
-            f"documents has {max(map(len, groups), default=0)}. Give a dev file, change dev_share, or set dev_share=0."
+            f"{name}: dev_share={share:g} of {len(group)} rows finds only {room - left}: the largest group of rows that share "
+            f"documents has {sizes.max(initial=0)}. Give a dev file, change dev_share, or set dev_share=0."
         )
+    chosen: np.ndarray = is_dev[group]
     return chosen
 
 
-def _groups(documents: Iterable[Sequence[str]]) -> list[list[int]]:
-    """Connected components of rows (joined by equal documents), in order of their first row; union-find."""
-    parent: list[int] = []
-    owner: dict[int, int] = {}
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for row, texts in enumerate(documents):
-        parent.append(row)
-        for text in texts:
-            parent[root(row)] = root(owner.setdefault(hash(text), row))
-    groups: dict[int, list[int]] = {}
-    for row in range(len(parent)):
-        groups.setdefault(root(row), []).append(row)
-    return list(groups.values())
+def _groups(documents: Iterable[Sequence[str]]) -> Int[np.ndarray, " rows"]:
+    """Number of each row's group, in order of their first row: connected components of rows joined by equal documents."""
+    hashed = ((row, xxhash.xxh3_64_intdigest(text.encode())) for row, texts in enumerate(documents) for text in texts)
+    found = np.fromiter(hashed, dtype=[("row", np.int64), ("text", np.uint64)])
+    found = found[found["text"].argsort()]
+    rows, same = found["row"], found["text"][1:] == found["text"][:-1]
+    total = int(rows.max(initial=-1)) + 1
+    edges = (np.ones(same.sum(), dtype=bool), (rows[:-1][same], rows[1:][same]))
+    _, group = connected_components(coo_array(edges, shape=(total, total)), directed=False)
+    return np.asarray(group)

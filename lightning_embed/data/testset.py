@@ -1,6 +1,7 @@
 """Test formats into `EvalSet`s: corpus + queries + qrels, or rows."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import xxhash
@@ -52,8 +53,10 @@ def from_rows(rows: Dataset, task: Task, train: Dataset | None) -> RetrievalSet 
         return StsSet(list(rows["text1"]), list(rows["text2"]), list(rows["score"]))
     if task is Task.retrieval:
         return _retrieval_from_rows(rows)
-    known = (list(train["text"]), list(train["label"])) if train is not None else ((), ())
-    return LabelSet(list(rows["text"]), list(rows["label"]), *known)
+    content = LabelSet(list(rows["text"]), list(rows["label"]))
+    if train is None or task is Task.clustering:  # only a classifier learns
+        return content
+    return replace(content, train_texts=list(train["text"]), train_labels=list(train["label"]))
 
 
 def lacks(content: RetrievalSet | StsSet | LabelSet, task: Task) -> str | None:
