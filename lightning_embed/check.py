@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
 from lightning_embed.config import build_options, plain
-from lightning_embed.data.options import check_divisible
+from lightning_embed.data.options import MiningOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.options import DataOptions
@@ -112,6 +112,11 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield from _refusal(registry.build, room, plain(node))
     if "encoder" in config:
         yield from _refusal(build_options, EncoderOptions, config.encoder)
+    if "mining" in config:
+        yield from _refusal(build_options, MiningOptions, config.mining)
+        for name in config.mining.datasets:
+            if name not in config.data.datasets:
+                yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
     yield from _refusal(build_options, DataOptions, config.data)
 
 

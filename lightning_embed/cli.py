@@ -187,12 +187,13 @@ def _explained(
 
 
 def _how_to_add(overrides: Sequence[Override], key: str) -> str:
-    """Names are free below `datasets`, `prompts` and `columns`."""
+    """Names are free below `datasets` and in the options that are dictionaries."""
     match key.split(".")[-2:-1]:
         case ["datasets"]:
             return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
-        case ["prompts"] | ["columns"]:
-            return f" To add one: +{next((o.input_line for o in overrides if o.key_or_group == key), key)}"
+        case ["prompts"] | ["columns"] | ["step_shares"]:
+            given = (o.input_line for o in overrides if f"{key}.".startswith(f"{o.key_or_group}."))
+            return f" To add one: +{next(given, key)}"
         case _:
             return ""
 

@@ -23,6 +23,7 @@ from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
+from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError
 from lightning_embed.manual import help_page
@@ -105,6 +106,7 @@ def _publish() -> None:
                 store.store(entry.name, schema, group=room)
     store.store("encoder", twin(EncoderOptions), group="encoder/schema")
     store.store("data", twin(DataOptions), group="data/schema")
+    store.store("mining", twin(MiningOptions), group="mining/schema")
     store.store("train", twin(TrainOptions), group="schema")
     store.store("merge", twin(MergeOptions), group="schema")
     store.store(
@@ -141,7 +143,7 @@ def _config_default(item: "Field[Any]") -> Any:
 
 
 _TRAINED_BY = (
-    "seed", "encoder", "data", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
+    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
     "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {

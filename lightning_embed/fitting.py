@@ -64,6 +64,14 @@ def measure(
     folder = out / "measure"
 
     def train(expert: Expert) -> Path:
+        if cfg.inspect:
+            raise ConfigError(
+                "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
+            )
+        if lacking := [name for name in expert.rows if data[name].dev is None]:
+            raise ConfigError(
+                f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
+            )
         fit(console, cfg, data, Joint(), expert, folder)
         return folder / "models" / expert.name
 
@@ -71,13 +79,11 @@ def measure(
         own = Expert(name, {name: None})
         encoder = build.encoder(cfg, data.values(), start=model)
         batches = build.datamodule(cfg, dict(data), encoder, own)
-        if name not in batches.dev_rows:
-            raise ConfigError(f"experts.by=loss measures dev losses, and {name} has no dev rows: give it some.")
         module = build.module(cfg, encoder, [data[name].options.task], own)
         (measured,) = build.trainer(cfg, [], folder).validate(module, batches, verbose=False)
         return float(measured[f"dev/loss/{name}"])
 
-    return Measured(base, data, train, loss_of, cfg.seed, folder / "measure.json")
+    return Measured(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")
 
 
 def _start(expert: Expert, models: Path) -> Path | None:

@@ -3,7 +3,6 @@
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -35,7 +34,7 @@ def show(
     """Print texts, statistics, plan and estimated cost; trains nothing, writes nothing."""
     step = {}
     for expert, batches in zip(experts, modules, strict=True):
-        for batch in _first_batches(batches):
+        for batch in batches.first_batches():
             if batch.dataset not in step:
                 _print_texts(console, encoder, batch)
                 step[batch.dataset] = _measure(cfg, encoder, batch)
@@ -78,12 +77,12 @@ def _rows_trained(batches: EmbeddingDataModule, max_steps: int, max_epochs: int)
 
 
 def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:
-    """Print, per dataset of an expert, rows, batches, share of steps, and rows that an epoch drops."""
+    """Print, per dataset of an expert, rows, batches, share of batches, and rows that an epoch leaves to the next."""
     stream = batches.steps()
     steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
     length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
     table = Table(title=f"{expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows dropped"):
+    for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
     for name, count in stream.num_batches.items():
         feed = stream.feeds[name]
@@ -92,17 +91,9 @@ def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, tr
         dropped = f"{feed.num_rows - count * size:,}"
         table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
     console.print(table)
-
-
-def _first_batches(batches: EmbeddingDataModule) -> list[Batch]:
-    """The first batch of every dataset."""
-    seen: dict[str, Batch] = {}
-    loader = batches.train_dataloader()
-    for step in islice(loader, len(loader)):
-        seen.setdefault(step[0].dataset, step[0])
-        if len(seen) == len(batches.train_rows):
-            break
-    return list(seen.values())
+    reached = set(stream.order(0)[:steps].flatten().tolist())
+    if missed := [name for number, name in enumerate(stream.feeds) if number not in reached]:
+        console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")
 
 
 def _print_texts(console: Console, encoder: Encoder, batch: Batch) -> None:

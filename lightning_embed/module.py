@@ -122,20 +122,27 @@ class EmbeddingModule(LightningModule):
     def _backward(self, batch: Batch, seed: int, last: bool) -> LossOutput:
         """Add the gradient of a batch; with the last batch of a step, average it over ranks."""
 
-        def backward(value: Float[Tensor, ""], last_chunk: bool = True) -> None:
+        def backward(value: Float[Tensor, ""], last_chunk: bool) -> None:
             with self._gradients_shared(last=last and last_chunk):
                 self.manual_backward(value * batch.weight)
 
+        return self.run_backward(batch, backward, seed)
+
+    def run_backward(
+        self, batch: Batch, backward: Callable[[Float[Tensor, ""], bool], None], seed: int | None = None
+    ) -> LossOutput:
+        """Run a batch in the way of the steps; `backward` gets each scalar, and whether it is the batch's last."""
         middle = self.losses[batch.task].needs_middle
         if self.step is StepMode.plain:
             embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
             output = self._loss_of(batch, embeddings)
             # A loss of the middle layer alone gives the layers above no gradient: DDP would wait for it for ever.
-            backward(output.value + 0 * embeddings.final.sum())
+            backward(output.value + 0 * embeddings.final.sum(), True)
             return output
+        loss = partial(self._loss_of, batch)
         return cached_backward(
-            self.encoder, batch.tokens, partial(self._loss_of, batch), backward, seed=seed, middle=middle, memory=self.step_memory
-        )  # fmt: skip
+            self.encoder, batch.tokens, loss, backward, seed=seed, middle=middle, memory=self.step_memory
+        )
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:
         """Average gradients over ranks only once, with the last batch of a step."""

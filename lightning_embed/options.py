@@ -70,6 +70,7 @@ class TrainOptions(CommonOptions):
 
     inspect: bool = False
     encoder: Any = UNSET
+    mining: Any = UNSET
     sampler: Any = UNSET
     experts: Any = UNSET
     retrieval_loss: Any = UNSET

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -18,15 +20,19 @@ from rich.console import Console
 
 from lightning_embed import build, config, dist, fitting, inspection, registry
 from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.datamodule import prompts_of
 from lightning_embed.data.dataset import CACHE
+from lightning_embed.data.mining import mine, read_mined
+from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import BASE, Expert, ExpertPlan, TrainSet
+from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.report import Run
-from lightning_embed.types import Results
+from lightning_embed.types import Results, Task
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -48,7 +54,7 @@ def train(cfg: DictConfig) -> float | None:
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
-    build.losses(cfg, {s.task for s in train_sets.values()})
+    _check_teachers(build.losses(cfg, {s.task for s in train_sets.values()}), data)
     _check_metric(cfg, evaluator, data)
     experts = plan.chosen(train_sets, cfg.seed, fitting.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
@@ -62,6 +68,7 @@ def train(cfg: DictConfig) -> float | None:
         return None
     _start(cfg, out, base)
     inspection.show_experts(console, cfg, trained, modules, joint)
+    data = _mined(cfg, data, base, out)
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
     if plan.only is not None or dist.rank() != 0:
@@ -69,6 +76,36 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     return _merge_and_measure(cfg, out, strategy, sources, out / "models" / BASE, evaluator, data)
+
+
+def _check_teachers(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse a loss that learns from a teacher where the rows have no teacher's scores."""
+    for name, dataset in data.items():
+        if dataset.train is not None and losses[dataset.options.task].needs_teacher and not dataset.train.has_teacher:
+            raise ConfigError(
+                f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
+                "Add them, or choose another loss."
+            )
+
+
+def _mined(
+    cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
+) -> dict[str, EmbeddingDataset]:
+    """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
+    options: MiningOptions = config.build_options(MiningOptions, cfg.mining)
+    result = dict(data)
+    for name in options.datasets:
+        dataset, file = data[name], out / "mined" / f"{name}.jsonl"
+        if dataset.train is None:
+            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
+            if not file.exists():
+                console.print(f"mining hard negatives for {name}: {file}")
+                prompts = prompts_of(dataset, base)
+                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
+        result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
+    return result
 
 
 def _sources_of(

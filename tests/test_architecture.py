@@ -35,13 +35,13 @@ INTERNAL = {
     "manual": set(),
     "options": {"data.options", "merge"},
     "check": {"config", "options", "data.options", "encoder.options"},
-    "config": {"manual", "options", "encoder.options"},
+    "config": {"manual", "options", "data.options", "encoder.options"},
     "cli": {"check", "config", "pipeline"},
     "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},
     "inspection": {"build", "data", "encoder", "experts"},
     "fitting": {"build", "inspection", "callback", "data", "encoder", "experts", "measure", "module"},
     "pipeline": {
-        "build", "config", "fitting", "inspection", "data", "encoder", "evaluation", "experts", "merge", "report",
+        "build", "config", "fitting", "inspection", "data", "encoder", "evaluation", "experts", "loss", "merge", "report",
     },
 }  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_schemas_have_the_fields_of_the_classes() -> None:
 MISTAKES = [
     ("merge.wieght=1", r"^merge\.wieght: no such option\. Did you mean 'weights' or 'weighting'\?"),
     ("merge=sop", r"^merge=sop: no such choice\. Did you mean 'soup'\?"),
-    ("loss@sts_loss=cosnet", r"^loss=cosnet: no such choice\. Did you mean 'cosent'\?"),
+    ("loss@sts_loss=cosnet", r"^loss=cosnet: no such choice\. Did you mean 'cosent' or 'cosine_mse'\?"),
     ("samplr=round_robin", r"^samplr: no such option\. Did you mean 'sampler'\?"),
     (
         "sampler.accumulate=many",

@@ -35,9 +35,8 @@ class GradientConflict(Callback):
     a cosine near 0 and a sign share near 0.5; less where a task leaves coordinates at zero, as it does with the
     embeddings of words that its batches lack. With one task there is nothing to log.
 
-    A measurement costs forward and backward of all the batches, one gradient in memory per task (each as large as the
-    model), and all activations of a batch: it caches and recomputes nothing, whatever the training does. Several
-    processes measure the gradient of the global batch.
+    A measurement costs a step on each of the batches, run as the training's steps are (plain or cached), and one gradient
+    in memory per task, each as large as the model. Several processes measure the gradient of the global batch.
 
     Args:
         every_n_steps: steps between two measurements; the first is before the first step.
@@ -89,14 +88,17 @@ def _gradient(trainer: Trainer, pl_module: Any, batches: Sequence[Batch]) -> Gra
     backbone = pl_module.encoder.backbone
     parameters = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     total: list[Tensor] = [torch.zeros_like(p) for p in parameters.values()]
-    with _without_dropout(backbone):
+
+    def add(value: Float[Tensor, ""], last: bool) -> None:
+        del last
+        parts = torch.autograd.grad(value / len(batches), list(parameters.values()), allow_unused=True)
+        for gradient, part in zip(total, parts, strict=True):
+            if part is not None:
+                gradient += part
+
+    with _without_dropout(backbone), trainer.precision_plugin.train_step_context():
         for batch in batches:
-            with trainer.precision_plugin.train_step_context():
-                loss = pl_module.loss(trainer.precision_plugin.convert_input(batch.to(pl_module.device))).value
-            parts = torch.autograd.grad(loss / len(batches), list(parameters.values()), allow_unused=True)
-            for gradient, part in zip(total, parts, strict=True):
-                if part is not None:
-                    gradient += part
+            pl_module.run_backward(trainer.precision_plugin.convert_input(batch.to(pl_module.device)), add)
     return {n: trainer.strategy.reduce(g, reduce_op="mean") for n, g in zip(parameters, total, strict=True)}
 
 

@@ -59,7 +59,7 @@ class Expert:
         return sum(datasets[name].num_rows if rows is None else len(rows) for name, rows in self.rows.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExpertPlan(ABC):
     """Turns the datasets of a run into experts.
 
@@ -112,6 +112,8 @@ class ExpertPlan(ABC):
             return planned
         if self.only not in experts:
             raise ConfigError(f"experts.only={self.only}: no such expert. {nearest(self.only, experts)}")
+        if not experts[self.only].rows:
+            raise ConfigError(f"experts.only={self.only}: that model exists already, there is nothing to train.")
         return [experts[self.only]]
 
     def _seeded(self, expert: Expert) -> list[Expert]:

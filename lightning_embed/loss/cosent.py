@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss.base import Loss
+from lightning_embed.loss.order import order_loss
 from lightning_embed.loss.pairs import cosines, scores
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
@@ -44,7 +43,4 @@ class CoSENT(Loss):
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
-        cosine, score = cosines(batch) / self.temperature, scores(batch)
-        lower = score[:, None] < score[None, :]
-        differences = (cosine[:, None] - cosine[None, :]).masked_fill(~lower, -torch.inf)
-        return LossOutput(torch.logsumexp(torch.cat([cosine.new_zeros(1), differences.flatten()]), 0), {})
+        return LossOutput(order_loss(cosines(batch) / self.temperature, scores(batch)), {})

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss.base import Loss
 from lightning_embed.loss.blocks import equal_to_any, log_sum_exp
+from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
 
@@ -89,7 +90,7 @@ class InfoNCE(Loss):
                 others, out = self._sum_of_own(batch, queries, own, target)
             losses.append(torch.logaddexp(target, others) - target)
             masked = masked + out.sum()
-        return _share(torch.stack(losses), (batch.positives[rows] >= 0).T, batch), masked / len(queries)
+        return part_of_mean(torch.stack(losses, 1), batch.positives >= 0, rows), masked / len(queries)
 
     def _sum_of_batch(
         self,
@@ -145,7 +146,7 @@ class InfoNCE(Loss):
 
             others, _ = log_sum_exp(embeddings[index], queries, self.temperature, excluded)
             losses.append(torch.logaddexp(target, others) - target)
-        return _share(torch.stack(losses), (batch.positives[rows] >= 0).T, batch)
+        return part_of_mean(torch.stack(losses, 1), batch.positives >= 0, rows)
 
     def _beyond(
         self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]
@@ -160,11 +161,3 @@ def _own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:
     """Hashes of the query of each row and of its positives; where there is none, the query's again."""
     positives = torch.where(batch.positives >= 0, batch.positives, batch.query[:, None])
     return batch.hashes[torch.cat([batch.query[:, None], positives], 1)]
-
-
-def _share(
-    losses: Float[Tensor, "slots local"], exists: Bool[Tensor, "slots local"], batch: LossInput
-) -> Float[Tensor, ""]:
-    """This rank's part of the mean over all (query, slot) pairs: parts average over ranks to the global mean."""
-    ranks = len(batch.query) / losses.shape[1]
-    return losses.where(exists, 0).sum() * ranks / (batch.positives >= 0).sum()

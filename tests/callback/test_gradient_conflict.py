@@ -128,13 +128,13 @@ def test_one_task_has_no_conflict(tiny_model: Path, toy: Path, tmp_path: Path) -
 def test_measured_without_dropout_in_the_arithmetic_of_training(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """dtype=auto computes otherwise when the encoder does not train."""
     module, data = toy_training(tiny_model, toy, dtype=Dtype.bfloat16)
-    modes, loss = [], module.loss
+    modes, run = [], module.run_backward
 
     def spy(*arguments: object) -> LossOutput:
         modes.append((module.encoder.training, module.encoder.backbone.training))
-        return loss(*arguments)
+        return run(*arguments)
 
-    module.loss = spy
+    module.run_backward = spy
     fit(module, data, tmp_path, GradientConflict(every_n_steps=4))
     assert modes[:2] == [(True, False), (True, False)]
 

@@ -133,7 +133,7 @@ def test_margin(loss_input: LossInput, in_batch: bool) -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="temperature must be positive, got 0"):
         InfoNCE(temperature=0.0)
-    with pytest.raises(ConfigError, match="margin must be at least 0 or null, got -0.1"):
+    with pytest.raises(ConfigError, match=r"margin must be at least 0 or null, got -0.1"):
         InfoNCE(margin=-0.1)
     with pytest.raises(ConfigError, match="in_batch=true"):
         InfoNCE(symmetric=True, in_batch=False)
