@@ -193,3 +193,24 @@ def test_an_encoder_decoder_is_refused(build) -> None:
 def test_loading_is_silent(tiny_model, capfd) -> None:
     load(tiny_model)
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_exported_model_is_whole_or_absent(tiny_model, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(EncoderOptions(str(tiny_model)))
+    target = tmp_path / "models" / "joint"
+
+    def break_off(folder: Path) -> None:
+        (folder / "half").touch()
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder.tokenizer, "save", break_off)
+        with pytest.raises(OSError, match="no space"):
+            encoder.export(target)
+    assert not list((tmp_path / "models").iterdir())
+    encoder.export(target)
+    before = (target / "model.safetensors").stat().st_mtime_ns
+    encoder.export(target)
+    assert (target / "model.safetensors").stat().st_mtime_ns == before, "a finished model stays as it is"
+    assert [file.name for file in (tmp_path / "models").iterdir()] == ["joint"]
+    assert torch.equal(load(target).encode(TEXTS), encoder.encode(TEXTS))
