@@ -11,6 +11,7 @@ from lightning_embed.data.options import MiningOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.options import DataOptions
+from lightning_embed.types import Task
 
 _REGISTERED = {
     "sampler": ("sampler",),
@@ -90,6 +91,11 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     ranks = _num_ranks(config)
     if multirun and ranks != 1:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
+    roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
+    for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
+        owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
+        if owner not in (*roles, *tasks, *names):
+            yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, [*roles, *tasks, *names])}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
 

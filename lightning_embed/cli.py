@@ -21,6 +21,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from lightning_embed import config
 from lightning_embed.check import check
@@ -155,6 +156,9 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
         raise _explained(error, name, overrides, words, searchpath) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, name, overrides, words, searchpath) from error
+    except MarkedYAMLError as error:  # a file that is no YAML, or has a key twice
+        where = error.problem_mark
+        raise ConfigError(f"{where.name}: line {where.line + 1}: {error.problem}." if where else str(error)) from error
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
     reference = compose(name, [*(f"{key}={word}" for key, word in choices.items() if key != "experiment"), *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}

@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> float | None:
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
-    _check_teachers(build.losses(cfg, {s.task for s in train_sets.values()}), data)
+    _check_rows(build.losses(cfg, {s.task for s in train_sets.values()}), data)
     _check_metric(cfg, evaluator, data)
     experts = plan.chosen(train_sets, cfg.seed, fitting.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
@@ -78,13 +78,21 @@ def train(cfg: DictConfig) -> float | None:
     return _merge_and_measure(cfg, out, strategy, sources, out / "models" / BASE, evaluator, data)
 
 
-def _check_teachers(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
-    """Refuse a loss that learns from a teacher where the rows have no teacher's scores."""
+def _check_rows(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse rows that lack what their loss looks at."""
     for name, dataset in data.items():
-        if dataset.train is not None and losses[dataset.options.task].needs_teacher and not dataset.train.has_teacher:
+        if (rows := dataset.train) is None:
+            continue
+        loss = losses[dataset.options.task]
+        if loss.needs_teacher and not rows.has_teacher:
             raise ConfigError(
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
                 "Add them, or choose another loss."
+            )
+        if loss.needs_negatives and not rows.has_negatives:
+            raise ConfigError(
+                f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
+                "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
             )
 
 

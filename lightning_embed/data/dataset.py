@@ -87,7 +87,15 @@ def _drawn(rows: Rows, seed: int) -> Rows:
 
 
 def _usable(rows: Rows) -> Rows:
-    """Rows that can train: a label that stands only once has no positive."""
+    """Rows that can train: a label that stands only once has no positive.
+
+    Raises:
+        DataError: all scores are equal, so that there is nothing to learn from comparing them.
+    """
+    if rows.options.task is Task.sts:
+        score = rows.table.with_format("numpy")["score"][:]
+        if len(score) and score.min() == score.max():
+            raise DataError(f"{rows.name}: the scores of all {len(score)} train rows are equal: nothing to learn from.")
     if rows.options.task in (Task.retrieval, Task.sts):
         return rows
     return rows.select(np.flatnonzero(rows.label_counts[rows.labels] > 1))

@@ -81,7 +81,7 @@ class Files:
         if self.is_hub:
             return self._hub(part)
         path = self.find(part)
-        if path is None or path.is_dir():
+        if path is None or (path.is_dir() and not path.name.endswith(SUFFIXES) and part != "train"):
             return None
         return Rows(self.name, self.options, read_rows(path, self.options, self.cache))
 

@@ -79,6 +79,16 @@ class Rows:
         columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
         return any(self.table.data.column(c).null_count < len(self.table.data) for c in columns)
 
+    @property
+    def has_negatives(self) -> bool:
+        """Whether steps get hard negatives of these rows."""
+        if self.options.task is Task.sts or not self.options.num_negatives:
+            return False
+        if self.options.task is not Task.retrieval:
+            return bool((self.label_counts > 0).sum() > 1)
+        lists = self.table.data.column("negatives").chunks
+        return any(len(chunk.values) for chunk in lists)
+
     def texts(self, row: int) -> list[str]:
         """All texts of a row."""
         values = [value if isinstance(value, list) else [value] for value in self.table[row].values()]

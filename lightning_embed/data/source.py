@@ -8,8 +8,9 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -25,6 +26,7 @@ from lightning_embed.errors import DataError
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import Task
 
+MAX_LINE = 2**26  # bytes; more is a file without line breaks
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
@@ -109,6 +111,8 @@ def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(_whole(file, path), 1):
             where = f"{path}: line {number}"
+            if len(line) > MAX_LINE:
+                raise DataError(f"{where}: longer than {MAX_LINE / 2**20:.0f} MiB; expected one JSON object per line.")
             try:
                 record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as error:
@@ -121,9 +125,10 @@ def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield where, record
 
 
-def _whole(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+def _whole(file: BufferedIOBase, path: Path) -> Iterator[bytes]:
     try:
-        yield from file
+        while line := file.readline(MAX_LINE + 1):
+            yield line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked ({error}): cut short in copying?") from None
 

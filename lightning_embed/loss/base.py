@@ -32,6 +32,11 @@ class Loss(ABC):
         """Whether the rows must hold a teacher's scores of their documents."""
         return False
 
+    @property
+    def needs_negatives(self) -> bool:
+        """Whether it compares a row with nothing but its own hard negatives."""
+        return False
+
     @abstractmethod
     def __call__(self, batch: LossInput) -> LossOutput:
         """Compute the loss of the rows `batch.rows`, or of all rows where it cannot be split by rows."""

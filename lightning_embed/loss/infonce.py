@@ -67,6 +67,11 @@ class InfoNCE(Loss):
                 "infonce: symmetric looks for the query among the batch's queries: set in_batch=true, or symmetric=false."
             )
 
+    @property
+    def needs_negatives(self) -> bool:
+        """Without the other rows there is nothing else."""
+        return not self.in_batch
+
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
         value, masked = self._to_documents(batch)

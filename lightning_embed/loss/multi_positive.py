@@ -59,6 +59,11 @@ class MultiPositive(Loss):
         if not self.temperature > 0:
             raise ConfigError(f"multi_positive: temperature must be positive, got {self.temperature}. Try 0.05.")
 
+    @property
+    def needs_negatives(self) -> bool:
+        """Without the other rows there is nothing else."""
+        return not self.in_batch
+
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
         given = batch.positives >= 0

@@ -58,3 +58,8 @@ class Wrapper(Loss):
     def needs_teacher(self) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_teacher
+
+    @property
+    def needs_negatives(self) -> bool:
+        """As the wrapped loss."""
+        return self.inner.needs_negatives

@@ -1,0 +1,281 @@
+"""Bad input, as a table: what a user gives, and the one sentence that answers it. Nothing is trained, nothing is written."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from lightning_embed import cli, pipeline
+from lightning_embed.errors import LightningEmbedError
+from tests.test_pipeline import ROOT, _cfg, _overrides
+from tests.toy import write_toy
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+Spoil = Callable[[Path], object]
+PAIR = {"query": "the cat", "positives": ["a cat"], "negatives": ["a dog"]}
+SCORED = {"text1": "the cat", "text2": "a cat", "score": 0.5}
+
+
+def lines(file: str, *records: object) -> Spoil:
+    """Write a .jsonl file; texts stand as they are."""
+    made = [r if isinstance(r, str) else json.dumps(r) for r in records]
+    return lambda folder: (folder / file).write_text("".join(f"{line}\n" for line in made))
+
+
+def raw(file: str, content: bytes) -> Spoil:
+    """Write bytes."""
+    return lambda folder: (folder / file).write_bytes(content)
+
+
+def instead_of_a_file(folder: Path) -> None:
+    (folder / "pairs" / "train.jsonl").unlink()
+    (folder / "pairs" / "train.jsonl").mkdir()
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "tiny" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def without_pad(folder: Path) -> None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (file := folder / "tiny" / name).exists():
+            kept = {k: v for k, v in json.loads(file.read_text()).items() if k != "pad_token"}
+            file.write_text(json.dumps({**kept, "tokenizer_class": "PreTrainedTokenizerFast"}))
+
+
+def nothing(folder: Path) -> None:
+    del folder
+
+
+TRAIN = "pairs/train.jsonl"
+FACTS, PHRASES = "data.datasets.facts", "data.datasets.phrases"
+
+# what it is: (how the toy data or model is spoiled, overrides, the exact message; {toy} is the folder)
+TABLE: dict[str, tuple[Spoil, list[str], str]] = {
+    "an empty dataset": (lines(TRAIN), [], "{toy}/pairs/train.jsonl: no rows."),
+    "one row": (
+        lines(TRAIN, PAIR), [],
+        "The datasets do not fill one step, batches of a step: 1 (facts: 1 rows, batch 8): lower batch_size or accumulate.",
+    ),
+    "a batch larger than the dataset": (
+        nothing, [f"{FACTS}.batch_size=64"],
+        "The datasets do not fill one step, batches of a step: 1 (facts: 48 rows, batch 64): lower batch_size or accumulate.",
+    ),
+    "all scores equal": (
+        lines("scores/train.jsonl", *[SCORED] * 8), [],
+        "phrases: the scores of all 8 train rows are equal: nothing to learn from.",
+    ),
+    "a score that is NaN": (
+        lines("scores/train.jsonl", SCORED, '{"text1": "a", "text2": "b", "score": NaN}'), [],
+        "{toy}/scores/train.jsonl: line 2: 'score' must be a number, got float nan.",
+    ),
+    "a score out of range": (
+        lines("scores/train.jsonl", {**SCORED, "score": 7}), [],
+        "{toy}/scores/train.jsonl: line 1: 'score' is 7, outside of score_range [0, 1].",
+    ),
+    "no negatives where the loss needs them": (
+        lines(TRAIN, *[{**PAIR, "negatives": []}] * 8), ["retrieval_loss.in_batch=false"],
+        "facts: its loss has in_batch=false and compares a row only with its own negatives, of which there are none. "
+        "Add negatives (mining=hard), raise num_negatives, or set in_batch=true.",
+    ),
+    "no teacher where the loss needs one": (
+        nothing, ["loss@retrieval_loss=distill"],
+        "facts: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
+        "Add them, or choose another loss.",
+    ),
+    "an unknown task": (
+        nothing, [f"{FACTS}.task=retreival"],
+        "data.datasets.facts.task=retreival: Invalid value 'retreival', expected one of [retrieval, sts, classification, clustering]",
+    ),
+    "prompts for an absent dataset": (
+        nothing, ["+encoder.prompts.fact-query='query: '"],
+        "encoder.prompts.fact-query: no role, task or dataset of that name. Did you mean 'facts'? "
+        "Known: classification, clustering, document, facts, phrases, query, retrieval, sts.",
+    ),
+    "mining for an absent dataset": (
+        nothing, ["mining=hard", "mining.datasets=[fact]"],
+        "mining.datasets: no dataset 'fact'. Did you mean 'facts'? Known: facts, phrases.",
+    ),
+    "a directory with no model": (
+        lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "
+        "Unrecognized model in {toy}/tiny. Should have a `model_type` key in its config.json. Check the name, or the files in it.",
+    ),
+    "a truncated safetensors file": (
+        truncated, [],
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel says: "
+        "Error while deserializing header: invalid header length. Check the name, or the files in it.",
+    ),
+    "a tokenizer without a pad token": (
+        without_pad, [],
+        "{toy}/tiny: expected the tokenizer of the model, with a padding token, got one with no padding token. "
+        "Save the right tokenizer into the directory (tokenizer.save_pretrained).",
+    ),
+    "a text as a list": (
+        lines(TRAIN, {**PAIR, "query": ["the cat"]}), [],
+        "{toy}/pairs/train.jsonl: line 1: 'query' must be a text, got list ['the cat'].",
+    ),
+    "an empty text": (
+        lines(TRAIN, {**PAIR, "query": " "}), [], "{toy}/pairs/train.jsonl: line 1: 'query' is an empty text.",
+    ),
+    "a missing column": (
+        lines(TRAIN, {"query": "q"}), [],
+        "{toy}/pairs/train.jsonl: line 1: column 'positives' is missing; the row has 'query'.",
+    ),
+    "a blank line": (
+        lines(TRAIN, PAIR, ""), [], "{toy}/pairs/train.jsonl: line 2: a blank line; expected one JSON object.",
+    ),
+    "broken JSON": (
+        lines(TRAIN, PAIR, "{"), [],
+        "{toy}/pairs/train.jsonl: line 2: broken JSON, Expecting property name enclosed in double quotes at character 2; "
+        "expected one JSON object.",
+    ),
+    "a byte order mark in mid-file": (
+        lines(TRAIN, PAIR, "\ufeff" + json.dumps(PAIR)), [], "{toy}/pairs/train.jsonl: line 2: broken JSON, Unexpected UTF-8 BOM (decode using utf-8-sig) at character 0; "
+        "expected one JSON object.",
+    ),
+    "bytes that are not UTF-8": (
+        raw(TRAIN, b'{"query": "caf\xe9"}\n'), [], "{toy}/pairs/train.jsonl: line 1: byte 14 is not UTF-8.",
+    ),
+    "a huge line": (
+        raw(TRAIN, b'{"query": "' + b"a" * 2**26 + b'"}\n'), [],
+        "{toy}/pairs/train.jsonl: line 1: longer than 64 MiB; expected one JSON object per line.",
+    ),
+    "a directory in place of a file": (
+        instead_of_a_file, [],
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), found a folder.",
+    ),
+    "a merge that gets one source": (
+        nothing, ["experts=joint", "merge=slerp"], "merge=slerp takes at least 2 sources, got 1. Change sources or experts.",
+    ),
+    "the test as the target": (
+        nothing, ["optimized_metric=test/mean"],
+        "optimized_metric=test/mean: the test is read once, after every choice. "
+        "Use dev/mean, dev/retrieval, dev/sts, dev/classification, dev/clustering.",
+    ),
+    "a batch that the ranks cannot share": (
+        nothing, ["trainer.devices=3"],
+        "facts: batch_size=8 rows cannot be shared equally by 3 ranks: use 6 or 9.\n"
+        "phrases: batch_size=8 rows cannot be shared equally by 3 ranks: use 6 or 9.",
+    ),
+    "a batch that mixed cannot cut": (
+        nothing, ["sampler=mixed", "sampler.parts=3"], "mixed: batch_size=8 cannot be cut into 3 equal parts of 2 rows or more: use batch_size 6 or 9, or other parts.",
+    ),
+    "an update without news": (
+        nothing, ["experts=update"], "experts=update needs experts.new=[...], the new datasets. Known: facts, phrases.",
+    ),
+    "shares for another dataset": (
+        nothing, ["sampler=proportional", "+sampler.step_shares={fact: 1}"], "proportional: step_shares has no share for the dataset facts. Did you mean 'fact'? Known: fact.",
+    ),
+    "matryoshka longer than the embedding": (
+        nothing, ["loss@retrieval_loss=matryoshka"], "matryoshka: dims=[384, 192, 96] of embeddings with 32 dimensions. Use dims up to 32.",
+    ),
+}  # fmt: skip
+
+
+def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], *more: str) -> str:
+    """The message of a run on the spoiled toy; a command's mistakes are found before, as on the command line."""
+    toy = write_toy(folder)
+    shutil.copytree(tiny_model, toy / "tiny")
+    spoil(toy)
+    given = _overrides(toy / "tiny", toy, folder / "run", "merge=none", "evaluation=none", *overrides, *more)
+
+    def run() -> None:
+        GlobalHydra.instance().clear()
+        cli.check_command("train", given)
+        pipeline.train(_cfg("train", given))
+
+    with pytest.raises(LightningEmbedError) as caught:
+        run()
+    return str(caught.value).replace(str(folder), "{toy}")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_one_sentence(name: str, tiny_model: Path, tmp_path: Path) -> None:
+    spoil, overrides, expected = TABLE[name]
+    assert attempt(tmp_path, tiny_model, spoil, overrides) == expected
+    assert not (tmp_path / "run" / "models" / "joint").exists()
+
+
+def labelled(folder: Path, *records: dict) -> list[str]:
+    """Overrides of a run on a classification set instead of the pairs."""
+    (folder / "labels").mkdir()
+    (folder / "labels" / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return [f"{FACTS}.path={folder}/labels", f"{FACTS}.task=classification", f"{FACTS}.dev_share=0"]
+
+
+@pytest.mark.parametrize(
+    ("records", "overrides", "expected"),
+    [
+        (
+            [{"text": "a"}], [],
+            "{toy}/labels/train.jsonl: line 1: column 'label' is missing; the row has 'text'.",
+        ),
+        (
+            [{"text": "a", "label": ["x"]}], [],
+            "{toy}/labels/train.jsonl: line 1: 'label' must be a text or a whole number, got list ['x'].",
+        ),
+        (
+            [{"text": f"a {n}", "label": n % 2} for n in range(16)], [f"{FACTS}.num_negatives=0"],
+            "facts: its loss has in_batch=false and compares a row only with its own negatives, of which there are none. "
+            "Add negatives (mining=hard), raise num_negatives, or set in_batch=true.",
+        ),
+    ],
+)  # fmt: skip
+def test_labels(records: list, overrides: list[str], expected: str, tiny_model: Path, tmp_path: Path) -> None:
+    given: list[str] = []
+    assert (
+        attempt(tmp_path, tiny_model, lambda toy: given.extend(labelled(toy, *records)), given, *overrides) == expected
+    )
+
+
+def test_duplicate_dataset(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    mine = (
+        "defaults: [schema/data@_here_]\nroot: null\ndatasets:\n  a: {task: sts, path: x}\n  a: {task: sts, path: y}\n"
+    )
+    (tmp_path / "data" / "mine.yaml").write_text(mine)
+    GlobalHydra.instance().clear()
+    with pytest.raises(LightningEmbedError) as caught:
+        cli.check_command("train", ["data=mine"], str(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert re.search(r"mine.yaml.*line 5.*duplicate key a", str(caught.value))
+
+
+def test_one_source_to_merge(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(LightningEmbedError) as caught:
+        pipeline.merge(
+            _cfg("merge", [f"sources=[{tiny_model}]", "merge=slerp", f"out={tmp_path}/out", "evaluation=none"])
+        )
+    assert str(caught.value) == "merge=slerp takes at least 2 sources, got 1. Change sources or experts."
+
+
+def test_a_byte_order_mark_at_the_start_is_read(tmp_path: Path) -> None:
+    from lightning_embed import DatasetOptions, Task, load_datasets
+
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(
+        b"\xef\xbb\xbf" + b"".join(json.dumps({**PAIR, "query": f"q{n}"}).encode() + b"\n" for n in range(4))
+    )
+    data = load_datasets({"a": DatasetOptions(Task.retrieval, str(file), dev_share=0.0)}, cache=tmp_path / "cache")
+    assert data["a"].train is not None
+    assert data["a"].train.table["query"][0] == "q0"
+
+
+def test_no_traceback(tiny_model: Path, tmp_path: Path) -> None:
+    """As a person sees it: one line on the terminal, and a status that says failed."""
+    toy = write_toy(tmp_path)
+    lines(TRAIN, PAIR, "")(toy)
+    command = [sys.executable, str(ROOT / "train.py"), *_overrides(tiny_model, toy, tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2
+    said = (done.stdout + done.stderr).strip()
+    assert said == f"DataError: {toy}/pairs/train.jsonl: line 2: a blank line; expected one JSON object."
