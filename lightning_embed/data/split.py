@@ -1,6 +1,6 @@
 """A dev set out of the train rows: by groups of rows that share a document, so that no dev document was trained on.
 
-Sixteen bytes a document stand in memory, so that the rows may be many more than fit in it.
+A few dozen bytes a document stand in memory, so that the rows may be many more than fit in it.
 """
 
 import random
