@@ -17,23 +17,15 @@ def help_page(words: Callable[[str], list[str]]) -> str:
     for room, question in questions.items():
         lines += [f"{room}=   {question}"]
         lines += [f"    {entry.name:<18}{entry.summary}" for entry in registry.entries(room)] + [""]
-    for group in (
-        "encoder",
-        "data",
-        "evaluation",
-        "logger",
-        "optimizer",
-        "scheduler",
-        "trainer",
-        "callback",
-        "experiment",
-    ):
+    groups = "encoder data mining evaluation logger optimizer scheduler trainer callback experiment"
+    for group in groups.split():
         lines += [f"{group}=   {', '.join(words(group)) or '(none yet)'}"]
     lines += [
         "",
         "Examples",
         "    python train.py                                           the embedded data, one expert per task, a soup",
         "    python train.py experts=joint sampler=round_robin         one model on everything",
+        "    python train.py experts=bagging loss@sts_loss=codiemb     one expert per random share of the data, another loss",
         "    python train.py data=ir_sts data.root=... merge=slerp     real data, another merge",
         "    python train.py inspect=true                              look at the data and the plan first",
         "    python merge.py -m merge=soup,slerp 'sources=[a,b]'       merge models that you have",

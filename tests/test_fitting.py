@@ -1,5 +1,6 @@
 """Training an expert: its start, the sources that it leaves, kills at the worst moments, a full disk."""
 
+import json
 import os
 import random
 import signal
@@ -8,15 +9,18 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
 from lightning_embed import faults, load, pipeline
 from lightning_embed.callback import AtomicCheckpointIO
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
+from lightning_embed.types import Batch, Task
 from tests.test_pipeline import ROOT, _cfg, _overrides
 from tests.toy import write_toy
 
@@ -194,3 +198,60 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny_model: Path) -> None:
     filler.unlink()
     encoder.export(small_disk / "models" / "joint")
     assert (small_disk / "models" / "joint" / "model.safetensors").exists()
+
+
+QUIET = ("experts=joint", "merge=none", "evaluation=none")
+
+
+def test_a_cached_step_ends_where_the_plain_one_does(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """With dropout, a loss of the middle layer, and chunks of a few texts."""
+    more = (*QUIET, "loss@sts_loss=codiemb", "encoder.max_tokens=48", "encoder.dtype=float32")
+    for step in ("plain", "cached", "partial"):
+        given = (*more, f"step={step}", "step_memory=0.0001")
+        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / step, *given)))
+    plain = _weights(tmp_path / "plain" / "models" / "joint")
+    assert not torch.equal(plain, _weights(tmp_path / "plain" / "models" / "base"))
+    for step in ("cached", "partial"):
+        torch.testing.assert_close(_weights(tmp_path / step / "models" / "joint"), plain, rtol=1e-3, atol=1e-5)
+
+
+def test_mined_negatives_are_trained_on(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    mining = ("mining=hard", "mining.datasets=[facts]", "mining.num_negatives=3", "mining.relative_margin=null")
+    given = (*QUIET, *mining, "data.datasets.facts.num_negatives=9", "+callback.seen._target_=tests.test_fitting.Seen")
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
+    rows = [json.loads(line) for line in (tmp_path / "mined" / "facts.jsonl").read_text().splitlines()]
+    assert len(rows) == 48
+    assert all(len(row["negatives"]) > 2 for row in rows), "two were given"
+    assert max(Seen.negatives) > 2
+
+
+class Seen(Callback):
+    """Counts the negatives of each retrieval batch."""
+
+    negatives: ClassVar[list[int]] = []
+
+    def on_train_batch_start(
+        self, trainer: object, pl_module: object, batch: tuple[Batch, ...], batch_idx: int
+    ) -> None:
+        self.negatives += [part.negatives.shape[1] for part in batch if part.task is Task.retrieval]
+
+
+def test_lora_is_folded(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    given = (*QUIET, "encoder.lora_rank=2", "experts.ema=0.5", "experts.snapshots=2", "checkpoint_minutes=0")
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
+    models = {path.name: load_file(path / "model.safetensors") for path in (tmp_path / "models").iterdir()}
+    assert set(models) == {"base", "joint", "joint-snapshot_1", "joint-ema"}
+    for name, weights in models.items():
+        assert weights.keys() == models["base"].keys()
+        changed = {key for key in weights if not torch.equal(weights[key], models["base"][key])}
+        assert all(key.endswith("weight") and "embeddings" not in key for key in changed)
+        assert bool(changed) == (name != "base")
+
+
+def test_a_wrapped_loss_on_the_command_line(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    wrapped = (
+        "loss@retrieval_loss=matryoshka", "retrieval_loss.dims=[32,16]", "loss@sts_loss=matryoshka", "sts_loss.dims=[32,8]",
+        "loss@sts_loss.loss=codiemb", "sts_loss.loss.pro_weight=0",
+    )  # fmt: skip
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *wrapped)))
+    assert (tmp_path / "models" / "joint").exists()
