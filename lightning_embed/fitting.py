@@ -11,11 +11,8 @@ from lightning_embed import build, dist, faults, inspection
 from lightning_embed.callback import ExponentialAverage, Snapshots
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.data import EmbeddingDataset
-from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import BASE, Expert, ExpertPlan
-from lightning_embed.experts.joint import Joint
-from lightning_embed.measure import Measured
 from lightning_embed.module import EmbeddingModule
 
 
@@ -55,35 +52,6 @@ def fit(
         checkpoint.unlink(missing_ok=True)
     faults.point("between_experts")
     dist.barrier()  # another rank may start the next expert from this one
-
-
-def measure(
-    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
-) -> Measured:
-    """What a plan may ask; the models that it takes to answer are trained like experts, in `<out>/measure`."""
-    folder = out / "measure"
-
-    def train(expert: Expert) -> Path:
-        if cfg.inspect:
-            raise ConfigError(
-                "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
-            )
-        if lacking := [name for name in expert.rows if data[name].dev is None]:
-            raise ConfigError(
-                f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
-            )
-        fit(console, cfg, data, Joint(), expert, folder)
-        return folder / "models" / expert.name
-
-    def loss_of(model: Path, name: str) -> float:
-        own = Expert(name, {name: None})
-        encoder = build.encoder(cfg, data.values(), start=model)
-        batches = build.datamodule(cfg, dict(data), encoder, own)
-        module = build.module(cfg, encoder, [data[name].options.task], own)
-        (measured,) = build.trainer(cfg, [], folder).validate(module, batches, verbose=False)
-        return float(measured[f"dev/loss/{name}"])
-
-    return Measured(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")
 
 
 def _start(expert: Expert, models: Path) -> Path | None:

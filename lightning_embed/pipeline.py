@@ -2,37 +2,25 @@
 
 import glob
 import logging
-import platform
-import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, config, dist, fitting, inspection, registry
+from lightning_embed import build, config, dist, fitting, inspection, preparing, provenance, registry
 from lightning_embed.data import EmbeddingDataset
-from lightning_embed.data.datamodule import prompts_of
 from lightning_embed.data.dataset import CACHE
-from lightning_embed.data.mining import mine, read_mined
-from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import BASE, Expert, ExpertPlan, TrainSet
-from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.report import Run
-from lightning_embed.types import Results, Task
+from lightning_embed.types import Results
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -54,9 +42,9 @@ def train(cfg: DictConfig) -> float | None:
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
-    _check_rows(build.losses(cfg, {s.task for s in train_sets.values()}), data)
+    preparing.check_rows(build.losses(cfg, {s.task for s in train_sets.values()}), data)
     _check_metric(cfg, evaluator, data)
-    experts = plan.chosen(train_sets, cfg.seed, fitting.measure(console, cfg, data, base, out))
+    experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is not None and plan.only is None:
         strategy.check(len(sources), has_base=True, has_probe=False)
@@ -68,7 +56,7 @@ def train(cfg: DictConfig) -> float | None:
         return None
     _start(cfg, out, base)
     inspection.show_experts(console, cfg, trained, modules, joint)
-    data = _mined(cfg, data, base, out)
+    data = preparing.mined(console, cfg, data, base, out)
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
     if plan.only is not None or dist.rank() != 0:
@@ -76,44 +64,6 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     return _merge_and_measure(cfg, out, strategy, sources, out / "models" / BASE, evaluator, data)
-
-
-def _check_rows(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
-    """Refuse rows that lack what their loss looks at."""
-    for name, dataset in data.items():
-        if (rows := dataset.train) is None:
-            continue
-        loss = losses[dataset.options.task]
-        if loss.needs_teacher and not rows.has_teacher:
-            raise ConfigError(
-                f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
-                "Add them, or choose another loss."
-            )
-        if loss.needs_negatives and not rows.has_negatives:
-            raise ConfigError(
-                f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
-                "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
-            )
-
-
-def _mined(
-    cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
-) -> dict[str, EmbeddingDataset]:
-    """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
-    options: MiningOptions = config.build_options(MiningOptions, cfg.mining)
-    result = dict(data)
-    for name in options.datasets:
-        dataset, file = data[name], out / "mined" / f"{name}.jsonl"
-        if dataset.train is None:
-            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
-            if not file.exists():
-                console.print(f"mining hard negatives for {name}: {file}")
-                prompts = prompts_of(dataset, base)
-                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
-        result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
-    return result
 
 
 def _sources_of(
@@ -134,7 +84,7 @@ def merge(cfg: DictConfig) -> float | None:
     if strategy is not None:
         strategy.check(len(sources), has_base=cfg.base is not None, has_probe=False)
     data = build.datasets(cfg)
-    _write_run(cfg, out)
+    provenance.write(cfg, out)
     base = None if cfg.base is None else Path(cfg.base)
     return _merge_and_measure(cfg, out, strategy, sources, base, evaluator, data)
 
@@ -172,38 +122,9 @@ def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, Embe
 def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
     if dist.launched_rank() == 0:
-        _write_run(cfg, out)
+        provenance.write(cfg, out)
         if not (out / "models" / BASE).exists():
             base.export(out / "models" / BASE)
-
-
-def _write_run(cfg: DictConfig, out: Path) -> None:
-    """Write run.yaml; refuse a folder that holds the models of another config."""
-    file, own = out / "run.yaml", config.run_hash(cfg)
-    if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
-        raise ConfigError(
-            f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    run = {
-        "hash": own,
-        "command": sys.argv[0],
-        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
-        "git": _git_commit(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
-        "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": config.plain(cfg, as_words=True),
-    }
-    OmegaConf.save(OmegaConf.create(run), file)
-
-
-def _git_commit() -> str | None:
-    if shutil.which("git") is None:
-        return None
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
 
 
 def _merge_and_measure(

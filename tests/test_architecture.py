@@ -39,9 +39,12 @@ INTERNAL = {
     "cli": {"check", "config", "pipeline"},
     "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},
     "inspection": {"build", "data", "encoder", "experts"},
-    "fitting": {"build", "inspection", "callback", "data", "encoder", "experts", "measure", "module"},
+    "provenance": {"config"},
+    "fitting": {"build", "inspection", "callback", "data", "experts", "module"},
+    "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "pipeline": {
-        "build", "config", "fitting", "inspection", "data", "encoder", "evaluation", "experts", "loss", "merge", "report",
+        "build", "config", "fitting", "inspection", "preparing", "provenance", "data", "encoder", "evaluation", "experts",
+        "merge", "report",
     },
 }  # fmt: skip
 

@@ -60,13 +60,9 @@ class Distill(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, minimum in {
-            "temperature": "positive",
-            "teacher_temperature": "positive",
-            "weight": "positive",
-        }.items():
+        for name in ("temperature", "teacher_temperature", "weight"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"distill: {name} must be {minimum}, got {getattr(self, name)}.")
+                raise ConfigError(f"distill: {name} must be positive, got {getattr(self, name)}.")
         if not self.loss_weight >= 0:
             raise ConfigError(f"distill: loss_weight must be at least 0, got {self.loss_weight}.")
         if not self.tasks:
@@ -111,10 +107,8 @@ class Distill(Wrapper):
         self, student: Float[Tensor, "local documents"], teacher: Float[Tensor, "rows documents"], batch: LossInput
     ) -> Float[Tensor, ""]:
         scored = ~teacher.isnan()
-        here, nothing = (
-            scored[batch.rows],
-            torch.finfo(student.dtype).min,
-        )  # finite: rows without scores have gradients too
+        here = scored[batch.rows]
+        nothing = torch.finfo(student.dtype).min  # finite: rows without scores have gradients too
         log_q = (student / self.temperature).masked_fill(~here, nothing).log_softmax(1)
         log_p = teacher[batch.rows].masked_fill(~here, nothing).log_softmax(1)
         divergence = (log_p.exp() * (log_p - log_q)).where(here, 0).sum(1)

@@ -1,0 +1,91 @@
+"""Before the first training: rows checked against losses, hard negatives mined, and what plans of experts ask."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+from omegaconf import DictConfig
+from rich.console import Console
+
+from lightning_embed import build, config
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.datamodule import prompts_of
+from lightning_embed.data.dataset import CACHE
+from lightning_embed.data.mining import mine, read_mined
+from lightning_embed.data.options import MiningOptions
+from lightning_embed.encoder import Encoder
+from lightning_embed.errors import ConfigError
+from lightning_embed.experts import BASE, Expert
+from lightning_embed.experts.joint import Joint
+from lightning_embed.fitting import fit
+from lightning_embed.loss import Loss
+from lightning_embed.measure import Measured
+from lightning_embed.types import Task
+
+
+def check_rows(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse rows that lack what their loss looks at."""
+    for name, dataset in data.items():
+        if (rows := dataset.train) is None:
+            continue
+        loss = losses[dataset.options.task]
+        if loss.needs_teacher and not rows.has_teacher:
+            raise ConfigError(
+                f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
+                "Add them, or choose another loss."
+            )
+        if loss.needs_negatives and not rows.has_negatives:
+            raise ConfigError(
+                f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
+                "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
+            )
+
+
+def mined(
+    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
+) -> dict[str, EmbeddingDataset]:
+    """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
+    options: MiningOptions = config.build_options(MiningOptions, cfg.mining)
+    result = dict(data)
+    for name in options.datasets:
+        dataset, file = data[name], out / "mined" / f"{name}.jsonl"
+        if dataset.train is None:
+            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
+            if not file.exists():
+                console.print(f"mining hard negatives for {name}: {file}")
+                prompts = prompts_of(dataset, base)
+                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
+        result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
+    return result
+
+
+def measure(
+    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
+) -> Measured:
+    """What a plan may ask; the models that it takes to answer are trained like experts, in `<out>/measure`."""
+    folder = out / "measure"
+
+    def train(expert: Expert) -> Path:
+        if cfg.inspect:
+            raise ConfigError(
+                "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
+            )
+        if lacking := [name for name in expert.rows if data[name].dev is None]:
+            raise ConfigError(
+                f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
+            )
+        fit(console, cfg, data, Joint(), expert, folder)
+        return folder / "models" / expert.name
+
+    def loss_of(model: Path, name: str) -> float:
+        own = Expert(name, {name: None})
+        encoder = build.encoder(cfg, data.values(), start=model)
+        batches = build.datamodule(cfg, dict(data), encoder, own)
+        module = build.module(cfg, encoder, [data[name].options.task], own)
+        (measured,) = build.trainer(cfg, [], folder).validate(module, batches, verbose=False)
+        return float(measured[f"dev/loss/{name}"])
+
+    return Measured(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")

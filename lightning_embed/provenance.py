@@ -1,0 +1,43 @@
+"""`run.yaml`: what a folder was made from."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed import config, registry
+from lightning_embed.errors import ConfigError
+
+
+def write(cfg: DictConfig, out: Path) -> None:
+    """Write run.yaml; refuse a folder that holds the models of another config."""
+    file, own = out / "run.yaml", config.run_hash(cfg)
+    if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
+        raise ConfigError(
+            f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    run = {
+        "hash": own,
+        "command": sys.argv[0],
+        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "git": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
+        "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
+        "config": config.plain(cfg, as_words=True),
+    }
+    OmegaConf.save(OmegaConf.create(run), file)
+
+
+def _git_commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
