@@ -171,5 +171,6 @@ def check_losses(losses: Mapping[Task, Loss]) -> None:
     for task, loss in losses.items():
         if task not in loss.tasks:
             raise ConfigError(
-                f"{type(loss).__name__} cannot train {task}: it serves {', '.join(sorted(loss.tasks))}. Choose another loss."
+                f"{type(loss).__name__} cannot train {task}: it serves {', '.join(sorted(loss.tasks))}. Choose another loss"
+                f"{', or set in_batch=false (loss@label_loss=infonce_grouped)' if getattr(loss, 'in_batch', False) else ''}."
             )

@@ -62,7 +62,7 @@ class TrainOptions(CommonOptions):
     Args:
         inspect: show the data as the encoder sees it, the plan and its cost, and stop before training.
         max_grad_norm: clip the gradient of a step to this L2 norm; null: never.
-        step: how a training step runs its chunks: plain (all at once), cached (twice, one at a time: any batch fits),
+        step: how a training step runs its chunks: plain (all at once), cached (twice, one at a time),
             partial (cached, but chunks whose activations fit step_memory run once).
         step_memory: GiB of activations that a partial step may keep.
         checkpoint_minutes: time between checkpoints for resuming.

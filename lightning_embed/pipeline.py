@@ -42,7 +42,8 @@ def train(cfg: DictConfig) -> float | None:
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = build.strategy(cfg), build.evaluator(cfg)
-    preparing.check_rows(build.losses(cfg, {s.task for s in train_sets.values()}), data)
+    losses = build.losses(cfg, {s.task for s in train_sets.values()})
+    preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
     experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")

@@ -1,9 +1,10 @@
 """Before the first training: rows checked against losses, hard negatives mined, and what plans of experts ask."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 from omegaconf import DictConfig
 from rich.console import Console
@@ -21,11 +22,22 @@ from lightning_embed.experts.joint import Joint
 from lightning_embed.fitting import fit
 from lightning_embed.loss import Loss
 from lightning_embed.measure import Measured
-from lightning_embed.types import Task
+from lightning_embed.types import Embeddings, LossInput, Task
 
 
-def check_rows(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]) -> None:
-    """Refuse rows that lack what their loss looks at."""
+def check_rows(
+    losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset], mined: Collection[str], dim: int
+) -> None:
+    """Refuse losses that do not fit the encoder, and rows that lack what their loss looks at.
+
+    Raises:
+        ConfigError: naming the dataset.
+    """
+    for loss in losses.values():
+        loss(_two_rows(dim))
+    for name in mined:
+        if data[name].train is None:
+            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
     for name, dataset in data.items():
         if (rows := dataset.train) is None:
             continue
@@ -35,11 +47,21 @@ def check_rows(losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset]
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
                 "Add them, or choose another loss."
             )
-        if loss.needs_negatives and not rows.has_negatives:
+        if loss.needs_negatives and name not in mined and not rows.has_negatives:
             raise ConfigError(
                 f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
                 "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
             )
+
+
+def _two_rows(dim: int) -> LossInput:
+    """The smallest batch that any loss can see."""
+    embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
+    scores = torch.tensor([[1.0], [0.0]])
+    return LossInput(
+        Embeddings(embeddings, embeddings), torch.arange(6), torch.arange(2), column, column + 2, scores[:, 0], slice(0, 2),
+        scores, scores,
+    )  # fmt: skip
 
 
 def mined(
@@ -50,8 +72,7 @@ def mined(
     result = dict(data)
     for name in options.datasets:
         dataset, file = data[name], out / "mined" / f"{name}.jsonl"
-        if dataset.train is None:
-            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
+        assert dataset.train is not None, "checked"
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
             if not file.exists():

@@ -26,7 +26,7 @@ class StepMode(StrEnum):
     """How a training step runs its chunks; the gradient is the same."""
 
     plain = "plain"  # all at once: fastest
-    cached = "cached"  # twice, one at a time: any batch fits
+    cached = "cached"  # twice, one at a time: the memory of one chunk
     partial = "partial"  # as cached, but chunks whose activations fit a budget run once
 
 

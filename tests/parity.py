@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from datasets import Dataset
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
@@ -31,6 +32,7 @@ CASES = {
     "infonce": (Task.retrieval, {}),
     "infonce symmetric margin": (Task.retrieval, {"name": "infonce", "symmetric": True, "margin": 0.0}),
     "infonce grouped": (Task.classification, {"name": "infonce", "in_batch": False}),
+    "infonce of pairs": (Task.sts, {"name": "infonce", "min_score": 0.5}),
     "multi_positive": (Task.retrieval, {}),
     "cosent": (Task.sts, {}),
     "pearson": (Task.sts, {}),
@@ -45,6 +47,7 @@ CASES = {
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": "margin_mse"}),
 }
+SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
     "plain": (StepMode.plain, 0),
     "cached": (StepMode.cached, 0),
@@ -75,13 +78,13 @@ def groups(task: Task) -> list[Group]:
         positives = [document[row], *([document[row - 3]] if row % 3 == 0 else [])]
         negatives = [f"the old {word} {row % 5}" for word in ("queen", "house")[: row % 3]]
         scores = [3.0 - row / 4] * len(positives), [row / 8] * len(negatives)
-        made.append(Group(query[row], positives, negatives, None, *scores))
+        made.append(Group(query[row], positives, negatives, None, *(scores if row < 6 else (None, None))))
     return made
 
 
 def batch(encoder: Encoder, task: Task, rows: Sequence[Group]) -> Batch:
     """A collated batch."""
-    collator = Collator({"d": Rows("d", DatasetOptions(task, "unused"), None)}, encoder.tokenizer)  # type: ignore[arg-type]
+    collator = Collator({"d": Rows("d", DatasetOptions(task, "unused"), SCORED)}, encoder.tokenizer)
     (made,) = collator([Planned(BatchPlan("d", torch.arange(len(rows))), rows)])
     return made
 

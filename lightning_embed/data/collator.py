@@ -77,7 +77,8 @@ class Collator:
         return tuple(self._batch(planned.plan, planned.groups) for planned in step)
 
     def _batch(self, plan: BatchPlan, groups: Sequence[Group]) -> Batch:
-        options = self.rows[plan.dataset].options
+        rows = self.rows[plan.dataset]
+        options = rows.options
         prompts = self.prompts.get(plan.dataset, Prompts())
         # Of the symmetric tasks both sides are read alike; only retrieval has documents.
         second = prompts.document if options.task is Task.retrieval else prompts.query
@@ -99,8 +100,12 @@ class Collator:
             positives=_rectangle(positives),
             negatives=_rectangle(negatives),
             score=torch.tensor(scores, dtype=torch.float32) if scores else None,
-            positive_scores=_scores([group.positive_scores for group in groups], positives),
-            negative_scores=_scores([group.negative_scores for group in groups], negatives),
+            positive_scores=_scores([group.positive_scores for group in groups], positives)
+            if rows.has_teacher
+            else None,
+            negative_scores=_scores([group.negative_scores for group in groups], negatives)
+            if rows.has_teacher
+            else None,
             weight=plan.weight,
         )
 
@@ -117,11 +122,9 @@ def _rectangle(lists: Sequence[Sequence[int]]) -> torch.Tensor:
     )
 
 
-def _scores(lists: Sequence[Sequence[float | None] | None], documents: Sequence[Sequence[int]]) -> torch.Tensor | None:
-    """A teacher's scores in the places of their documents, NaN elsewhere; None: no row has any."""
-    if all(scores is None for scores in lists):
-        return None
-    result = torch.full((len(lists), max(map(len, documents))), math.nan)
+def _scores(lists: Sequence[Sequence[float | None] | None], documents: Sequence[Sequence[int]]) -> torch.Tensor:
+    """A teacher's scores in the places of their documents, NaN elsewhere."""
+    result = torch.full((len(lists), max(map(len, documents), default=0)), math.nan)
     for row, scores in enumerate(lists):
         for place, score in enumerate(scores or ()):
             if score is not None:

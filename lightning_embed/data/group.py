@@ -73,9 +73,9 @@ class Rows:
             [self.table[i]["text"] for i in sorted(negatives)],
         )
 
-    @property
+    @cached_property
     def has_teacher(self) -> bool:
-        """Whether rows of this dataset have scores of a teacher."""
+        """Whether any row of the file has scores of a teacher. Not of a batch: all ranks must answer alike."""
         columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
         return any(self.table.data.column(c).null_count < len(self.table.data) for c in columns)
 

@@ -6,7 +6,6 @@ sts                         {text1, text2, score}        score in [0, 1]
 classification, clustering  {text, label}
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +33,9 @@ _PEERS = {
     (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score"),
 }
 _OPTIONAL = {"negatives", "positive_scores", "negative_scores"}
+
+
+_LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 
 
 class BadRow(ValueError):
@@ -139,8 +141,8 @@ def _checked(value: Any, name: str) -> str:
 
 
 def _number(value: Any, name: str) -> float:
-    # the bound refuses infinity, NaN and whole numbers that no float holds
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+    # the bound refuses infinity, NaN and what no float32 holds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise BadRow(f"{name!r} must be a number, got {_show(value)}")
     return float(value)
 

@@ -1,4 +1,6 @@
-"""A dev set out of the train rows: by groups of rows that share a document, so that no dev document was trained on.
+"""A dev set out of the train rows: by groups of rows that share a query or a positive.
+
+A positive of a dev row may still stand among the negatives of train rows: they come from the same corpus.
 
 A few dozen bytes a document stand in memory, so that the rows may be many more than fit in it.
 """

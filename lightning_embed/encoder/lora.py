@@ -61,6 +61,8 @@ def _targets(backbone: nn.Module, options: EncoderOptions) -> list[str]:
     linear = [
         name for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear) and layer.weight.requires_grad
     ]
+    if not linear:
+        raise ConfigError(f"encoder.lora_rank: {options.path} has no linear layers to adapt. Use lora_rank=0.")
     ends = options.lora_targets or linear
     for end in ends:
         if not any(_ends_with(name, end) for name in linear):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.errors import ConfigError
 from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.loss.wrapper import Wrapper
 from lightning_embed.registry import register
@@ -32,7 +32,8 @@ class Distill(Wrapper):
                         ( (s_pos - s_neg) - (t_pos - t_neg) / teacher_temperature )^2
 
     s are the dot products of L2-normalised embeddings of a row's query and its own documents (all positives, all
-    negatives), t the teacher's scores of the same. Documents without a score do not take part; kl needs two with one.
+    negatives), t the teacher's scores of the same. Documents without a score do not take part; kl needs two with one. Of
+    rows without any (a dev set, say) D is 0; train rows without any are refused.
     `distillation` in the logs is D.
 
     Papers: kl as in Lin et al. 2020, arXiv 2010.11386; margin_mse: Hofstaetter et al. 2020, arXiv 2010.02666. Where we
@@ -49,7 +50,6 @@ class Distill(Wrapper):
 
     Raises:
         ConfigError: a weight or a temperature out of range, or a wrapped loss that cannot train retrieval.
-        DataError: when called, rows without a teacher's scores.
     """
 
     kind: DistillKind = DistillKind.kl
@@ -130,11 +130,6 @@ def _margins(scores: Float[Tensor, "rows documents"], slots: int) -> Float[Tenso
 
 def _teacher(batch: LossInput) -> Float[Tensor, "rows documents"]:
     """The teacher's scores of the documents of each row; NaN: none."""
-    if batch.positive_scores is None and batch.negative_scores is None:
-        raise DataError(
-            "distill: expected rows with a teacher's scores, got none. Add positive_scores and negative_scores to the rows"
-            " of the dataset, or choose another loss."
-        )
     parts = ((batch.positives, batch.positive_scores), (batch.negatives, batch.negative_scores))
     missing = batch.embeddings.final.new_full((), torch.nan)
     return torch.cat([missing.expand(index.shape) if score is None else score for index, score in parts], 1)

@@ -1,7 +1,6 @@
 """`loss=infonce`."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,29 +42,37 @@ class InfoNCE(Loss):
         symmetric: also let every positive look for its query among all queries; the loss is the mean of both ways.
         margin: leave out candidates whose similarity exceeds the positive's by more than this; in [0, 2], typically
             0.1. None: none.
+        min_score: a pair with a score (STS) is a positive from this score on, in [0, 1]; the other pairs only lend
+            their documents as negatives.
         cross_device: take the documents of all ranks.
 
     Raises:
-        ConfigError: temperature not positive, a negative margin, or `symmetric` without `in_batch`.
+        ConfigError: temperature not positive, a margin or score out of range, or `symmetric` without `in_batch`.
     """
-
-    tasks: ClassVar[frozenset[Task]] = frozenset({Task.retrieval, Task.classification, Task.clustering, Task.sts})
 
     temperature: float = 0.05
     in_batch: bool = True
     symmetric: bool = False
     margin: float | None = None
+    min_score: float = 1.0
     cross_device: bool = True
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"infonce: temperature must be positive, got {self.temperature}.")
-        if self.margin is not None and self.margin < 0:
-            raise ConfigError(f"infonce: margin must be at least 0 or null, got {self.margin}.")
+        if self.margin is not None and not 0 <= self.margin <= 2:
+            raise ConfigError(f"infonce: margin must be in [0, 2] or null, got {self.margin}.")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"infonce: min_score must be in [0, 1], got {self.min_score}.")
         if self.symmetric and not self.in_batch:
             raise ConfigError(
                 "infonce: symmetric looks for the query among the batch's queries: set in_batch=true, or symmetric=false."
             )
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
+        return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
 
     @property
     def needs_negatives(self) -> bool:
@@ -83,19 +90,23 @@ class InfoNCE(Loss):
         """Each local query among its candidates: mean loss, and masked candidates per query."""
         embeddings, rows = batch.embeddings.final, batch.rows
         queries, own = embeddings[batch.query[rows]], _own_hashes(batch)[rows]
-        losses, masked = [], embeddings.new_zeros(())
+        losses, masked, exists = [], embeddings.new_zeros(()), self._positives(batch)
         for slot in range(batch.positives.shape[1]):
-            exists = batch.positives[rows, slot] >= 0
             target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
             if self.in_batch:
                 documents = torch.cat([batch.positives[:, slot], batch.negatives.flatten()])
                 others, out = self._sum_of_batch(batch, queries, own, target, documents)
-                out = out - (documents < 0).sum() - exists.long()  # the positive itself is no negative
+                out = out - (documents < 0).sum() - (batch.positives[rows, slot] >= 0).long()  # the positive itself
             else:
                 others, out = self._sum_of_own(batch, queries, own, target)
             losses.append(torch.logaddexp(target, others) - target)
-            masked = masked + out.sum()
-        return part_of_mean(torch.stack(losses, 1), batch.positives >= 0, rows), masked / len(queries)
+            masked = masked + (out * exists[rows, slot]).sum()
+        return part_of_mean(torch.stack(losses, 1), exists, rows), masked / len(queries)
+
+    def _positives(self, batch: LossInput) -> Bool[Tensor, "rows slots"]:
+        """Which slots hold a positive."""
+        exists = batch.positives >= 0
+        return exists if batch.score is None else exists & (batch.score >= self.min_score)[:, None]
 
     def _sum_of_batch(
         self,
@@ -151,7 +162,7 @@ class InfoNCE(Loss):
 
             others, _ = log_sum_exp(embeddings[index], queries, self.temperature, excluded)
             losses.append(torch.logaddexp(target, others) - target)
-        return part_of_mean(torch.stack(losses, 1), batch.positives >= 0, rows)
+        return part_of_mean(torch.stack(losses, 1), self._positives(batch), rows)
 
     def _beyond(
         self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]

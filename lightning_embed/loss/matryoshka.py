@@ -46,6 +46,8 @@ class Matryoshka(Wrapper):
         super().__post_init__()
         if not self.dims or min(self.dims) < 1 or any(a <= b for a, b in pairwise(self.dims)):
             raise ConfigError(f"matryoshka: dims must be positive and descending, got {self.dims}. Try [384, 192, 96].")
+        if not all(weight >= 0 for weight in self.weights):
+            raise ConfigError(f"matryoshka: weights must be at least 0, got {self.weights}.")
         if self.weights and len(self.weights) != len(self.dims):
             raise ConfigError(
                 f"matryoshka: weights={self.weights} are {len(self.weights)} numbers for {len(self.dims)} dims."

@@ -33,7 +33,7 @@ class MidNCE(Loss):
         cross_device: take the passages of all ranks.
 
     Raises:
-        ConfigError: temperature not positive.
+        ConfigError: temperature not positive, or min_score out of range.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
@@ -46,6 +46,8 @@ class MidNCE(Loss):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"mid_nce: temperature must be positive, got {self.temperature}. Try 0.02.")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"mid_nce: min_score must be in [0, 1], got {self.min_score}.")
 
     @property
     def needs_middle(self) -> bool:

@@ -1,7 +1,6 @@
 """`loss=multi_positive`."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,10 +43,8 @@ class MultiPositive(Loss):
         cross_device: take the documents of all ranks.
 
     Raises:
-        ConfigError: temperature not positive.
+        ConfigError: temperature not positive, or min_score out of range.
     """
-
-    tasks: ClassVar[frozenset[Task]] = frozenset({Task.retrieval, Task.sts, Task.classification, Task.clustering})
 
     temperature: float = 0.05
     mined: bool = True
@@ -58,6 +55,13 @@ class MultiPositive(Loss):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"multi_positive: temperature must be positive, got {self.temperature}. Try 0.05.")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"multi_positive: min_score must be in [0, 1], got {self.min_score}.")
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
+        return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
 
     @property
     def needs_negatives(self) -> bool:

@@ -17,42 +17,45 @@ from lightning_embed.sampler.base import Feed, Sampler
 class Mixed(Sampler):
     """Steps of several datasets at once: the baseline whose gradients conflict within a step.
 
-    A step has `parts` batches of batch_size / parts rows, so it costs what a single-task step costs; its loss is their
-    mean. The batches are spread as evenly as their numbers allow: in a step a dataset stands floor(c / T) or
+    A step has `num_parts` batches of batch_size / num_parts rows, so it costs what a single-task step costs; its loss is
+    their mean. The batches are spread as evenly as their numbers allow: in a step a dataset stands floor(c / T) or
     ceil(c / T) times, with c its batches and T the steps of an epoch. So the datasets of a step differ, unless there
-    are fewer than `parts`, or one has more batches than there are steps. Steps are in random order. In-batch losses see
-    only their own part: compare with single-task samplers of the same batch_size / parts to separate the two effects.
+    are fewer than `num_parts`, or one has more batches than there are steps. Which of them meet is drawn anew for every
+    epoch. In-batch losses see only their own part: compare with single-task samplers of the same batch_size / num_parts
+    to separate the two effects.
 
     Papers: the "mixed" baseline of CoDiEmb (2025, arXiv 2508.11442). Where we differ: all ranks see the same datasets
     and disjoint rows; there each rank shuffles alone, so that ranks repeat rows and skip others.
 
     Args:
-        accumulate: a step has accumulate * parts batches, see `Sampler`; here they need not be of one dataset.
-        parts: batches that share the rows of batch_size, at least 1; typically the number of datasets or of ranks.
+        accumulate: a step has accumulate * num_parts batches, see `Sampler`; here they need not be of one dataset.
+        num_parts: batches that share the rows of batch_size, at least 1; typically the number of datasets or of ranks.
 
     Raises:
         ConfigError: parts below 1, or a batch_size that cannot be cut into parts of 2 rows or more.
     """
 
-    parts: int = 4
+    num_parts: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.parts < 1:
-            raise ConfigError(f"mixed: parts must be at least 1 batch, got {self.parts}.")
+        if self.num_parts < 1:
+            raise ConfigError(f"mixed: num_parts must be at least 1 batch, got {self.num_parts}.")
 
     @property
     def batches_per_step(self) -> int:
         """See `Sampler.batches_per_step`."""
-        return self.accumulate * self.parts
+        return self.accumulate * self.num_parts
 
     def batch_rows(self, feed: Feed) -> int:
         """See `Sampler.batch_rows`; one part of the batch size."""
-        rows, rest = divmod(feed.batch_size, self.parts)
+        rows, rest = divmod(feed.batch_size, self.num_parts)
         if rest or rows < 2:
-            near = " or ".join(str(size * self.parts) for size in (rows, rows + 1) if size > 1) or 2 * self.parts
+            near = (
+                " or ".join(str(size * self.num_parts) for size in (rows, rows + 1) if size > 1) or 2 * self.num_parts
+            )
             raise ConfigError(
-                f"mixed: batch_size={feed.batch_size} cannot be cut into {self.parts} equal parts of 2 rows or more: use batch_size {near}, or other parts."
+                f"mixed: batch_size={feed.batch_size} cannot be cut into {self.num_parts} equal parts of 2 rows or more: use batch_size {near}, or another num_parts."
             )
         return rows
 

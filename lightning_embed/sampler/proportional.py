@@ -19,13 +19,13 @@ class Proportional(BatchShuffle):
         p_d = n_d^exponent / sum_e n_e^exponent    (n_d rows)    or    p_d = step_shares[d] / their sum
 
     An epoch is the longest stretch with these shares in which no row is taken twice: with A_d the steps that the rows
-    of dataset d fill, T = floor(min_d A_d / p_d) steps, of which d gets p_d * T, rounded by largest remainder. The
+    of dataset d fill, T = floor(min_d A_d / p_d) steps, of which d gets p_d * T, rounded by largest remainder, and at least one. The
     other rows of the larger datasets rest until the next epoch's shuffle. Nothing is repeated within an epoch, for a
     repeated row could meet itself in a batch: as its own negative, or, masked, as a wasted place.
 
     So a small dataset with a large share makes short epochs; look at the plan. A dataset that fills no step is left
     out, and the others share its steps. Our reading of sampling with a temperature (1 / exponent), which draws each
-    step's dataset at random: here the shares are exact.
+    step's dataset at random: here the shares are exact but for the rounding to whole steps of an epoch.
 
     Args:
         accumulate: see `Sampler`.
@@ -57,7 +57,8 @@ class Proportional(BatchShuffle):
         total = sum(weights.values())
         steps = min((available[name] * total // weight for name, weight in weights.items()), default=0)
         split = _largest_remainder({name: steps * weight / total for name, weight in weights.items()})
-        return {name: split.get(name, 0) * self.accumulate for name in feeds}
+        # At least one step: the rounding is the same in every epoch, and would leave a dataset out for ever.
+        return {name: max(1, split[name]) * self.accumulate if name in split else 0 for name in feeds}
 
     def _weights(self, feeds: Mapping[str, Feed]) -> dict[str, Fraction]:
         """Shares before normalisation: as typed, so that 0.1 of 100 steps is 10 and never one step less."""

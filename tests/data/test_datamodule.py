@@ -76,7 +76,8 @@ def test_scores_of_a_teacher(write, tmp_path: Path, encoder) -> None:
     for query, expected in {"q0": [1.5, nan], "q1": [2.5, nan], "q2": [nan, nan]}.items():
         torch.testing.assert_close(by_query[query], torch.tensor(expected), equal_nan=True)
     assert batch.positive_scores.shape == batch.positives.shape
-    assert batch.negative_scores is None
+    assert batch.negative_scores.shape == batch.negatives.shape
+    assert batch.negative_scores.isnan().all()
 
 
 def test_dev_batches_are_whole_ordered_and_fixed(datamodule: EmbeddingDataModule) -> None:

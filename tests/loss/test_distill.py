@@ -6,7 +6,7 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
 
-from lightning_embed.errors import ConfigError, DataError
+from lightning_embed.errors import ConfigError
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.distill import Distill, DistillKind
 from lightning_embed.loss.infonce import InfoNCE
@@ -130,8 +130,10 @@ def test_refusals(loss_input: LossInput) -> None:
         Distill(loss_weight=-1.0)
     with pytest.raises(ConfigError, match="only retrieval rows hold a teacher's scores, and CoSENT serves sts"):
         Distill(CoSENT())
-    with pytest.raises(DataError, match="expected rows with a teacher's scores, got none"):
-        Distill()(loss_input)
+
+
+def test_rows_without_a_teacher_have_the_wrapped_loss_alone(loss_input: LossInput) -> None:
+    torch.testing.assert_close(Distill()(loss_input).value, InfoNCE()(loss_input).value)
 
 
 @pytest.mark.parametrize("kind", list(DistillKind))

@@ -9,8 +9,14 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import blocks
 from lightning_embed.loss.infonce import InfoNCE
-from lightning_embed.types import Embeddings, LossInput
+from lightning_embed.types import Embeddings, LossInput, Task
 from tests.reference import losses as reference
+
+
+@pytest.fixture
+def loss_input(loss_input: LossInput) -> LossInput:
+    """Of retrieval: without scores."""
+    return replace(loss_input, score=None)
 
 
 def _parts(batch: LossInput) -> tuple[list, list, list]:
@@ -130,10 +136,29 @@ def test_margin(loss_input: LossInput, in_batch: bool) -> None:
     assert ours.logs["masked"] > InfoNCE(temperature=0.1, in_batch=in_batch)(loss_input).logs["masked"]
 
 
+def test_only_pairs_that_mean_the_same_are_positives(loss_input: LossInput) -> None:
+    """Of STS pairs; the documents of the others are still negatives."""
+    score = torch.tensor([1.0, 0.2, 0.8, 0.0, 1.0], dtype=torch.float64)
+    query, positives, negatives = _parts(loss_input)
+    one_by_one = [
+        reference.infonce(query, positives, negatives, 0.05, True, _reads_like(loss_input), rows=[row])
+        for row in (0, 2, 4)
+    ]
+    slots = [len(positives[row]) for row in (0, 2, 4)]
+    expected = sum(loss * n for loss, n in zip(one_by_one, slots, strict=True)) / sum(slots)
+    ours = InfoNCE(temperature=0.05, min_score=0.5)(replace(loss_input, score=score)).value
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_labels_have_no_in_batch_negatives() -> None:
+    assert Task.classification not in InfoNCE().tasks
+    assert Task.classification in InfoNCE(in_batch=False).tasks
+
+
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="temperature must be positive, got 0"):
         InfoNCE(temperature=0.0)
-    with pytest.raises(ConfigError, match=r"margin must be at least 0 or null, got -0.1"):
+    with pytest.raises(ConfigError, match=r"margin must be in \[0, 2\] or null, got -0\.1"):
         InfoNCE(margin=-0.1)
     with pytest.raises(ConfigError, match="in_batch=true"):
         InfoNCE(symmetric=True, in_batch=False)

@@ -24,7 +24,7 @@ def test_reference(loss_input: LossInput, weights: list[float], normalize: bool)
     def infonce(texts: list[torch.Tensor]) -> torch.Tensor:
         return losses.infonce([texts[i] for i in query], [[texts[i]] for i in document], [[]] * 5, 0.05)
 
-    batch = replace(loss_input, positives=loss_input.positives[:, :1], negatives=torch.empty(5, 0).long())
+    batch = replace(loss_input, positives=loss_input.positives[:, :1], negatives=torch.empty(5, 0).long(), score=None)
     ours = Matryoshka(InfoNCE(), [8, 4, 2], weights, normalize)(batch)
     texts = list(loss_input.embeddings.final)
     theirs = wrappers.matryoshka(infonce, texts, [8, 4, 2], weights or [1.0, 1.0, 1.0], normalize)
@@ -45,7 +45,7 @@ class _Columns(torch.nn.Module):
 @pytest.mark.parametrize("weights", [[], [1.0, 0.5]])
 def test_parity_sentence_transformers(loss_input: LossInput, weights: list[float]) -> None:
     rows = torch.arange(5)
-    batch = replace(loss_input, query=rows, positives=rows[:, None] + 5, negatives=rows[:, None] + 10)
+    batch = replace(loss_input, query=rows, positives=rows[:, None] + 5, negatives=rows[:, None] + 10, score=None)
     e, model = batch.embeddings.final, _Columns()
     theirs = MatryoshkaLoss(model, MultipleNegativesRankingLoss(model, scale=20.0), [8, 4], weights or None)  # type: ignore[arg-type]
     columns = [{"sentence_embedding": e[start : start + 5]} for start in (0, 5, 10)]

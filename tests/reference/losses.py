@@ -14,15 +14,16 @@ def infonce(
     temperature: float,
     in_batch: bool = True,
     same: object = None,
+    rows: Sequence[int] | None = None,
 ) -> Tensor:
     """papers.md 3.1.2, with repeated documents left out.
 
     same(i, document, p) tells whether a document is no negative of positive p of row i, because it reads like the query
-    or a positive; documents are (row, "p" or "n", slot).
+    or a positive; documents are (row, "p" or "n", slot). rows: whose loss is wanted; None: of all.
     """
     reads_like = same if callable(same) else (lambda row, document, slot: False)
     losses = []
-    for i in range(len(query)):
+    for i in range(len(query)) if rows is None else rows:
         for p in range(len(positives[i])):
             target = math.e ** (query[i] @ positives[i][p] / temperature)
             total = target

@@ -1,6 +1,7 @@
 """Samplers by property, over all registered words, sizes, ranks, batch sizes, accumulation and epochs."""
 
 from collections import Counter
+from fractions import Fraction
 from itertools import groupby, pairwise
 from math import sqrt
 from multiprocessing.reduction import ForkingPickler
@@ -225,17 +226,20 @@ def test_proportional_to_given_shares() -> None:
 
 
 def test_proportional_is_the_longest_epoch_of_its_shares() -> None:
-    """No dataset gets more than it has, every one its share to within a step, and one more step would be too many."""
+    """No dataset gets more than it has, every one its share of the longest epoch to within a step, and at least one step."""
     draw = Random(0)
     for _ in range(200):
         counts = [draw.randrange(1, 400) for _ in range(draw.randrange(1, 7))]
         shares = [draw.choice([0.1, 1 / 3, 0.5, 1.0, 7.0]) for _ in counts]
         feeds = _feeds(*counts)
         steps = list(Proportional(step_shares=dict(zip(feeds, shares, strict=True))).num_batches(feeds).values())
-        wanted = [share / sum(shares) for share in shares]
+        exact = [Fraction(str(share)) for share in shares]
+        wanted = [share / sum(exact) for share in exact]
         assert all(taken <= count for taken, count in zip(steps, counts, strict=True))
-        assert all(abs(n - p * sum(steps)) < 1 + 1e-9 for n, p in zip(steps, wanted, strict=True))
-        assert any(p * (sum(steps) + 1) > count - 1e-9 for p, count in zip(wanted, counts, strict=True))
+        longest = int(min(count / p for count, p in zip(counts, wanted, strict=True)))
+        assert all(abs(n - p * longest) < 1 + 1e-9 for n, p in zip(steps, wanted, strict=True))
+        assert min(steps) >= 1
+        assert longest <= sum(steps) < longest + len(steps)
 
 
 def test_proportional_leaves_out_what_fills_no_step() -> None:
@@ -284,7 +288,7 @@ def test_two_stage_at_its_limits(share: float, stages: list[bool] | None) -> Non
 def test_mixed_spreads_the_datasets_evenly(batches: tuple[int, ...], accumulate: int) -> None:
     """In every step a dataset stands as often as in any other, give or take one; most often once."""
     feeds = {f"d{number}": Feed(Task.sts, 2 * count, 8) for number, count in enumerate(batches)}
-    sampler = Mixed(accumulate=accumulate, parts=4)
+    sampler = Mixed(accumulate=accumulate, num_parts=4)
     order = _order(sampler, feeds)
     steps, per_step = order.shape
     assert per_step == 4 * accumulate
@@ -296,11 +300,11 @@ def test_mixed_spreads_the_datasets_evenly(batches: tuple[int, ...], accumulate:
 
 def test_mixed_drops_from_the_largest() -> None:
     feeds = {f"d{number}": Feed(Task.sts, 2 * count, 8) for number, count in enumerate((9, 8, 2))}
-    assert Mixed(parts=4).num_batches(feeds) == {"d0": 7, "d1": 7, "d2": 2}
+    assert Mixed(num_parts=4).num_batches(feeds) == {"d0": 7, "d1": 7, "d2": 2}
 
 
 def test_mixed_costs_a_single_task_step() -> None:
-    step = next(iter(StepSampler(Mixed(parts=2), _feeds(10, 10), 0)))
+    step = next(iter(StepSampler(Mixed(num_parts=2), _feeds(10, 10), 0)))
     assert [(len(plan.rows), plan.weight) for plan in step] == [(4, 0.5), (4, 0.5)]
     assert {plan.dataset for plan in step} == {"d0", "d1"}
 
@@ -316,13 +320,13 @@ REFUSED = [
         r"^proportional: step_shares has no share for the dataset d0\. Did you mean 'd'\? Known: d\.$",
     ),
     (lambda: TwoStage(first_share=-0.1), r"^two_stage: first_share must be in \[0, 1\], got -0\.1\.$"),
-    (lambda: Mixed(parts=0), r"^mixed: parts must be at least 1 batch, got 0\.$"),
+    (lambda: Mixed(num_parts=0), r"^mixed: num_parts must be at least 1 batch, got 0\.$"),
     (
-        lambda: Mixed(parts=4).batch_rows(Feed(Task.sts, 100, 30)),
-        r"^mixed: batch_size=30 cannot be cut into 4 equal parts of 2 rows or more: use batch_size 28 or 32, or other",
+        lambda: Mixed(num_parts=4).batch_rows(Feed(Task.sts, 100, 30)),
+        r"^mixed: batch_size=30 cannot be cut into 4 equal parts of 2 rows or more: use batch_size 28 or 32, or another",
     ),
-    (lambda: Mixed(parts=4).batch_rows(Feed(Task.sts, 100, 4)), r"use batch_size 8, or other parts\.$"),
-    (lambda: Mixed(parts=4).batch_rows(Feed(Task.sts, 100, 3)), r"use batch_size 8, or other parts\.$"),
+    (lambda: Mixed(num_parts=4).batch_rows(Feed(Task.sts, 100, 4)), r"use batch_size 8, or another num_parts\.$"),
+    (lambda: Mixed(num_parts=4).batch_rows(Feed(Task.sts, 100, 3)), r"use batch_size 8, or another num_parts\.$"),
 ]  # fmt: skip
 
 
