@@ -86,16 +86,23 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     if metric not in known:
         why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
-    if "trainer" in config and config.trainer.max_steps == -1 and config.trainer.max_epochs == -1:
-        yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
+    if "trainer" in config:
+        limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
+        if limits == [-1, -1]:
+            yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
+        elif 0 in limits or min(limits) < -1:
+            yield f"trainer.max_steps={limits[0]} and max_epochs={limits[1]}: give numbers from 1, or -1 for no limit."
+        for key in ("step_memory", "checkpoint_minutes"):
+            if not config[key] >= 0:
+                yield f"{key} must be at least 0, got {config[key]}."
     ranks = _num_ranks(config)
     if multirun and ranks != 1:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
     roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
     for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
         owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
-        if owner not in (*roles, *tasks, *names):
-            yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, [*roles, *tasks, *names])}"
+        if owner not in (known := [*roles, *tasks, *names, *OmegaConf.select(config, "evaluation.tasks", default=[])]):
+            yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
 
@@ -123,6 +130,8 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
         for name in config.mining.datasets:
             if name not in config.data.datasets:
                 yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
+            elif config.data.datasets[name].task != Task.retrieval:
+                yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
     yield from _refusal(build_options, DataOptions, config.data)
 
 

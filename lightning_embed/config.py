@@ -163,6 +163,8 @@ def run_hash(config: DictConfig) -> str:
     Interpolations count as they are written: a folder that they resolve to may differ between machines.
     """
     part: dict[str, Any] = {}
+    if own := {k: v for k, v in (config.get("callback") or {}).items() if not _only_watches(v)}:
+        part["callback"] = plain(own)
     for key in _TRAINED_BY:
         if key not in config or OmegaConf.is_missing(config, key):
             continue
@@ -171,6 +173,12 @@ def run_hash(config: DictConfig) -> str:
             {k: v for k, v in node.items() if k not in _NOT_TRAINED_BY.get(key, ())} if isinstance(node, dict) else node
         )
     return digest(part)
+
+
+def _only_watches(callback: Mapping[str, Any]) -> bool:
+    """Whether a callback cannot change the training: ours, and progress bars."""
+    target = str(callback.get("_target_"))
+    return target.startswith("lightning_embed.callback.") or target.endswith("ProgressBar")
 
 
 def digest(value: Any) -> str:

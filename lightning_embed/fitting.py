@@ -10,7 +10,7 @@ from rich.console import Console
 from lightning_embed import build, dist, faults, inspection
 from lightning_embed.callback import ExponentialAverage, Snapshots
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
-from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import BASE, Expert, ExpertPlan
 from lightning_embed.module import EmbeddingModule
@@ -54,6 +54,17 @@ def fit(
     dist.barrier()  # another rank may start the next expert from this one
 
 
+def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:
+    """Refuse a training that is too short for its snapshots.
+
+    Raises:
+        ConfigError: naming the expert.
+    """
+    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    if steps < plan.snapshots:
+        raise ConfigError(f"experts.snapshots={plan.snapshots}: the training of {expert.name} has only {steps} steps.")
+
+
 def _start(expert: Expert, models: Path) -> Path | None:
     """The model that an expert starts from; None: the base."""
     if expert.start == BASE:
@@ -68,14 +79,10 @@ def _start(expert: Expert, models: Path) -> Path | None:
 
 def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> list[Callback]:
     """What makes the other sources of an expert's training."""
-    if num_steps < plan.snapshots:
-        raise ConfigError(
-            f"experts.snapshots={plan.snapshots}: the training of {expert.name} has only {num_steps} steps."
-        )
     names = plan.sources(expert)
     steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
-    return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-1])] if plan.ema is not None else [])
+    return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
 
 
 def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:

@@ -136,7 +136,7 @@ def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
     module = build.module(cfg, encoder.to(device), [batch.task], Expert("inspected", {}))
     for _ in range(2):
         start = time.perf_counter()
-        module.loss(batch.to(device), seed=0).value.backward()  # type: ignore[no-untyped-call]
+        module.run_backward(batch.to(device), lambda value, _: value.backward(), seed=0)  # type: ignore[no-untyped-call]
         encoder.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize()

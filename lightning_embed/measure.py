@@ -20,7 +20,6 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import JOINT, Expert
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Task
 
 NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
 
@@ -71,10 +70,8 @@ class Measured:
         chosen = draw.sample(range(len(rows)), min(len(rows), NUM_ROWS))
         groups = [rows.group(row, self.seed) for row in chosen]
         prompts = prompts_of(self.datasets[rows.name], self.base)
-        # As in training: both sides of the symmetric tasks are read alike.
-        second = prompts.document if rows.options.task is Task.retrieval else prompts.query
         queries = self.base.encode([group.query for group in groups], prompt=prompts.query)
-        documents = self.base.encode([group.positives[0] for group in groups], prompt=second)
+        documents = self.base.encode([group.positives[0] for group in groups], prompt=prompts.document)
         return torch.cat([queries.mean(0), documents.mean(0)])
 
     def _losses(self) -> dict[str, dict[str, float]]:

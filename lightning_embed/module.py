@@ -87,16 +87,20 @@ class EmbeddingModule(LightningModule):
         assert not isinstance(optimizer, list)
         seed = derive_seed(self.seed, self.trainer.global_step, dist.rank())
         losses: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
         for number, batch in enumerate(step):
             output = self._backward(batch, derive_seed(seed, number), last=number == len(step) - 1)
             losses[batch.dataset] = losses.get(batch.dataset, 0) + output.value.detach() * batch.weight
+            weights[batch.dataset] = weights.get(batch.dataset, 0.0) + batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
         faults.point("before_step")
         optimizer.step()
         faults.point("after_step")
         optimizer.zero_grad()
-        self._log_step(losses, norm, sum(batch.weight for batch in step))
+        self.log("train/loss", sum(losses.values()) / sum(weights.values()), prog_bar=True, sync_dist=True)
+        losses = {name: loss / weights[name] for name, loss in losses.items()}
+        self._log_step(losses, norm)
         if scheduler := self.lr_schedulers():
             scheduler.step()  # type: ignore[union-attr]
         return losses
@@ -154,9 +158,8 @@ class EmbeddingModule(LightningModule):
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
         return torch.nn.utils.clip_grad_norm_(parameters, limit)
 
-    def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor, total: float) -> None:
+    def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)
-        self.log("train/loss", sum(losses.values()) / total, prog_bar=True, sync_dist=True)
         self.log("train/grad_norm", norm)
         optimizer = self.optimizers()
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]

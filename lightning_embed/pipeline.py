@@ -16,8 +16,9 @@ from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
-from lightning_embed.experts import BASE, Expert, ExpertPlan, TrainSet
+from lightning_embed.experts import BASE, JOINT, Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.report import Run
 from lightning_embed.types import Results
@@ -45,13 +46,17 @@ def train(cfg: DictConfig) -> float | None:
     losses = build.losses(cfg, {s.task for s in train_sets.values()})
     preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
+    if not cfg.inspect:
+        provenance.claim(cfg, out)
     experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is not None and plan.only is None:
-        strategy.check(len(sources), has_base=True, has_probe=False)
-    trained = [expert for expert in experts if expert.rows]
+        strategy.check([source.size for source in sources], has_base=True, has_probe=False)
+    trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
-    joint = build.datamodule(cfg, data, base, Expert("joint", dict.fromkeys(train_sets)))
+    for expert, module in zip(trained, modules, strict=True):
+        fitting.check(cfg, plan, expert, module)
+    joint = build.datamodule(cfg, data, base, Expert(JOINT, dict.fromkeys(train_sets)))
     if cfg.inspect:
         inspection.show(console, cfg, base, data, trained, modules, joint)
         return None
@@ -70,12 +75,16 @@ def train(cfg: DictConfig) -> float | None:
 def _sources_of(
     plan: ExpertPlan, experts: Sequence[Expert], datasets: Mapping[str, TrainSet], models: Path
 ) -> list[Source]:
-    """What goes into the merge, in the order of the plan."""
-    return [
+    """What goes into the merge, in the order of the plan; a model that exists already must open."""
+    sources = [
         Source(models / name if expert.path is None else Path(expert.path), name, expert.num_rows(datasets) or None)
         for expert in experts
         for name in plan.sources(expert)
     ]
+    for source in sources:
+        if source.path.parent != models:
+            ModelDirectory.open(source)
+    return sources
 
 
 def merge(cfg: DictConfig) -> float | None:
@@ -83,7 +92,7 @@ def merge(cfg: DictConfig) -> float | None:
     out, strategy, evaluator = Path(cfg.out), build.strategy(cfg), build.evaluator(cfg)
     sources = _sources(cfg)
     if strategy is not None:
-        strategy.check(len(sources), has_base=cfg.base is not None, has_probe=False)
+        strategy.check([source.size for source in sources], has_base=cfg.base is not None, has_probe=False)
     data = build.datasets(cfg)
     provenance.write(cfg, out)
     base = None if cfg.base is None else Path(cfg.base)

@@ -47,7 +47,7 @@ def check_rows(
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
                 "Add them, or choose another loss."
             )
-        if loss.needs_negatives and name not in mined and not rows.has_negatives:
+        if loss.needs_negatives and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
             raise ConfigError(
                 f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
                 "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
@@ -76,6 +76,7 @@ def mined(
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
             if not file.exists():
+                base.export(out / "models" / BASE)  # rank zero may still be at it
                 console.print(f"mining hard negatives for {name}: {file}")
                 prompts = prompts_of(dataset, base)
                 mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
@@ -86,7 +87,7 @@ def mined(
 def measure(
     console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
 ) -> Measured:
-    """What a plan may ask; the models that it takes to answer are trained like experts, in `<out>/measure`."""
+    """What a plan may ask, of the rows before mining; the models that it takes are trained like experts, in `<out>/measure`."""
     folder = out / "measure"
 
     def train(expert: Expert) -> Path:
@@ -94,7 +95,7 @@ def measure(
             raise ConfigError(
                 "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
             )
-        if lacking := [name for name in expert.rows if data[name].dev is None]:
+        if lacking := [name for name in expert.rows if len(data[name].dev or ()) < 2]:
             raise ConfigError(
                 f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
             )
@@ -106,7 +107,9 @@ def measure(
         encoder = build.encoder(cfg, data.values(), start=model)
         batches = build.datamodule(cfg, dict(data), encoder, own)
         module = build.module(cfg, encoder, [data[name].options.task], own)
-        (measured,) = build.trainer(cfg, [], folder).validate(module, batches, verbose=False)
+        whole = cfg.copy()
+        whole.trainer.limit_val_batches = 1.0
+        (measured,) = build.trainer(whole, [], folder).validate(module, batches, verbose=False)
         return float(measured[f"dev/loss/{name}"])
 
     return Measured(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")

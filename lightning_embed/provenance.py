@@ -1,11 +1,13 @@
 """`run.yaml`: what a folder was made from."""
 
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -14,16 +16,29 @@ from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
 
 
-def write(cfg: DictConfig, out: Path) -> None:
-    """Write run.yaml; refuse a folder that holds the models of another config."""
+def claim(cfg: DictConfig, out: Path) -> None:
+    """Refuse a folder that holds the models of another config.
+
+    Raises:
+        ConfigError: naming both hashes.
+    """
     file, own = out / "run.yaml", config.run_hash(cfg)
     if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
         raise ConfigError(
             f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
         )
+
+
+def write(cfg: DictConfig, out: Path) -> None:
+    """Write run.yaml, whole or not at all.
+
+    Raises:
+        ConfigError: the folder holds the models of another config.
+    """
+    claim(cfg, out)
     out.mkdir(parents=True, exist_ok=True)
     run = {
-        "hash": own,
+        "hash": config.run_hash(cfg),
         "command": sys.argv[0],
         "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "git": _git_commit(),
@@ -32,7 +47,9 @@ def write(cfg: DictConfig, out: Path) -> None:
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
         "config": config.plain(cfg, as_words=True),
     }
-    OmegaConf.save(OmegaConf.create(run), file)
+    with NamedTemporaryFile("w", dir=out, prefix=".", delete=False) as file:
+        OmegaConf.save(OmegaConf.create(run), file.name)
+    os.replace(file.name, out / "run.yaml")
 
 
 def _git_commit() -> str | None:

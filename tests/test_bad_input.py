@@ -104,6 +104,23 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
         nothing, ["mining=hard", "mining.datasets=[fact]"],
         "mining.datasets: no dataset 'fact'. Did you mean 'facts'? Known: facts, phrases.",
     ),
+    "mining for scores": (
+        nothing, ["mining=hard", "mining.datasets=[phrases]"],
+        "mining.datasets: only queries have hard negatives, and phrases is sts.",
+    ),
+    "an update of an empty folder": (
+        lambda folder: (folder / "old").mkdir(), ["experts=update", "experts.new=[facts]", "experts.existing={toy}/old"],
+        "{toy}/old: expected model.safetensors or model.safetensors.index.json, found none. Give a directory that save_pretrained wrote.",
+    ),
+    "a weight by size of a model of unknown size": (
+        nothing, ["experts=update", "experts.new=[facts]", "experts.existing={toy}/tiny", "merge=soup", "merge.weighting=size"],
+        "weighting=size, but the sizes of the sources are [None, 67]. Give their rows, or use weighting=equal or given.",
+    ),
+    "no steps": (
+        nothing, ["trainer.max_steps=0"],
+        "trainer.max_steps=0 and max_epochs=-1: give numbers from 1, or -1 for no limit.",
+    ),
+    "memory below nothing": (nothing, ["step_memory=-3"], "step_memory must be at least 0, got -3.0."),
     "a directory with no model": (
         lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
         "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "
@@ -186,7 +203,14 @@ def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], 
     toy = write_toy(folder)
     shutil.copytree(tiny_model, toy / "tiny")
     spoil(toy)
-    given = _overrides(toy / "tiny", toy, folder / "run", "merge=none", "evaluation=none", *overrides, *more)
+    given = _overrides(
+        toy / "tiny",
+        toy,
+        folder / "run",
+        "merge=none",
+        "evaluation=none",
+        *(part.replace("{toy}", str(folder)) for part in (*overrides, *more)),
+    )
 
     def run() -> None:
         GlobalHydra.instance().clear()

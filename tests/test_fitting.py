@@ -40,7 +40,7 @@ def test_sources_of_a_trajectory(tiny_model: Path, toy: Path, tmp_path: Path) ->
     """Three snapshots (the last is the expert), an average, two seeds; the merge gets all, in order."""
     plan = ("experts=joint", "experts.snapshots=3", "experts.seeds=2", "experts.ema=0.5", "evaluation=none")
     pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))
-    names = [f"joint{s}{part}" for s in ("", "-seed_1") for part in ("-snapshot_1", "-snapshot_2", "", "-ema")]
+    names = [f"joint{s}{part}" for s in ("", "-seed_1") for part in ("-snapshot_1", "-snapshot_2", "-ema", "")]
     weights = {name: _weights(tmp_path / "models" / name) for name in ("base", *names)}
     assert len({value.numpy().tobytes() for value in weights.values()}) == 9, "all nine models differ"
     (merged,) = (tmp_path / "merged").iterdir()
@@ -107,7 +107,7 @@ def test_killed_between_the_last_step_and_the_export(
 
 RUN = (
     "experts=per_task", "experts.snapshots=2", "experts.ema=0.9", "merge=none", "evaluation=none",
-    "checkpoint_minutes=0.0001", "trainer.max_steps=30", "trainer.val_check_interval=7",
+    "checkpoint_minutes=0.0001", "trainer.max_steps=60", "trainer.val_check_interval=7",
 )  # fmt: skip
 
 
@@ -149,19 +149,16 @@ def test_killed_at(point: str, tiny_model: Path, toy: Path, undisturbed: Path, t
 
 @pytest.mark.slow
 def test_killed_five_times_at_random(tiny_model: Path, toy: Path, undisturbed: Path, tmp_path: Path) -> None:
-    draw, overrides, kills = random.Random(3), _overrides(tiny_model, toy, tmp_path, *RUN), 0
-    while kills < 5:
-        process = _run(overrides, tmp_path)
-        while process.poll() is None and not (tmp_path / "run.yaml").exists():
-            time.sleep(0.05)
-        try:
-            process.wait(draw.uniform(2, 9))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        if process.wait() == 0:
-            break
-        kills += 1
-    assert kills > 0
+    """Each time some moments after the training has gone on by a checkpoint, wherever that is."""
+    draw, overrides = random.Random(3), _overrides(tiny_model, toy, tmp_path, *RUN)
+    for _ in range(5):
+        begun, process = time.time(), _run(overrides, tmp_path)
+        while not any(file.stat().st_mtime > begun for file in tmp_path.rglob("last.ckpt")):
+            assert process.poll() is None, "ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert _run(overrides, tmp_path).wait(300) == 0
     _same_models(undisturbed, tmp_path)
 
@@ -223,6 +220,16 @@ def test_mined_negatives_are_trained_on(tiny_model: Path, toy: Path, tmp_path: P
     assert len(rows) == 48
     assert all(len(row["negatives"]) > 2 for row in rows), "two were given"
     assert max(Seen.negatives) > 2
+
+
+def test_mining_serves_a_loss_that_needs_negatives(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.jsonl"
+    rows = [json.loads(line) for line in (toy / "pairs" / "train.jsonl").read_text().splitlines()]
+    bare.write_text("".join(json.dumps({**row, "negatives": []}) + "\n" for row in rows))
+    own = (f"data.datasets.facts.path={bare}", "retrieval_loss.in_batch=false", "data.datasets.facts.dev_share=0")
+    mining = ("mining=hard", "mining.datasets=[facts]", "mining.relative_margin=null")
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *QUIET, *own, *mining)))
+    assert (tmp_path / "run" / "models" / "joint").exists()
 
 
 class Seen(Callback):

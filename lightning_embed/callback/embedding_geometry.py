@@ -16,7 +16,6 @@ from torch.nn.functional import normalize
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +100,10 @@ def choose_pairs(datamodule: Any, num_pairs: int) -> Iterator[tuple[str, Pairs]]
     for name, train in datamodule.train_rows.items():
         rows = datamodule.dev_rows.get(name, train)
         prompts = datamodule.prompts[name]
-        # As in training: both sides of the symmetric tasks are read alike.
-        second = prompts.document if rows.options.task is Task.retrieval else prompts.query
         pairs = list(islice(_positive_pairs(name, rows, datamodule.seed), num_pairs))
         if len(pairs) > 1:
             queries, positives = zip(*pairs, strict=True)
-            yield name, Pairs(queries, positives, prompts.query, second)
+            yield name, Pairs(queries, positives, prompts.query, prompts.document)
         else:
             logger.warning("geometry: %s has no two positive pairs, it is not measured.", name)
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lightning_embed.data.group import Group, Rows
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Batch, Task, Tokens
+from lightning_embed.types import Batch, Tokens
 
 
 @runtime_checkable
@@ -80,16 +80,14 @@ class Collator:
         rows = self.rows[plan.dataset]
         options = rows.options
         prompts = self.prompts.get(plan.dataset, Prompts())
-        # Of the symmetric tasks both sides are read alike; only retrieval has documents.
-        second = prompts.document if options.task is Task.retrieval else prompts.query
         texts: dict[tuple[str, str], int] = {}
 
         def index(prompt: str, text: str) -> int:
             return texts.setdefault((prompt, text), len(texts))
 
         query = [index(prompts.query, group.query) for group in groups]
-        positives = [[index(second, text) for text in group.positives] for group in groups]
-        negatives = [[index(second, text) for text in group.negatives] for group in groups]
+        positives = [[index(prompts.document, text) for text in group.positives] for group in groups]
+        negatives = [[index(prompts.document, text) for text in group.negatives] for group in groups]
         scores = [group.score for group in groups if group.score is not None]
         return Batch(
             dataset=plan.dataset,

@@ -124,13 +124,13 @@ class EmbeddingDataModule(LightningDataModule):
 
 
 def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
-    """The prompts of a dataset: its own, else the encoder's."""
+    """The prompts of a dataset: its own, else the encoder's. Only retrieval has documents: of other tasks both sides are read alike."""
     options = data.options
     query, document = options.query_prompt, options.document_prompt
-    return Prompts(
-        encoder.prompt_for(options.task, "query", data.name) if query is None else query,
-        encoder.prompt_for(options.task, "document", data.name) if document is None else document,
-    )
+    query = encoder.prompt_for(options.task, "query", data.name) if query is None else query
+    if options.task is not Task.retrieval:
+        return Prompts(query, query)
+    return Prompts(query, encoder.prompt_for(options.task, "document", data.name) if document is None else document)
 
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:

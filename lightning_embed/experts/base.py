@@ -32,7 +32,7 @@ class Measure(Protocol):
         ...
 
     def losses(self) -> Mapping[str, Mapping[str, float]]:
-        """Loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint."""
+        """Dev loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint."""
         ...
 
 
@@ -42,9 +42,9 @@ class Expert:
 
     Args:
         name: of its folder, its logged run and its row in the results.
-        rows: of each dataset that it trains on, the chosen train rows (None: all). Empty: it is only a source.
+        rows: of each dataset that it trains on, the chosen train rows (None: all).
         start: the model that it starts from: BASE, or the name of an expert before it.
-        path: of a model that exists already and is only a source.
+        path: of a model that exists already: it is only a source, and has no rows.
         seed: 0: the seed of the run; another number: another order of rows, other drawn texts, other dropout.
     """
 
@@ -68,7 +68,7 @@ class ExpertPlan(ABC):
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
         ema: decay per step of an exponential moving average of the weights, which becomes one more source; in (0, 1),
-            typically 0.99 to 0.999. None: none.
+            typically 0.99 to 0.999; with LoRA, of the adapters. None: none.
 
     Raises:
         ConfigError: a number out of its range.
@@ -104,6 +104,9 @@ class ExpertPlan(ABC):
         """
         planned = [copy for expert in self.experts(datasets, seed, measure) for copy in self._seeded(expert)]
         experts = {expert.name: expert for expert in planned}
+        names = [name for expert in planned for name in self.sources(expert)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"Two models of this plan would be called {twice[0]!r}. Rename a dataset.")
         if BASE in experts:
             raise ConfigError(
                 f"An expert cannot be called {BASE!r}: that is the model all start from. Rename the dataset."
@@ -112,7 +115,7 @@ class ExpertPlan(ABC):
             return planned
         if self.only not in experts:
             raise ConfigError(f"experts.only={self.only}: no such expert. {nearest(self.only, experts)}")
-        if not experts[self.only].rows:
+        if experts[self.only].path is not None:
             raise ConfigError(f"experts.only={self.only}: that model exists already, there is nothing to train.")
         return [experts[self.only]]
 
@@ -130,8 +133,8 @@ class ExpertPlan(ABC):
         ]
 
     def sources(self, expert: Expert) -> list[str]:
-        """Names of the models that an expert gives to the merge: its snapshots in order, itself, its average."""
+        """Names of the models that an expert gives to the merge: its snapshots in order, its average, itself."""
         if expert.path is not None:
             return [expert.name]
         snapshots = [f"{expert.name}-snapshot_{number}" for number in range(1, self.snapshots)]
-        return [*snapshots, expert.name, *([f"{expert.name}-ema"] if self.ema is not None else [])]
+        return [*snapshots, *([f"{expert.name}-ema"] if self.ema is not None else []), expert.name]

@@ -120,15 +120,20 @@ class MergeStrategy(ABC):
     elementwise: ClassVar[bool] = True
     laws: ClassVar[frozenset[Law]] = frozenset()
 
-    def check(self, num_sources: int, has_base: bool, has_probe: bool) -> None:
+    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
         """Refuse a merge that cannot work; needs no model, so it can be asked before training.
+
+        Args:
+            sizes: of each source, the rows that it was trained on; None: unknown.
+            has_base: whether the model that all started from is known.
+            has_probe: whether there is data to look at.
 
         Raises:
             ConfigError: too few or too many sources, no base, or no probe.
         """
-        if num_sources not in self.num_sources:
+        if len(sizes) not in self.num_sources:
             raise ConfigError(
-                f"merge={self.word} takes {_count(self.num_sources)}, got {num_sources}. Change sources or experts."
+                f"merge={self.word} takes {_count(self.num_sources)}, got {len(sizes)}. Change sources or experts."
             )
         if self.needs_base and not has_base:
             raise ConfigError(

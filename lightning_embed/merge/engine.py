@@ -61,7 +61,7 @@ def merge_models(
     """
     start = time.perf_counter()
     dtype = _dtype(out_dtype)
-    strategy.check(len(sources), base is not None, probe is not None)
+    strategy.check([source.size for source in sources], base is not None, probe is not None)
     specs = [*sources, *([Source(base, "base")] if base else [])]
     _refuse_overlap(target, specs)
     models = _open(specs)

@@ -48,18 +48,22 @@ class Weighted(MergeStrategy):
         if self.weights:
             _check(self.weights, self.normalise)
 
-    def check(self, num_sources: int, has_base: bool, has_probe: bool) -> None:
-        """Refuse, beside the rest, a list of weights that does not fit the sources."""
-        super().check(num_sources, has_base, has_probe)
-        if self.weights and len(self.weights) != num_sources:
+    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
+        """Refuse, beside the rest, weights or sizes that do not fit the sources."""
+        super().check(sizes, has_base, has_probe)
+        if self.weights and len(self.weights) != len(sizes):
             raise ConfigError(
-                f"weights={self.weights} are {len(self.weights)} numbers for {num_sources} sources. Give one per source."
+                f"weights={self.weights} are {len(self.weights)} numbers for {len(sizes)} sources. Give one per source."
+            )
+        if self.weighting == Weighting.size and not all(size and size > 0 for size in sizes):
+            raise ConfigError(
+                f"weighting=size, but the sizes of the sources are {list(sizes)}. Give their rows, or use weighting=equal or given."
             )
 
     def source_weights(self, sources: Sequence[Model]) -> list[float]:
         """The weight of each source, in their order."""
         if self.weighting == Weighting.size:
-            weights = [_size(source) for source in sources]
+            weights = [float(source.size or 0) for source in sources]
         else:
             weights = [float(weight) for weight in self.weights or [1.0] * len(sources)]
         if self.normalise or self.weighting == Weighting.size:
@@ -79,11 +83,3 @@ def _check(weights: Sequence[float], normalise: bool) -> None:
         raise ConfigError(
             f"weights={list(weights)} have the sum {sum(weights):g} and are divided by it. Make the sum positive."
         )
-
-
-def _size(source: Model) -> float:
-    if not source.size or source.size < 0:
-        raise ConfigError(
-            f"weighting=size, but the size of source {source.name!r} is {source.size}. Give its rows, or use weighting=equal or given."
-        )
-    return float(source.size)
