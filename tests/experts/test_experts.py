@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import BASE
+from lightning_embed.experts import BASE, Expert, ExpertPlan
 from lightning_embed.experts.joint import Joint
 from lightning_embed.experts.per_dataset import PerDataset
 from lightning_embed.experts.per_task import PerTask
@@ -64,7 +64,24 @@ def test_the_same_seed_is_the_same_plan(word: str) -> None:
     cls, options = registry.get("experts", word), NEEDED.get(word, {})
     experts = cls(**options).chosen(SETS, 3, MEASURE)
     for expert in experts:
-        assert cls(only=expert.name, **options).chosen(SETS, 3, MEASURE) == [expert]
+        only = cls(only=expert.name, **options)
+        if expert.path is None:
+            assert only.chosen(SETS, 3, MEASURE) == [expert]
+        else:
+            with pytest.raises(ConfigError, match="exists already, there is nothing to train"):
+                only.chosen(SETS, 3, MEASURE)
+
+
+class Pair(ExpertPlan):
+    """Two datasets whose models would have one name."""
+
+    def experts(self, datasets, seed, measure):
+        return [Expert("a", {"a": None}), Expert("a-ema", {"a-ema": None})]
+
+
+def test_two_models_of_one_name() -> None:
+    with pytest.raises(ConfigError, match=r"Two models of this plan would be called 'a-ema'. Rename a dataset."):
+        Pair(ema=0.9).chosen(SETS, 0, NoMeasure())
 
 
 @pytest.mark.parametrize("word", WORDS)
