@@ -93,14 +93,19 @@ class InfoNCE(Loss):
         losses, masked, exists = [], embeddings.new_zeros(()), self._positives(batch)
         for slot in range(batch.positives.shape[1]):
             target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
+            if not slot or self.margin is not None:  # else the negatives are the same for every slot
+                hard, counts_of_hard = (
+                    self._sum_of_batch(batch, queries, own, target, batch.negatives.flatten())
+                    if self.in_batch
+                    else self._sum_of_own(batch, queries, own, target)
+                )
+            sums, counts = [hard], counts_of_hard
             if self.in_batch:
-                documents = torch.cat([batch.positives[:, slot], batch.negatives.flatten()])
-                others, out = self._sum_of_batch(batch, queries, own, target, documents)
-                out = out - (documents < 0).sum() - (batch.positives[rows, slot] >= 0).long()  # the positive itself
-            else:
-                others, out = self._sum_of_own(batch, queries, own, target)
-            losses.append(torch.logaddexp(target, others) - target)
-            masked = masked + (out * exists[rows, slot]).sum()
+                others, equal = self._sum_of_batch(batch, queries, own, target, batch.positives[:, slot])
+                sums.append(others)
+                counts = counts + equal - (batch.positives[rows, slot] >= 0).long()  # the positive itself
+            losses.append(torch.logsumexp(torch.stack([target, *sums]), 0) - target)
+            masked = masked + (counts * exists[rows, slot]).sum()
         return part_of_mean(torch.stack(losses, 1), exists, rows), masked / len(queries)
 
     def _positives(self, batch: LossInput) -> Bool[Tensor, "rows slots"]:
@@ -116,14 +121,15 @@ class InfoNCE(Loss):
         target: Float[Tensor, " local"],
         documents: Int[Tensor, " candidates"],
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
-        """Over the documents of all rows."""
+        """Over documents of all rows: log of the sum, and how many are left out."""
         index = documents.clamp(min=0)
 
         def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
             same = equal_to_any(own, batch.hashes[index[where]])
             return same | (documents[where] < 0) | self._beyond(logits, target)
 
-        return log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded)
+        others, out = log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded)
+        return others, out - (documents < 0).sum()
 
     def _sum_of_own(
         self,
