@@ -169,14 +169,13 @@ def plot(found: dict[str, list[float | None]], sizes: list[int], limit: float, o
         style = "--" if side.startswith("sentence") else "-"
         axes.plot(*zip(*points, strict=True), style, marker="o", label=side) if points else None
     axes.axhline(4, color="grey", linewidth=0.8)
-    axes.text(sizes[0], 4.15, "4 GiB", color="grey")
+    axes.text(sizes[-1], 4.15, "4 GiB", color="grey", ha="right")
     axes.set(xscale="log", yscale="log", xlabel="pairs of a batch", ylabel="peak memory of the process, GiB")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-    axes.set_title(
-        f"A training step of MiniLM, texts of {LENGTH} tokens (lines end where {limit:g} GiB are too little)"
-    )
+    title = f"A training step of MiniLM on texts of {LENGTH} tokens; lines end where {limit:g} GiB are too little"
+    axes.set_title(title, fontsize="medium")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
