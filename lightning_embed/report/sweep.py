@@ -20,19 +20,24 @@ class SweepTable(Callback):
     """
 
     def __init__(self) -> None:
-        self.folders: dict[Path, None] = {}
+        self.folders: dict[Path, set[str]] = {}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
-        """Remember the folder of a job that finished."""
+        """Remember the folder of a job that finished, and the overrides that all its jobs share."""
         if job_return.status is JobStatus.COMPLETED:
-            self.folders[Path(config.out)] = None
+            folder, given = Path(config.out), set(job_return.overrides or ())
+            self.folders[folder] = self.folders.get(folder, given) & given
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Print the table; a model is named with its folder where there are several."""
+        """Print the table; where there are several folders, a model is named with what sets its own apart."""
+        common = set.intersection(*self.folders.values()) if self.folders else set()
+        found = {folder: _last_measured(folder) for folder in self.folders}
         models: dict[str, Results] = {}
-        for folder in self.folders:
-            prefix = f"{folder.name}/" if len(self.folders) > 1 else ""
-            models |= {prefix + model: found for model, found in _last_measured(folder).items()}
+        for folder, given in self.folders.items():
+            own = ",".join(sorted(given - common)) or folder.name
+            for model, results_of in found[folder].items():
+                alike = all(others.get(model) == results_of for others in found.values())  # the base, say
+                models[model if alike else f"{own}/{model}"] = results_of
         if models:
             Console().print(sweep_table(models))
 

@@ -67,3 +67,18 @@ def test_the_end_of_a_sweep_shows_the_jobs_that_finished(models, tmp_path, capsy
     assert "a/base" in text
     assert "b/soup-1f3a9c" in text
     assert "ties" not in text
+
+
+def test_models_of_a_sweep_are_named_by_what_sets_their_job_apart(models, tmp_path, capsys):
+    """What all folders measured alike, the base, stands once."""
+    table = SweepTable()
+    jobs = [("a", "soup"), ("a", "none"), ("b", "soup"), ("b", "none")]
+    for sampler, merge in jobs:
+        run = Run(tmp_path / sampler)
+        run.add("base", models["base"])
+        run.add("soup-1f3a9c", models["soup-1f3a9c" if sampler == "a" else "retrieval"])
+        done = JobReturn(overrides=["seed=1", f"sampler={sampler}", f"merge={merge}"], status=JobStatus.COMPLETED)
+        table.on_job_end(OmegaConf.create({"out": str(tmp_path / sampler)}), done)
+    table.on_multirun_end(OmegaConf.create())
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()[4:7]]
+    assert sorted(shown) == ["base", "sampler=a/soup-1f3a9c", "sampler=b/soup-1f3a9c"]
