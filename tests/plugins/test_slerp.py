@@ -100,5 +100,5 @@ def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"weights=\[1.0, -0.5\] has a negative number"):
         _given(1.0, -0.5)
     with pytest.raises(ConfigError, match=r"merge=slerp works on deltas and got no base"):
-        toy.strategy("slerp").check(2, False, False)
-    toy.strategy("slerp", of=slerp.Of.weights).check(2, False, False)
+        toy.strategy("slerp").check([None] * 2, False, False)
+    toy.strategy("slerp", of=slerp.Of.weights).check([None] * 2, False, False)
