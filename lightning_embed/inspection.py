@@ -65,7 +65,7 @@ def show_experts(
             f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{_rows_trained(batches, *limits) / whole:.2f}",
         )  # fmt: skip
     total = sum(_rows_trained(batches, *limits) for batches in modules) / whole
-    table.title = f"{len(experts)} experts, {total:.2f} times the cost of one joint training"
+    table.title = f"{len(experts)} expert{'s' * (len(experts) != 1)}, {total:.2f} times the cost of one joint training"
     console.print(table)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Loss, check_temperature
 from lightning_embed.loss.order import order_loss
 from lightning_embed.loss.pairs import scores
 from lightning_embed.registry import register
@@ -42,8 +42,7 @@ class AnglE(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"angle: temperature must be positive, got {self.temperature}. Try 0.05.")
+        check_temperature("angle", self.temperature)
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""

@@ -2,6 +2,10 @@
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Bool
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
 from lightning_embed.types import LossInput, LossOutput, Task
 
 
@@ -40,3 +44,45 @@ class Loss(ABC):
     @abstractmethod
     def __call__(self, batch: LossInput) -> LossOutput:
         """Compute the loss of the rows `batch.rows`, or of all rows where it cannot be split by rows."""
+
+
+class Contrastive(Loss):
+    """A loss of queries and documents that may take the documents of other rows as negatives."""
+
+    in_batch: bool
+    min_score: float
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
+        return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
+
+    @property
+    def needs_negatives(self) -> bool:
+        """Without the other rows there is nothing else."""
+        return not self.in_batch
+
+    def positives(self, batch: LossInput) -> Bool[Tensor, "rows slots"]:
+        """Which slots hold a positive; a pair with a score (STS) is one from `min_score` on."""
+        exists = batch.positives >= 0
+        return exists if batch.score is None else exists & (batch.score >= self.min_score)[:, None]
+
+
+def check_temperature(word: str, temperature: float) -> None:
+    """Refuse a temperature that nothing can be divided by.
+
+    Raises:
+        ConfigError: naming the loss.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"{word}: temperature must be positive, got {temperature}. Usual: 0.02 to 0.05.")
+
+
+def check_score(word: str, min_score: float) -> None:
+    """Refuse a least score outside of the range of scores.
+
+    Raises:
+        ConfigError: naming the loss.
+    """
+    if not 0 <= min_score <= 1:
+        raise ConfigError(f"{word}: min_score must be in [0, 1], got {min_score}.")

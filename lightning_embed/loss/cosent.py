@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Loss, check_temperature
 from lightning_embed.loss.order import order_loss
 from lightning_embed.loss.pairs import cosines, scores
 from lightning_embed.registry import register
@@ -38,8 +37,7 @@ class CoSENT(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"cosent: temperature must be positive, got {self.temperature}.")
+        check_temperature("cosent", self.temperature)
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""

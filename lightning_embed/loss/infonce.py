@@ -7,16 +7,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Contrastive, check_score, check_temperature
 from lightning_embed.loss.blocks import equal_to_any, log_sum_exp
 from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
-from lightning_embed.types import LossInput, LossOutput, Task
+from lightning_embed.types import LossInput, LossOutput
 
 
 @register("loss", "infonce")
 @dataclass(frozen=True)
-class InfoNCE(Loss):
+class InfoNCE(Contrastive):
     """InfoNCE with in-batch and hard negatives, several positives and documents of all ranks.
 
     For query i, positive slot p and temperature t, with s the dot product of L2-normalised embeddings:
@@ -58,26 +58,14 @@ class InfoNCE(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"infonce: temperature must be positive, got {self.temperature}.")
+        check_temperature("infonce", self.temperature)
         if self.margin is not None and not 0 <= self.margin <= 2:
             raise ConfigError(f"infonce: margin must be in [0, 2] or null, got {self.margin}.")
-        if not 0 <= self.min_score <= 1:
-            raise ConfigError(f"infonce: min_score must be in [0, 1], got {self.min_score}.")
+        check_score("infonce", self.min_score)
         if self.symmetric and not self.in_batch:
             raise ConfigError(
                 "infonce: symmetric looks for the query among the batch's queries: set in_batch=true, or symmetric=false."
             )
-
-    @property
-    def tasks(self) -> frozenset[Task]:
-        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
-        return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
-
-    @property
-    def needs_negatives(self) -> bool:
-        """Without the other rows there is nothing else."""
-        return not self.in_batch
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
@@ -90,7 +78,7 @@ class InfoNCE(Loss):
         """Each local query among its candidates: mean loss, and masked candidates per query."""
         embeddings, rows = batch.embeddings.final, batch.rows
         queries, own = embeddings[batch.query[rows]], _own_hashes(batch)[rows]
-        losses, masked, exists = [], embeddings.new_zeros(()), self._positives(batch)
+        losses, masked, exists = [], embeddings.new_zeros(()), self.positives(batch)
         for slot in range(batch.positives.shape[1]):
             target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
             if not slot or self.margin is not None:  # else the negatives are the same for every slot
@@ -107,11 +95,6 @@ class InfoNCE(Loss):
             losses.append(torch.logsumexp(torch.stack([target, *sums]), 0) - target)
             masked = masked + (counts * exists[rows, slot]).sum()
         return part_of_mean(torch.stack(losses, 1), exists, rows), masked / len(queries)
-
-    def _positives(self, batch: LossInput) -> Bool[Tensor, "rows slots"]:
-        """Which slots hold a positive."""
-        exists = batch.positives >= 0
-        return exists if batch.score is None else exists & (batch.score >= self.min_score)[:, None]
 
     def _sum_of_batch(
         self,
@@ -168,7 +151,7 @@ class InfoNCE(Loss):
 
             others, _ = log_sum_exp(embeddings[index], queries, self.temperature, excluded)
             losses.append(torch.logaddexp(target, others) - target)
-        return part_of_mean(torch.stack(losses, 1), self._positives(batch), rows)
+        return part_of_mean(torch.stack(losses, 1), self.positives(batch), rows)
 
     def _beyond(
         self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]

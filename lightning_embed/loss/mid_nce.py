@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Loss, check_score, check_temperature
 from lightning_embed.loss.pairs import scores
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
@@ -44,10 +43,8 @@ class MidNCE(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"mid_nce: temperature must be positive, got {self.temperature}. Try 0.02.")
-        if not 0 <= self.min_score <= 1:
-            raise ConfigError(f"mid_nce: min_score must be in [0, 1], got {self.min_score}.")
+        check_temperature("mid_nce", self.temperature)
+        check_score("mid_nce", self.min_score)
 
     @property
     def needs_middle(self) -> bool:

@@ -7,19 +7,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Contrastive, check_score, check_temperature
 from lightning_embed.loss.blocks import MAX_LOGITS
 from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
-from lightning_embed.types import LossInput, LossOutput, Task
+from lightning_embed.types import LossInput, LossOutput
 
 NO_HASH = torch.iinfo(torch.int64).min  # stands for "no document here"
 
 
 @register("loss", "multi_positive")
 @dataclass(frozen=True)
-class MultiPositive(Loss):
+class MultiPositive(Contrastive):
     """InfoNCE with one sum over all positives of a query: given ones and those that other rows tell of.
 
         L(i) = -log  sum over d in P_i of exp(s(q_i, d) / t)  /  sum over d in P_i and N_i of exp(s(q_i, d) / t)
@@ -53,26 +52,12 @@ class MultiPositive(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"multi_positive: temperature must be positive, got {self.temperature}. Try 0.05.")
-        if not 0 <= self.min_score <= 1:
-            raise ConfigError(f"multi_positive: min_score must be in [0, 1], got {self.min_score}.")
-
-    @property
-    def tasks(self) -> frozenset[Task]:
-        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
-        return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
-
-    @property
-    def needs_negatives(self) -> bool:
-        """Without the other rows there is nothing else."""
-        return not self.in_batch
+        check_temperature("multi_positive", self.temperature)
+        check_score("multi_positive", self.min_score)
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
-        given = batch.positives >= 0
-        if batch.score is not None:
-            given = given & (batch.score >= self.min_score)[:, None]
+        given = self.positives(batch)
         losses, counts = self._in_blocks(batch, given)
         value = part_of_mean(losses, self._has_positive(batch, given), batch.rows)
         return LossOutput(value, {"positives": counts.to(value).mean()})

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from lightning_embed.errors import ConfigError
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Loss, check_temperature
 from lightning_embed.loss.pairs import cosines, scores
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
@@ -42,8 +41,7 @@ class PRO(Loss):
     cross_device: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"pro: temperature must be positive, got {self.temperature}. Try 0.05.")
+        check_temperature("pro", self.temperature)
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
