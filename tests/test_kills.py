@@ -1,0 +1,137 @@
+"""What a training survives: kills at the worst moments, a full disk."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_embed import faults, load, pipeline
+from lightning_embed.callback import AtomicCheckpointIO
+from lightning_embed.encoder import Encoder
+from tests.test_fitting import _weights
+from tests.test_pipeline import ROOT, _cfg, _overrides
+from tests.toy import write_toy
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of itself in a whole run
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+def test_killed_between_the_last_step_and_the_export(
+    tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of the last step alone still becomes the model, and its average the average."""
+    more = ("experts=joint", "experts.ema=0.5", "merge=none", "evaluation=none", "checkpoint_minutes=0")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, whole, *more)))
+    export = Encoder.export
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "export", lambda self, target: export(self, target) if target.name == "base" else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pipeline.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
+    assert list(killed.rglob("last.ckpt"))
+    pipeline.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
+    for name in ("joint", "joint-ema"):
+        assert torch.equal(_weights(killed / "models" / name), _weights(whole / "models" / name)), name
+
+
+RUN = (
+    "experts=per_task", "experts.snapshots=2", "experts.ema=0.9", "merge=none", "evaluation=none",
+    "checkpoint_minutes=0.0001", "trainer.max_steps=60", "trainer.val_check_interval=7",
+)  # fmt: skip
+
+
+def _run(overrides: list[str], folder: Path, **environment: str) -> "subprocess.Popen[str]":
+    whole = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), *overrides], env=whole, cwd=folder, text=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert _run(_overrides(tiny_model, toy, out, *RUN), out).wait(300) == 0
+    return out
+
+
+def _same_models(one: Path, other: Path) -> None:
+    names = {path.name for path in (one / "models").iterdir()}
+    assert {path.name for path in (other / "models").iterdir() if not path.name.startswith(".")} == names
+    for name in names:
+        files = [run / "models" / name / "model.safetensors" for run in (one, other)]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before_step:20", "after_step:20", "before_replace:11", "in_validation:5", "before_export", "before_rename:2",
+        "before_rename:3", "between_experts",
+    ],
+)  # fmt: skip
+def test_killed_at(point: str, tiny_model: Path, toy: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """The process dies at the named point as by kill -9; the same command again ends with the undisturbed run's weights."""
+    overrides = _overrides(tiny_model, toy, tmp_path, *RUN)
+    assert _run(overrides, tmp_path, **{faults.VARIABLE: point}).wait(300) == -signal.SIGKILL
+    assert _run(overrides, tmp_path).wait(300) == 0
+    _same_models(undisturbed, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random(tiny_model: Path, toy: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Each time some moments after the training has gone on by a checkpoint, wherever that is."""
+    draw, overrides = random.Random(3), _overrides(tiny_model, toy, tmp_path, *RUN)
+    for _ in range(5):
+        begun, process = time.time(), _run(overrides, tmp_path)
+        while not any(file.stat().st_mtime > begun for file in tmp_path.rglob("last.ckpt")):
+            assert process.poll() is None, "ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert _run(overrides, tmp_path).wait(300) == 0
+    _same_models(undisturbed, tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A tmpfs of 3 MiB, where this machine may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine may not mount a tmpfs: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path, tiny_model: Path) -> None:
+    """A save that does not fit fails; what was there stays, and no half of anything is left."""
+    checkpoints, target = AtomicCheckpointIO(), small_disk / "last.ckpt"
+    checkpoints.save_checkpoint({"step": 1, "weights": torch.ones(2**17)}, target)
+    with pytest.raises(Exception, match=r"(?i)no space left|file write failed|unexpected pos"):
+        checkpoints.save_checkpoint({"step": 2, "weights": torch.ones(2**20)}, target)
+    assert checkpoints.load_checkpoint(target)["step"] == 1
+    assert [path.name for path in small_disk.iterdir()] == ["last.ckpt"]
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**14))
+    encoder = load(tiny_model)
+    with pytest.raises(Exception, match=r"(?i)no space left|os error 28"):
+        encoder.export(small_disk / "models" / "joint")
+    assert not list((small_disk / "models").iterdir())
+    filler.unlink()
+    encoder.export(small_disk / "models" / "joint")
+    assert (small_disk / "models" / "joint" / "model.safetensors").exists()
