@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import SEVERAL, Law, Model, Plan, Probe, Reporter, Weighted, gram_matrices
+from lightning_embed.merge import ALL, SEVERAL, Combination, Law, Model, Plan, Probe, Reporter, Weighted, gram_matrices
 from lightning_embed.registry import register
 
-_MODEL = "model"
 _SMALL_SINE = 1e-6  # below it the arc is a straight line to 12 digits, or, at opposite vectors, not defined
 
 
@@ -33,7 +32,7 @@ class Granularity(StrEnum):
 
 @register("merge", "slerp")
 @dataclass(frozen=True)
-class Slerp(Weighted):
+class Slerp(Combination, Weighted):
     """Spherical interpolation: along the arc between two vectors, and on from there to the next.
 
         slerp(U, V, t) = (sin((1 - t) a) U + sin(t a) V) / sin(a),        a = angle(U, V)
@@ -84,24 +83,8 @@ class Slerp(Weighted):
         weights = self.source_weights(sources)
         grams = gram_matrices(sources, base if self.of == Of.delta else None)
         if self.granularity == Granularity.model:
-            grams = {_MODEL: torch.stack(list(grams.values())).sum(0)}
+            grams = {ALL: torch.stack(list(grams.values())).sum(0)}
         return {"coefficients": {name: slerp_coefficients(gram, weights) for name, gram in grams.items()}}
-
-    def merge(
-        self,
-        name: str,
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
-    ) -> Float[Tensor, "*shape"]:
-        """One sum with the coefficients of the parameter."""
-        key = _MODEL if self.granularity == Granularity.model else name
-        coefficients = tensors.new_tensor(plan["coefficients"][key])
-        if self.of == Of.weights:
-            return torch.tensordot(coefficients, tensors, dims=1)
-        assert base is not None
-        return base + torch.tensordot(coefficients, tensors - base, dims=1)
 
 
 def slerp_coefficients(gram: Float[Tensor, "sources sources"], weights: Sequence[float]) -> list[float]:

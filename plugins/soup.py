@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from lightning_embed.merge import Law, Model, Plan, Probe, Reporter, Weighted
+from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, Weighted
 from lightning_embed.registry import register
 
 
 @register("merge", "soup")
 @dataclass(frozen=True)
-class Soup(Weighted):
+class Soup(Combination, Weighted):
     """Weighted average of the sources.
 
         merged = sum_i w_i source_i / sum_i w_i
@@ -26,15 +22,4 @@ class Soup(Weighted):
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
         """The share of each source."""
-        return {"weights": self.source_weights(sources)}
-
-    def merge(
-        self,
-        name: str,  # noqa: ARG002
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,  # noqa: ARG002
-        plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
-    ) -> Float[Tensor, "*shape"]:
-        """One weighted sum."""
-        return torch.tensordot(tensors.new_tensor(plan["weights"]), tensors, dims=1)
+        return {"coefficients": {ALL: self.source_weights(sources)}}

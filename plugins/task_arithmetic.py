@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from lightning_embed.merge import Law, Model, Plan, Probe, Reporter, Weighted
+from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, Weighted
 from lightning_embed.registry import register
 
 
 @register("merge", "task_arithmetic")
 @dataclass(frozen=True)
-class TaskArithmetic(Weighted):
+class TaskArithmetic(Combination, Weighted):
     """The base plus the scaled sum of all deltas.
 
         merged = base + scale * sum_i w_i (source_i - base)
@@ -37,16 +33,4 @@ class TaskArithmetic(Weighted):
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
         """What each delta is multiplied with."""
-        return {"coefficients": [self.scale * weight for weight in self.source_weights(sources)]}
-
-    def merge(
-        self,
-        name: str,  # noqa: ARG002
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
-    ) -> Float[Tensor, "*shape"]:
-        """The base and one weighted sum."""
-        assert base is not None
-        return base + torch.tensordot(tensors.new_tensor(plan["coefficients"]), tensors - base, dims=1)
+        return {"coefficients": {ALL: [self.scale * weight for weight in self.source_weights(sources)]}}

@@ -3,7 +3,14 @@
 The engine is `lightning_embed.merge.engine.merge_models`. It is not imported here, so that plugins load fast.
 """
 
+from lightning_embed.merge.combination import ALL as ALL
+from lightning_embed.merge.combination import Coefficients as Coefficients
+from lightning_embed.merge.combination import Combination as Combination
+from lightning_embed.merge.combination import combine as combine
+from lightning_embed.merge.combination import combined as combined
+from lightning_embed.merge.combination import inner_products as inner_products
 from lightning_embed.merge.contract import SEVERAL as SEVERAL
+from lightning_embed.merge.contract import Cut as Cut
 from lightning_embed.merge.contract import Law as Law
 from lightning_embed.merge.contract import MergeStrategy as MergeStrategy
 from lightning_embed.merge.contract import Model as Model
@@ -13,7 +20,11 @@ from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
 from lightning_embed.merge.geometry import gram_matrices as gram_matrices
+from lightning_embed.merge.layers import layer_scales as layer_scales
+from lightning_embed.merge.selection import num_kept as num_kept
+from lightning_embed.merge.selection import thresholds as thresholds
 from lightning_embed.merge.stream import Block as Block
+from lightning_embed.merge.stream import for_each_parameter as for_each_parameter
 from lightning_embed.merge.stream import read_blocks as read_blocks
 from lightning_embed.merge.weighting import Weighted as Weighted
 from lightning_embed.merge.weighting import Weighting as Weighting

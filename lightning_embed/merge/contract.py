@@ -14,12 +14,21 @@ from torch import Tensor
 
 from lightning_embed import registry
 from lightning_embed.errors import ConfigError
+from lightning_embed.merge.layers import parse_rules
 
 Plan: TypeAlias = Mapping[str, Any]
 """What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""
 
 ANY_NUMBER = range(1, sys.maxsize)
 SEVERAL = range(2, sys.maxsize)
+
+
+class Cut(StrEnum):
+    """How parameters may be cut into blocks."""
+
+    element = "element"  # anywhere: blocks are flat
+    row = "row"  # between rows, which keep their shape; what has fewer than two dimensions is one row
+    tensor = "tensor"  # not at all
 
 
 class OutDtype(StrEnum):
@@ -82,13 +91,29 @@ class Model(Protocol):
 
 @runtime_checkable
 class Probe(Protocol):
-    """A little training data, looked at with the losses of its tasks. The pipeline builds it."""
+    """A little data, looked at with the losses of its tasks and without dropout. The pipeline builds it.
 
-    def loss_and_gradient(self, parameters: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
-        """Loss of the next batch for a model with these parameters, and its gradient by each of them."""
+    Batches of one dataset each, numbered; the batch of a number is always the same, the tasks take turns. `parameters`
+    are all parameters of a model, in float32, under the names of the merge; they are read while a call lasts.
+    """
 
-    def activations(self, parameters: Mapping[str, Tensor]) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
-        """What the next batch feeds to each linear layer: (name of the layer's weight, its inputs)."""
+    @property
+    def num_batches(self) -> int:
+        """Batches until all rows have been seen once; larger numbers see them in another order."""
+
+    def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
+        """Loss of a model on a batch."""
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, Mapping[str, Tensor]]:
+        """The loss, and its gradient by each parameter that has one; valid until the next call."""
+
+    def activations(
+        self, parameters: Mapping[str, Tensor], batch: int
+    ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
+        """What a batch feeds to each linear layer: (name of the layer's weight, its inputs)."""
+
+    def score(self, parameters: Mapping[str, Tensor]) -> float:
+        """What a sweep would maximise: the mean dev score over tasks, in points."""
 
 
 @runtime_checkable
@@ -99,6 +124,7 @@ class Reporter(Protocol):
         """Log `metrics` of `step`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class MergeStrategy(ABC):
     """How several models become one. Subclasses are frozen dataclasses under `@register("merge", "<word>")`.
 
@@ -109,16 +135,28 @@ class MergeStrategy(ABC):
         needs_base: refuse to run without the model that all sources started from.
         needs_probe: refuse to run without a probe.
         num_sources: how many sources it can merge.
-        elementwise: each element of the result depends, given the plan, on the same element of the inputs only. The
-            engine then hands out flat blocks; otherwise whole parameters in their shape.
+        cut: which blocks `merge` gets. With `element` each element of the result may depend, given the plan, on the
+            same element of the inputs only.
         laws: see `Law`.
+
+    Args:
+        layers: rules "<regular expression>=<number>": a parameter goes that share of the way from the base to what the
+            strategy makes of it (0: it stays the base's; 1: as without a rule). The first match counts; needs the base.
+
+    Raises:
+        ConfigError: a rule that cannot be read.
     """
 
     needs_base: ClassVar[bool] = False
     needs_probe: ClassVar[bool] = False
     num_sources: ClassVar[range] = ANY_NUMBER
-    elementwise: ClassVar[bool] = True
+    cut: ClassVar[Cut] = Cut.element
     laws: ClassVar[frozenset[Law]] = frozenset()
+
+    layers: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        parse_rules(self.layers or [])
 
     def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
         """Refuse a merge that cannot work; needs no model, so it can be asked before training.
@@ -129,7 +167,7 @@ class MergeStrategy(ABC):
             has_probe: whether there is data to look at.
 
         Raises:
-            ConfigError: too few or too many sources, no base, or no probe.
+            ConfigError: too few or too many sources, no base, or no probe, where they are needed.
         """
         if len(sizes) not in self.num_sources:
             raise ConfigError(
@@ -138,6 +176,10 @@ class MergeStrategy(ABC):
         if self.needs_base and not has_base:
             raise ConfigError(
                 f"merge={self.word} works on deltas and got no base. Give base=<the model that all sources started from>."
+            )
+        if self.layers and not has_base:
+            raise ConfigError(
+                f"merge={self.word}: layers={self.layers} are shares of the way from the base, and there is none. Give base=."
             )
         if self.needs_probe and not has_probe:
             raise ConfigError(

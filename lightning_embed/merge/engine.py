@@ -18,7 +18,6 @@ from lightning_embed.merge.geometry import summarise
 from lightning_embed.merge.merged import MergedModel
 from lightning_embed.merge.names import agree
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, recorded_path, versions
-from lightning_embed.merge.stream import single_threaded
 from lightning_embed.merge.writer import write_tensors
 
 MODEL_FOLDER = "model"
@@ -73,27 +72,25 @@ def merge_models(
         merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
         output = folder / MODEL_FOLDER
         output.mkdir()
-        with single_threaded():
-            write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
-        files = list(output.iterdir())
+        written = write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
         copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
         records = [_model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
-        written = MergeRecord(
+        record = MergeRecord(
             strategy=strategy.word,
-            options=asdict(strategy),  # type: ignore[call-overload]
+            options=asdict(strategy),
             plan=plan,
             sources=records[: len(sources)],
             base=records[-1] if base else None,
             out_dtype=out_dtype,
             seed=seed,
             geometry=summarise(merged.sums) if base else None,
-            sha256=digests(files),
+            sha256=written,
             seconds=round(time.perf_counter() - start, 3),
-            bytes=sum(file.stat().st_size for file in files),
+            bytes=sum((output / file).stat().st_size for file in written),
             versions=versions(),
         )
-        written.write(folder)
-    return written
+        record.write(folder)
+    return record
 
 
 class _Silence:

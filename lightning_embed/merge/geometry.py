@@ -1,14 +1,18 @@
 """Lengths, angles and sign conflicts of the sources, measured block by block and summed in float64."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.merge.contract import Model
-from lightning_embed.merge.stream import Block, read_blocks, single_threaded
+from lightning_embed.merge.stream import Block, for_each_parameter, read_blocks
+
+_LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Geometry:
     sign_conflict_share: float
 
 
+def group_of(name: str) -> str:
+    """The layer that a parameter belongs to (`encoder.layer.3`), or, outside numbered layers, its module (`embeddings`)."""
+    layer = _LAYER.match(name)
+    return layer.group() if layer else name.partition(".")[0]
+
+
 def measure(block: Block) -> Sums:
     """The sums of one block."""
     deltas = block.deltas.flatten(1)
@@ -64,8 +74,9 @@ def measure(block: Block) -> Sums:
     )
 
 
-def summarise(total: Sums) -> Geometry:
+def summarise(groups: Mapping[str, Sums]) -> Geometry:
     """The geometry of all that was measured."""
+    total = reduce(Sums.__add__, groups.values())
     norms = total.gram.diagonal().sqrt()
     scale = torch.where(norms > 0, 1 / norms, 0.0)
     return Geometry(
@@ -85,8 +96,8 @@ def gram_matrix(vectors: Float[Tensor, "sources elements"]) -> Float[Tensor, "so
 def gram_matrices(sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, "sources sources"]]:
     """For every parameter, the inner products of the deltas; without a base, of the sources."""
     zero = torch.zeros(len(sources), len(sources), dtype=torch.float64)
-    with single_threaded():
-        return {
-            name: sum((gram_matrix(block.deltas) for block in read_blocks(name, sources, base)), zero)
-            for name in sources[0].parameters
-        }
+
+    def gram(name: str) -> Float[Tensor, "sources sources"]:
+        return sum((gram_matrix(block.deltas.flatten(1)) for block in read_blocks(name, sources, base)), zero)
+
+    return for_each_parameter(sources[0].parameters, gram)

@@ -1,7 +1,8 @@
 """The merged model, computed as it is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float, Shaped
@@ -10,10 +11,15 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginError
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import MergeStrategy, Plan
-from lightning_embed.merge.geometry import Sums, measure
+from lightning_embed.merge.geometry import Sums, group_of, measure
+from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.names import Header, TensorInfo
-from lightning_embed.merge.stream import Block, is_finite, read_blocks
+from lightning_embed.merge.stream import Block, Span, in_parallel, is_finite, spans
+from lightning_embed.merge.ties import tied
 from lightning_embed.seeding import derive_seed
+
+Piece = tuple[Shaped[Tensor, "..."], tuple[str, Sums] | None]
+"""Elements to be written, and the geometry of what they were made of with the group that it belongs to."""
 
 
 @dataclass
@@ -35,10 +41,7 @@ class MergedModel:
     plan: Plan
     dtype: torch.dtype | None
     seed: int
-    sums: Sums = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sums = Sums.zero(len(self.sources))
+    sums: dict[str, Sums] = field(init=False, default_factory=dict)
 
     @property
     def header(self) -> Header:
@@ -49,41 +52,50 @@ class MergedModel:
         }
         return parameters | {name: first.info(name) for name in first.buffers}
 
-    def pieces(self, name: str) -> Iterator[Shaped[Tensor, "..."]]:
-        """Compute one tensor, piece by piece.
+    def pieces(self, names: Iterable[str]) -> Iterator[Shaped[Tensor, "..."]]:
+        """Compute tensors, piece by piece and several pieces at a time.
 
         Raises:
             CheckpointError: NaN or infinity in a model or in the result.
             CheckpointMismatch: a tensor that is not floating, and not the same in all models.
             PluginError: the strategy returned another shape or dtype.
         """
-        if name in self.sources[0].parameters:
-            yield from self._merge(name)
-        else:
-            yield self._common(name)
+        for piece, measured in in_parallel(self._tasks(names)):
+            if measured is not None:
+                group, sums = measured
+                self.sums[group] = self.sums[group] + sums if group in self.sums else sums
+            yield piece
 
-    def _merge(self, name: str) -> Iterator[Float[Tensor, "..."]]:
-        dtype = self.dtype or self.sources[0].info(name).dtype
-        unchanged = self._is_unchanged(name)
-        for block in self._blocks(name):
-            if self.base:
-                self.sums += measure(block)
-            merged = (block.base if unchanged and block.base is not None else self._merge_block(block)).to(dtype)
-            if not is_finite(merged):
-                raise CheckpointError(
-                    f"merge={self.strategy.word} gives NaN or infinity in {name} as {dtype}. Change its options, or write out_dtype=float32."
-                )
-            yield merged
+    def _tasks(self, names: Iterable[str]) -> Iterator[Callable[[], Piece]]:
+        for name in names:
+            if name in self.sources[0].parameters:
+                unchanged = self._is_unchanged(name)
+                for span in self._spans(name):
+                    yield partial(self._merge, span, unchanged)
+            else:
+                yield partial(self._common, name)
 
-    def _blocks(self, name: str) -> Iterator[Block]:
-        return read_blocks(name, self.sources, self.base, self.strategy.elementwise)
+    def _spans(self, name: str) -> Iterator[Span]:
+        return spans(name, self.sources, self.base, self.strategy.cut)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether all sources have the base's values: frozen parameters are kept, whatever the strategy's rounding."""
-        return self.base is not None and not any(bool(block.deltas.any()) for block in self._blocks(name))
+        return self.base is not None and not any(bool(span.read().deltas.any()) for span in self._spans(name))
+
+    def _merge(self, span: Span, unchanged: bool) -> Piece:
+        block = span.read()
+        merged = block.base if unchanged and block.base is not None else self._merge_block(block)
+        dtype = self.dtype or self.sources[0].info(block.name).dtype
+        merged = merged.to(dtype)
+        if not is_finite(merged):
+            raise CheckpointError(
+                f"merge={self.strategy.word} gives NaN or infinity in {block.name} as {dtype}. Change its options, or write out_dtype=float32."
+            )
+        return merged, (group_of(block.name), measure(block)) if self.base else None
 
     def _merge_block(self, block: Block) -> Float[Tensor, "..."]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, block.name, block.index))
+        seed = derive_seed(self.seed, self._tied.get(block.name, block.name), block.index)
+        generator = torch.Generator().manual_seed(seed)
         merged = self.strategy.merge(block.name, block.tensors, block.base, self.plan, generator)
         expected = block.tensors[0]
         if merged.shape != expected.shape or merged.dtype != expected.dtype:
@@ -91,9 +103,18 @@ class MergedModel:
                 f"merge={self.strategy.word} must return {list(expected.shape)} {expected.dtype} for {block.name}, "
                 f"got {list(merged.shape)} {merged.dtype}. Mend its merge()."
             )
-        return merged
+        scale = self._scales[block.name]
+        return merged if scale == 1 or block.base is None else torch.lerp(block.base, merged, scale)
 
-    def _common(self, name: str) -> Shaped[Tensor, "..."]:
+    @cached_property
+    def _scales(self) -> dict[str, float]:
+        return layer_scales(self.strategy.layers or [], self.sources[0].parameters)
+
+    @cached_property
+    def _tied(self) -> dict[str, str]:
+        return tied(self.sources)
+
+    def _common(self, name: str) -> Piece:
         first = self.sources[0].tensor(name)
         for model in [*self.sources[1:], *([self.base] if self.base else [])]:
             if not torch.equal(model.tensor(name), first):
@@ -101,4 +122,4 @@ class MergedModel:
                     f"{name} has {first.dtype} values, which cannot be averaged, and differs between {self.sources[0].name!r} and {model.name!r}. "
                     "Make it equal, or leave one of the models out."
                 )
-        return first
+        return first, None

@@ -18,7 +18,7 @@ class Weighting(StrEnum):
     given = "given"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weighted(MergeStrategy):
     """A strategy with a weight per source: larger always means more of that source.
 
@@ -38,6 +38,7 @@ class Weighted(MergeStrategy):
     weights: list[float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = self.weighting == Weighting.given
         if given and not self.weights:
             raise ConfigError("weighting=given needs weights=[...], one number per source.")

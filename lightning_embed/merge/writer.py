@@ -4,8 +4,10 @@ The format (https://huggingface.co/docs/safetensors): 8 bytes length of the head
 padded with spaces; the tensors one after another. All of it is known before the first tensor is computed.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -30,14 +32,19 @@ _DTYPES = {
 
 
 def write_tensors(
-    folder: Path, header: Header, pieces: Callable[[str], Iterable[Shaped[Tensor, "..."]]], max_shard_bytes: int
-) -> None:
+    folder: Path,
+    header: Header,
+    pieces: Callable[[Sequence[str]], Iterable[Shaped[Tensor, "..."]]],
+    max_shard_bytes: int,
+) -> dict[str, str]:
     """Write a model's tensors as `model.safetensors`, or as shards with an index, named as Hugging Face names them.
+
+    Returns the SHA-256 of each file, by its name: computed on the way, because reading them again would take longer.
 
     Args:
         folder: to write to.
         header: what will be written.
-        pieces: name of a tensor -> its elements, in order and in as many pieces as you like.
+        pieces: names of tensors -> the elements of one after the other, in as many pieces as you like.
         max_shard_bytes: a shard is larger only when a single tensor is.
     """
     shards = _split(header, max_shard_bytes)
@@ -45,12 +52,18 @@ def write_tensors(
     if len(shards) > 1:
         files = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
         _write_index(folder / INDEX_FILE, header, dict(zip(files, shards, strict=True)))
+    digests = {}
     for file, names in zip(files, shards, strict=True):
+        digest = hashlib.sha256()
         with (folder / file).open("wb") as stream:
-            stream.write(_encode({name: header[name] for name in names}))
-            for name in names:
-                for piece in pieces(name):
-                    stream.write(_bytes(piece))
+            parts: Iterable[bytes | memoryview] = chain(
+                [_encode({name: header[name] for name in names})], map(_bytes, pieces(names))
+            )
+            for part in parts:
+                stream.write(part)
+                digest.update(part)
+        digests[file] = digest.hexdigest()
+    return digests
 
 
 def _split(header: Header, max_bytes: int) -> list[list[str]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError, PluginError
-from lightning_embed.merge import MergeStrategy, Source, Weighting, stream
+from lightning_embed.merge import Cut, MergeStrategy, Source, Weighting, stream
 from lightning_embed.merge.engine import merge_models
 from tests.merge import toy
 
@@ -40,7 +40,7 @@ class Noise(First):
 
 @dataclass(frozen=True)
 class WholeTensors(First):
-    elementwise: ClassVar[bool] = False
+    cut: ClassVar[Cut] = Cut.tensor
 
     def merge(self, name, tensors, base, plan, generator):
         assert tensors.shape[1:] == toy.SHAPES.get(name, (8,))
@@ -145,8 +145,8 @@ def test_record(tmp_path: Path) -> None:
     found = merge_models(toy.strategy("soup", weighting=Weighting.size), specs, origin, target, seed=5)
     written = json.loads((target / "merge.json").read_text())
     assert written["strategy"] == "soup"
-    assert written["options"] == {"weighting": "size", "weights": None}
-    assert written["plan"] == {"weights": [0.5, 0.5]} == found.plan
+    assert written["options"] == {"weighting": "size", "weights": None, "layers": None}
+    assert written["plan"] == {"coefficients": {"*": [0.5, 0.5]}} == found.plan
     assert [source["path"] for source in written["sources"]] == ["../../models/a", "../../models/b"]
     assert (target / written["sources"][0]["path"]).resolve() == specs[0].path.resolve()
     assert written["base"]["path"] == str(origin)

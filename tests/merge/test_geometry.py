@@ -14,7 +14,7 @@ from tests.merge import toy
 def test_values_a_human_can_check() -> None:
     base = torch.tensor([1.0, 1.0, 1.0, 1.0])
     deltas = torch.tensor([[3.0, 4.0, 0.0, 0.0], [3.0, -4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    found = summarise(measure(Block("a", 0, base + deltas, base)))
+    found = summarise({"a": measure(Block("a", 0, base + deltas, base))})
     assert found.delta_norms == [5, 5, 0]
     assert found.source_norms == pytest.approx([math.sqrt(16 + 25 + 2), math.sqrt(16 + 9 + 2), 2])
     assert found.delta_cosines[0] == pytest.approx([1, -7 / 25, 0])
@@ -34,7 +34,7 @@ def test_blocks_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for block in read_blocks(name, models[:3], models[3]):
             total += measure(block)
     deltas = torch.stack([toy.vector(source) - toy.vector(base) for source in sources])
-    found = summarise(total)
+    found = summarise({"all": total})
     assert found.delta_norms == pytest.approx(deltas.norm(dim=1).tolist())
     cosines = torch.nn.functional.cosine_similarity(deltas[:, None], deltas[None], dim=2)
     torch.testing.assert_close(torch.tensor(found.delta_cosines), cosines.float())
@@ -48,7 +48,7 @@ def test_float64_where_float32_loses_the_angle() -> None:
     torch.manual_seed(0)
     base = torch.randn(60_000)
     sources = torch.stack([base + 1e-4 * torch.randn(60_000), base + 1e-4 * torch.randn(60_000)])
-    gram = summarise(measure(Block("a", 0, sources, None))).delta_cosines
+    gram = summarise({"a": measure(Block("a", 0, sources, None))}).delta_cosines
     exact = sources.double() / sources.double().norm(dim=1, keepdim=True)
     angle = 2 * math.asin(float((exact[0] - exact[1]).norm()) / 2)
     assert math.acos(gram[0][1]) == pytest.approx(angle, rel=1e-4)

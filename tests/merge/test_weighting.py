@@ -63,7 +63,7 @@ def test_values(options: dict[str, Any], shares: list[float], factors: list[floa
 )
 def test_refusal(weighting: str, weights: list[float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Shares(Weighting(weighting), weights)
+        Shares(weighting=Weighting(weighting), weights=weights)
 
 
 def test_sum_of_factors_may_be_zero() -> None:
@@ -72,10 +72,10 @@ def test_sum_of_factors_may_be_zero() -> None:
 
 def test_refusal_of_another_length() -> None:
     with pytest.raises(ConfigError, match=r"are 2 numbers for 3 sources. Give one per source"):
-        Shares(Weighting.given, [1.0, 2.0]).check([None] * 3, True, False)
+        Shares(weighting=Weighting.given, weights=[1.0, 2.0]).check([None] * 3, True, False)
 
 
 @pytest.mark.parametrize("size", [None, 0, -3])
 def test_refusal_of_unknown_size(size: int | None) -> None:
     with pytest.raises(ConfigError, match=r"weighting=size, but the sizes of the sources are \[30, "):
-        Shares(Weighting.size).check([30, size], True, False)
+        Shares(weighting=Weighting.size).check([30, size], True, False)

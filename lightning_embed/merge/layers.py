@@ -1,0 +1,55 @@
+"""How much of a merge each layer gets: the option `layers`, which every strategy has."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lightning_embed.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """Parameters whose whole name matches `pattern` go `scale` of the way from the base to the merged model."""
+
+    pattern: re.Pattern[str]
+    scale: float
+
+
+def parse_rules(layers: Sequence[str]) -> list[LayerRule]:
+    """Read rules of the form "<regular expression>=<number>".
+
+    Raises:
+        ConfigError: no such form, no regular expression, or no finite number.
+    """
+    return [_parse(rule) for rule in layers]
+
+
+def layer_scales(layers: Sequence[str], names: Iterable[str]) -> dict[str, float]:
+    """The scale of each parameter: that of the first rule that matches, 1 where none does.
+
+    Raises:
+        ConfigError: a rule that decides for no parameter.
+    """
+    rules, names = parse_rules(layers), list(names)
+    first = {name: next((i for i, rule in enumerate(rules) if rule.pattern.fullmatch(name)), None) for name in names}
+    for number, rule in enumerate(rules):
+        if number not in first.values():
+            earlier = " that an earlier rule has not taken" if any(map(rule.pattern.fullmatch, names)) else ""
+            raise ConfigError(
+                f"layers: {layers[number]!r} matches no parameter{earlier}. The whole name must match. {nearest(rule.pattern.pattern, names)}"
+            )
+    return {name: 1.0 if number is None else rules[number].scale for name, number in first.items()}
+
+
+def _parse(rule: str) -> LayerRule:
+    pattern, equals, number = rule.rpartition("=")
+    try:
+        compiled, scale = re.compile(pattern), float(number)
+    except (re.error, ValueError):
+        equals = ""
+    if not (equals and pattern and math.isfinite(scale)):
+        raise ConfigError(
+            f'layers: {rule!r} is no rule. Write "<regular expression>=<number>", as "encoder.layer.0.*=0.5".'
+        )
+    return LayerRule(compiled, scale)

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge import layer_scales
+from tests.merge import toy
+
+NAMES = ["embeddings.weight", "layer.0.weight", "layer.1.weight", "layer.10.weight"]
+
+
+def test_the_first_match_wins_and_the_whole_name_must_match() -> None:
+    found = layer_scales([r"layer\.1\..*=0.25", r"layer\.\d+\.weight=-1"], NAMES)
+    assert found == {NAMES[0]: 1, NAMES[1]: -1, NAMES[2]: 0.25, NAMES[3]: -1}
+
+
+def test_an_equals_sign_may_be_in_the_expression() -> None:
+    assert layer_scales(["(?=embed).*=0.5"], NAMES)[NAMES[0]] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (["layer.1=0.5"], r"'layer.1=0.5' matches no parameter. The whole name must match. Did you mean"),
+        ([".*=1", "layer.*=0.5"], r"'layer.\*=0.5' matches no parameter that an earlier rule has not taken"),
+        (["layer.*"], r"'layer.\*' is no rule. Write \"<regular expression>=<number>\""),
+        (["layer.*=much"], r"is no rule"),
+        (["(=1"], r"is no rule"),
+        (["a=nan"], r"is no rule"),
+    ],
+)
+def test_refusal(rules: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        layer_scales(rules, NAMES)
+
+
+def test_a_layer_goes_its_share_of_the_way_from_the_base(tmp_path: Path) -> None:
+    base, sources = toy.family(2)
+    plain = toy.merge(tmp_path / "plain", toy.strategy("soup"), sources, base)
+    rules = [r"embeddings\..*=0", r"encoder\.layer\.0\..*=0.5", r"encoder\.layer\.1\.scale=2"]
+    found = toy.merge(tmp_path / "rules", toy.strategy("soup", layers=rules), sources, base)
+    shares = {"embeddings.word.weight": 0, "encoder.layer.0.dense.weight": 0.5, "encoder.layer.1.scale": 2}
+    for name in toy.SHAPES:
+        expected = base[name] + shares.get(name, 0.5 if ".layer.0." in name else 1) * (plain[name] - base[name])
+        torch.testing.assert_close(found[name], expected, msg=name)
+
+
+def test_no_base(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"merge=soup: layers=\['.\*=0.5'\] are shares of the way from the base"):
+        toy.merge(tmp_path, toy.strategy("soup", layers=[".*=0.5"]), toy.family(2)[1])
