@@ -67,7 +67,7 @@ def test_refusal(weighting: str, weights: list[float] | None, message: str) -> N
 
 
 def test_sum_of_factors_may_be_zero() -> None:
-    assert Factors(Weighting.given, [1.0, -1.0]).source_weights(SOURCES) == [1, -1]
+    assert Factors(weighting=Weighting.given, weights=[1.0, -1.0]).source_weights(SOURCES) == [1, -1]
 
 
 def test_refusal_of_another_length() -> None:

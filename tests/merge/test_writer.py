@@ -1,4 +1,6 @@
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,13 @@ TENSORS = {
 HEADER = {name: TensorInfo(tensor.dtype, tensor.shape) for name, tensor in TENSORS.items()}
 
 
-def _pieces(name: str) -> list[torch.Tensor]:
-    return list(TENSORS[name].flatten().split(2))
+def _pieces(names: Sequence[str]) -> list[torch.Tensor]:
+    return [piece for name in names for piece in TENSORS[name].flatten().split(2)]
 
 
 def test_same_bytes_as_safetensors(tmp_path: Path) -> None:
-    write_tensors(tmp_path, HEADER, _pieces, 10**9)
+    digests = write_tensors(tmp_path, HEADER, _pieces, 10**9)
+    assert digests == {"model.safetensors": hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()}
     save_file(TENSORS, tmp_path / "theirs", metadata={"format": "pt"})
     assert [path.name for path in tmp_path.glob("*.json")] == []
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "theirs").read_bytes()
