@@ -1,7 +1,8 @@
 """Laws over all registered strategies: a new plugin is tested the day it appears."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from lightning_embed import registry
 from lightning_embed.merge import Law, MergeStrategy, stream
 from tests.merge import toy
+from tests.merge.toy_probe import QuadraticProbe
 
 WORDS = registry.names("merge")
 
@@ -26,25 +28,35 @@ def _count(how: MergeStrategy) -> int:
     return next(count for count in (3, 2, 1) if count in how.num_sources)
 
 
+def _merge(
+    folder: Path, how: MergeStrategy, sources: Sequence[toy.Tensors], base: toy.Tensors, **options: Any
+) -> dict[str, torch.Tensor]:
+    return toy.merge(folder, how, sources, base, probe=_probe(how), **options)
+
+
+def _probe(how: MergeStrategy) -> QuadraticProbe | None:
+    return QuadraticProbe.around(toy.family(1)[0]) if how.needs_probe else None
+
+
 def test_words() -> None:
     assert {"soup", "slerp", "task_arithmetic"} <= set(WORDS)
 
 
 def test_sources_equal_to_the_base_give_the_base(how: MergeStrategy, tmp_path: Path) -> None:
     base = toy.model(0)
-    merged = toy.merge(tmp_path, how, [base] * _count(how), base)
+    merged = _merge(tmp_path, how, [base] * _count(how), base)
     assert all(torch.equal(merged[name], base[name]) for name in base)
     # the engine keeps unchanged parameters by itself: so ask the strategy too
     values = torch.randn(2, 5).expand(_count(how), 2, 5)
-    models = [_Copy(base)] * _count(how)
-    plan = how.prepare(models, models[0], None, _Silence())
+    models = [toy.InMemory(base)] * _count(how)
+    plan = how.prepare(models, models[0], _probe(how), toy.Curves())
     again = how.merge(toy.ZERO, values, values[0], plan, torch.Generator())
     torch.testing.assert_close(again, values[0])
 
 
 def test_shapes_dtypes_finite(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
-    merged = toy.merge(tmp_path, how, sources, base)
+    merged = _merge(tmp_path, how, sources, base)
     assert {name: (t.shape, t.dtype) for name, t in merged.items()} == {n: (t.shape, t.dtype) for n, t in base.items()}
     assert all(tensor.isfinite().all() for tensor in merged.values())
     assert torch.equal(merged[toy.BUFFER], base[toy.BUFFER])
@@ -54,25 +66,25 @@ def test_shapes_dtypes_finite(how: MergeStrategy, tmp_path: Path) -> None:
 def test_same_call_same_bytes(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
     for attempt in ("one", "two"):
-        toy.merge(tmp_path / attempt, how, sources, base)
+        _merge(tmp_path / attempt, how, sources, base)
     one, two = (tmp_path / attempt / "merged/model/model.safetensors" for attempt in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_block_boundaries_change_nothing(how: MergeStrategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, sources = toy.family(_count(how))
-    whole = toy.merge(tmp_path / "whole", how, sources, base)
-    other_seed = toy.merge(tmp_path / "seed", how, sources, base, seed=1)
+    whole = _merge(tmp_path / "whole", how, sources, base)
+    other_seed = _merge(tmp_path / "seed", how, sources, base, seed=1)
     if any(not torch.equal(whole[name], other_seed[name]) for name in whole):
         pytest.skip("random: draws anew for each block, whose size is a constant")
     monkeypatch.setattr(stream, "BLOCK_ELEMENTS", 7)
-    toy.close(toy.merge(tmp_path / "blocks", how, sources, base), whole, 1e-6)
+    toy.close(_merge(tmp_path / "blocks", how, sources, base), whole, 1e-6)
 
 
 def test_shard_boundaries_change_nothing(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
-    whole = toy.merge(tmp_path / "whole", how, sources, base)
-    cut = toy.merge(tmp_path / "cut", how, sources, base, max_shard_bytes=300)
+    whole = _merge(tmp_path / "whole", how, sources, base)
+    cut = _merge(tmp_path / "cut", how, sources, base, max_shard_bytes=300)
     assert len(list((tmp_path / "cut/merged/model").glob("model-*.safetensors"))) > 2
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
 
@@ -80,46 +92,26 @@ def test_shard_boundaries_change_nothing(how: MergeStrategy, tmp_path: Path) -> 
 @_declaring(Law.copies)
 def test_copies(how: MergeStrategy, tmp_path: Path) -> None:
     base, (source,) = toy.family(1)
-    toy.close(toy.merge(tmp_path, how, [source] * _count(how), base), source)
+    toy.close(_merge(tmp_path, how, [source] * _count(how), base), source)
 
 
 @_declaring(Law.single)
 def test_single(how: MergeStrategy, tmp_path: Path) -> None:
     base, (source,) = toy.family(1)
-    toy.close(toy.merge(tmp_path, how, [source], base), source)
+    toy.close(_merge(tmp_path, how, [source], base), source)
 
 
 @_declaring(Law.permutation)
 def test_permutation(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
-    there = toy.merge(tmp_path / "there", how, sources, base)
-    toy.close(toy.merge(tmp_path / "back", how, sources[::-1], base), there)
+    there = _merge(tmp_path / "there", how, sources, base)
+    toy.close(_merge(tmp_path / "back", how, sources[::-1], base), there)
 
 
 @_declaring(Law.scale)
 def test_scale(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
     longer = [{name: base[name] + 3 * (source[name] - base[name]) for name in base} for source in sources]
-    merged = toy.merge(tmp_path / "short", how, sources, base)
+    merged = _merge(tmp_path / "short", how, sources, base)
     expected = {name: base[name] + 3 * (merged[name] - base[name]) for name in base}
-    toy.close(toy.merge(tmp_path / "long", how, longer, base), expected)
-
-
-class _Copy:
-    """A model in memory."""
-
-    name, size = "copy", 1
-
-    def __init__(self, tensors: toy.Tensors) -> None:
-        self.tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-    @property
-    def parameters(self) -> dict[str, torch.Size]:
-        return {name: tensor.shape for name, tensor in self.tensors.items()}
-
-    def tensor(self, name: str) -> torch.Tensor:
-        return self.tensors[name]
-
-
-class _Silence:
-    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+    toy.close(_merge(tmp_path / "long", how, longer, base), expected)

@@ -1,6 +1,7 @@
 """Models of a few tensors, on disk, and a merge of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,29 @@ def family(count: int) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         mixed = near(base, seed)
         sources.append({name: (t + sources[-1][name]) / 2 if name in SHAPES else t for name, t in mixed.items()})
     return base, sources
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A model as `prepare` sees it, without files."""
+
+    tensors: Tensors
+    name: str = "memory"
+    size: int | None = 1
+
+    @property
+    def parameters(self) -> dict[str, torch.Size]:
+        return {name: tensor.shape for name, tensor in self.tensors.items() if tensor.is_floating_point()}
+
+    def tensor(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
+class Curves(list[tuple[int, dict[str, float]]]):
+    """A reporter that remembers (step, metrics)."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self.append((step, dict(metrics)))
 
 
 def write(folder: Path, tensors: Tensors) -> Path:
