@@ -1,6 +1,6 @@
 """From config nodes to objects: one function per group of conf/."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,16 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_embed import config, registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
+from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.options import EncoderOptions
-from lightning_embed.evaluation import Evaluator
+from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
-from lightning_embed.merge import MergeStrategy
 from lightning_embed.module import EmbeddingModule, check_losses
 from lightning_embed.options import DataOptions
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Task
+from lightning_embed.types import Results, Task
 
 LOSS_OF_TASK = {
     Task.retrieval: "retrieval_loss",
@@ -99,16 +99,21 @@ def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
     return built
 
 
-def strategy(cfg: DictConfig) -> MergeStrategy | None:
-    """The merge strategy; None: merge=none."""
-    return None if cfg.merge.name == "none" else registry.build("merge", config.plain(cfg.merge))
-
-
 def evaluator(cfg: DictConfig) -> Evaluator:
     """What measures the models; checked."""
     built: Evaluator = instantiate(cfg.evaluation, _convert_="object")
     built.check()
     return built
+
+
+def scores(
+    cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]
+) -> Callable[[Path], Results] | None:
+    """What measures the models of a run on its tests; None: nothing does."""
+    if isinstance(evaluator, Nothing):
+        return None
+    eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]
+    return ScoreCache(evaluator, eval_sets, CACHE / "scores", loader(cfg, data.values()))
 
 
 def datamodule(

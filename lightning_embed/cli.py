@@ -49,9 +49,9 @@ def _train(cfg: DictConfig) -> float | None:
 
 def _merge(cfg: DictConfig) -> float | None:
     config.register()
-    from lightning_embed import pipeline
+    from lightning_embed import merging
 
-    return _told(pipeline.merge, cfg)
+    return _told(merging.merge, cfg)
 
 
 def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:

@@ -36,15 +36,16 @@ INTERNAL = {
     "options": {"data.options", "merge"},
     "check": {"config", "options", "data.options", "encoder.options"},
     "config": {"manual", "options", "data.options", "encoder.options"},
-    "cli": {"check", "config", "pipeline"},
-    "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "merge", "module"},
+    "cli": {"check", "config", "merging", "pipeline"},
+    "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
     "inspection": {"build", "data", "encoder", "experts"},
     "provenance": {"config"},
     "fitting": {"build", "inspection", "callback", "data", "experts", "module"},
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
+    "merging": {"build", "config", "merge", "provenance", "report"},
     "pipeline": {
-        "build", "config", "fitting", "inspection", "preparing", "provenance", "data", "encoder", "evaluation", "experts",
-        "merge", "report",
+        "build", "config", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
+        "experts", "merge",
     },
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from lightning_embed import cli, pipeline
+from lightning_embed import cli, merging, pipeline
 from lightning_embed.errors import LightningEmbedError
 from tests.test_pipeline import ROOT, _cfg, _overrides
 from tests.toy import write_toy
@@ -276,7 +276,7 @@ def test_duplicate_dataset(tmp_path: Path) -> None:
 
 def test_one_source_to_merge(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(LightningEmbedError) as caught:
-        pipeline.merge(
+        merging.merge(
             _cfg("merge", [f"sources=[{tiny_model}]", "merge=slerp", f"out={tmp_path}/out", "evaluation=none"])
         )
     assert str(caught.value) == "merge=slerp takes at least 2 sources, got 1. Change sources or experts."

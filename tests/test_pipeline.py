@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from lightning_embed import build, config, load, pipeline
+from lightning_embed import build, config, load, merging, pipeline
 from lightning_embed.errors import ConfigError
 from tests.toy import write_toy
 
@@ -135,17 +135,17 @@ def test_merge_command(run: Path, tmp_path: Path) -> None:
         "evaluation=none",
     ]
     for strategy in ("slerp", "task_arithmetic"):
-        pipeline.merge(_cfg("merge", [*overrides, f"merge={strategy}"]))
+        merging.merge(_cfg("merge", [*overrides, f"merge={strategy}"]))
     assert {path.name.split("-")[0] for path in (tmp_path / "merged").iterdir()} == {"slerp", "task_arithmetic"}
     with pytest.raises(ConfigError, match="slerp"):
-        pipeline.merge(_cfg("merge", [f"sources=[{models}/sts]", f"out={tmp_path}", "merge=slerp"]))
+        merging.merge(_cfg("merge", [f"sources=[{models}/sts]", f"out={tmp_path}", "merge=slerp"]))
 
 
 def test_a_folder_keeps_one_run(run: Path, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds another run"):
         pipeline.train(_cfg("train", _overrides(tiny_model, toy, run, "optimizer.lr=1e-3")))
     with pytest.raises(ConfigError, match="nowhere is no directory"):
-        pipeline.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
+        merging.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
 
 
 def test_only_one_expert(tiny_model: Path, toy: Path, tmp_path: Path) -> None:

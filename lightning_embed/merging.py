@@ -1,0 +1,151 @@
+"""The end of a run, and all of merge.py: merge, evaluate, report.
+
+What takes seconds to import (Lightning, transformers, mteb) is imported when there is something to measure.
+"""
+
+import glob
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from lightning_embed import config, provenance, registry
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge.engine import merge_models
+from lightning_embed.report import BASE, Run
+from lightning_embed.types import Results
+
+console = Console()
+
+Scores = Callable[[Path], Results]
+"""Measures the model in a directory."""
+
+
+def merge(cfg: DictConfig) -> float | None:
+    """Merge model directories and measure them. Returns the `optimized_metric`, in points.
+
+    Raises:
+        LightningEmbedError: whatever a user can mend.
+    """
+    out, strategy, sources = Path(cfg.out), strategy_of(cfg), _sources(cfg)
+    if strategy is not None:
+        strategy.check([source.size for source in sources], has_base=cfg.base is not None, has_probe=False)
+    scores = _scores(cfg)
+    provenance.write(cfg, out)
+    return finish(cfg, out, strategy, sources, None if cfg.base is None else Path(cfg.base), scores)
+
+
+def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
+    """The merge strategy; None: merge=none."""
+    return None if cfg.merge.name == "none" else registry.build("merge", config.plain(cfg.merge))
+
+
+def _sources(cfg: DictConfig) -> list[Source]:
+    """The model directories that `sources` names, glob patterns expanded."""
+    paths = [Path(path) for pattern in cfg.sources for path in (sorted(glob.glob(pattern)) or [pattern])]
+    sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
+    if len(sizes) != len(paths):
+        raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
+    for path in (*paths, *([Path(cfg.base)] if cfg.base is not None else [])):
+        if not path.is_dir():
+            raise ConfigError(f"{path} is no directory: sources and base are model directories on this machine.")
+    names = _distinct([path.resolve() for path in paths])
+    return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
+
+
+def _distinct(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, with as many parts before it as it takes to tell them apart."""
+    for depth in range(1, 10):
+        names = ["-".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names) and BASE not in names:
+            break
+    return names
+
+
+def _scores(cfg: DictConfig) -> Scores | None:
+    """What measures the models of `data` or of a benchmark; None: there is nothing to measure them on."""
+    if not (cfg.data.datasets or cfg.evaluation.get("tasks")):
+        return None
+    from lightning_embed import build
+
+    return build.scores(cfg, build.evaluator(cfg), build.datasets(cfg))
+
+
+def finish(
+    cfg: DictConfig,
+    out: Path,
+    strategy: MergeStrategy | None,
+    sources: Sequence[Source],
+    base: Path | None,
+    scores: Scores | None,
+) -> float | None:
+    """Merge what was exported, score base, sources and the merged model, report."""
+    models = ({BASE: base} if base is not None else {}) | {source.name: source.path for source in sources}
+    run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
+    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base)
+    with _loggers(cfg, merged or "evaluation", scores is not None) as loggers:
+        if strategy is not None and merged is not None:
+            models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base)
+        if scores is not None:
+            for name, path in models.items():
+                console.print(f"evaluating {name}")
+                run.add(name, scores(path))
+        run.print(console)
+        report = run.write_html(config.plain(cfg, as_words=True))
+        _log(loggers, run.models)
+    console.print(f"models, merge and report: {report.parent}")
+    return run.metric(merged or sources[-1].name, cfg.optimized_metric)
+
+
+@contextmanager
+def _loggers(cfg: DictConfig, name: str, needed: bool) -> Iterator[Sequence[Any]]:
+    if not needed:
+        yield []
+        return
+    from lightning_embed import build
+
+    with build.loggers(cfg, name, "merge") as loggers:
+        yield loggers
+
+
+def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None) -> str:
+    """The strategy, and a hash of all that the merge depends on."""
+    given = [(source.name, str(source.path), source.size) for source in sources]
+    recipe = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
+    return f"{strategy.word}-{config.digest(recipe)}"
+
+
+def _merged(
+    cfg: DictConfig, target: Path, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None
+) -> Path:
+    """The merged model's directory; a merge that is there, and younger than its sources, is left as it is."""
+    record = target / "merge.json"
+    inputs = [source.path for source in sources] + ([base] if base is not None else [])
+    if not record.exists() or record.stat().st_mtime_ns < max(map(_changed, inputs)):
+        console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
+        merge_models(strategy, sources, base, target, out_dtype=cfg.out_dtype, seed=cfg.seed)
+    return target / "model"
+
+
+def _changed(model: Path) -> int:
+    """When the weights of a model directory were last written, in nanoseconds."""
+    return max((file.stat().st_mtime_ns for file in model.glob("*.safetensors")), default=0)
+
+
+def _log(loggers: Sequence[Any], models: Mapping[str, Results]) -> None:
+    """Every score as a metric, and all of them as one table where the logger has tables."""
+    rows = [
+        (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
+        for model, results in models.items()
+        for split, scores in results.items()
+        for test, score in scores.items()
+    ]
+    for logger in loggers:
+        logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows}, step=0)
+        if hasattr(logger, "log_table"):
+            columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
+            logger.log_table("results", columns=columns, data=rows)
