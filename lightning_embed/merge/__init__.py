@@ -20,6 +20,10 @@ from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
 from lightning_embed.merge.geometry import gram_matrices as gram_matrices
+from lightning_embed.merge.grouping import Grouping as Grouping
+from lightning_embed.merge.grouping import groups as groups
+from lightning_embed.merge.grouping import spread as spread
+from lightning_embed.merge.grouping import summed as summed
 from lightning_embed.merge.layers import layer_scales as layer_scales
 from lightning_embed.merge.selection import num_kept as num_kept
 from lightning_embed.merge.selection import thresholds as thresholds

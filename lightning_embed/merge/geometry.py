@@ -64,10 +64,12 @@ def group_of(name: str) -> str:
 
 def measure(block: Block) -> Sums:
     """The sums of one block."""
-    deltas = block.deltas.flatten(1)
+    tensors, deltas = (
+        t.reshape(len(t), -1) for t in (block.tensors, block.deltas)
+    )  # a scalar has no dimension to flatten
     conflicts = (deltas.amin(0) < 0) & (deltas.amax(0) > 0)
     return Sums(
-        torch.linalg.vector_norm(block.tensors.flatten(1), dim=1, dtype=torch.float64) ** 2,
+        torch.linalg.vector_norm(tensors, dim=1, dtype=torch.float64) ** 2,
         gram_matrix(deltas),
         int(torch.count_nonzero(conflicts)),
         deltas.shape[1],
@@ -87,10 +89,10 @@ def summarise(groups: Mapping[str, Sums]) -> Geometry:
     )
 
 
-def gram_matrix(vectors: Float[Tensor, "sources elements"]) -> Float[Tensor, "sources sources"]:
+def gram_matrix(vectors: Float[Tensor, "*rows sources elements"]) -> Float[Tensor, "*rows sources sources"]:
     """Inner products of all pairs, in float64: the angle between fine-tunes of one base is lost in float32."""
     exact = vectors.double()
-    return exact @ exact.T
+    return exact @ exact.mT
 
 
 def gram_matrices(sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, "sources sources"]]:

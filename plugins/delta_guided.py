@@ -1,0 +1,158 @@
+"""merge=delta_guided."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge import (
+    Combination,
+    Cut,
+    Law,
+    Model,
+    Plan,
+    Probe,
+    Reporter,
+    Weighted,
+    for_each_parameter,
+    groups,
+    read_blocks,
+    spread,
+    summed,
+)
+from lightning_embed.registry import register
+
+
+class Granularity(StrEnum):
+    """Over what a delta is measured. row: of a matrix; a vector is one row. layer: modules outside layers count too."""
+
+    element = "element"
+    row = "row"
+    tensor = "tensor"
+    layer = "layer"
+    model = "model"
+
+
+@register("merge", "delta_guided")
+@dataclass(frozen=True)
+class DeltaGuided(Combination, Weighted):
+    """Average in which every source counts where it has moved: weights from the sizes of its deltas, part by part.
+
+        d_i = |source_i - base|_p                 over an element, a row, a tensor, a layer or the model
+        r_i = d_i^kappa / sum_j d_j^kappa         equal where all d_j are 0
+        merged = sum_i w_i s_i source_i / sum_i w_i s_i,     s = r,  or softmax(r / temperature)
+
+    CoDiEmb (2025), arXiv 2508.11442, weights its checkpoints so and calls it delta-guided: deviations from the
+    pre-trained values decide, parameter by parameter. Its formula is not public: this one is our reading, never the
+    paper's. `kappa=0` is the soup, `kappa=-1` holds it against a source that it has moved.
+
+    Args:
+        granularity: element, row, tensor, layer or model.
+        p: 1 or 2; the same thing for single elements.
+        kappa: any finite number, usually -1 to 2. Below 0, a source that has not moved takes all.
+        temperature: of the softmax over the ratios r, which lie in [0, 1]; above 0, usually 0.1 to 1. The lower, the
+            more the largest ratio takes. None: no softmax.
+
+    Raises:
+        ConfigError: another p, a kappa that is not finite, a temperature not above 0, or a negative weight.
+    """
+
+    needs_base = True
+    laws = frozenset(Law)
+
+    granularity: Granularity = Granularity.tensor
+    p: int = 2
+    kappa: float = 1.0
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.p not in (1, 2):
+            raise ConfigError(f"merge=delta_guided: p={self.p} must be 1 or 2.")
+        if not math.isfinite(self.kappa):
+            raise ConfigError(f"merge=delta_guided: kappa={self.kappa} must be a finite number.")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ConfigError(
+                f"merge=delta_guided: temperature={self.temperature} must be above 0; null for the plain ratio."
+            )
+        if self.weights and min(self.weights) < 0:
+            raise ConfigError(
+                f"merge=delta_guided: weights={self.weights} has a negative number: shares would not add up. Use 0 or more."
+            )
+
+    @property
+    def cut(self) -> Cut:  # type: ignore[override]
+        """Only rows must be whole."""
+        return Cut.row if self.granularity == Granularity.row else Cut.element
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """The shares of the sources, if they are those of whole tensors; `merge` finds those of elements and rows."""
+        weights = self.source_weights(sources)
+        if self.granularity in (Granularity.element, Granularity.row):
+            return {"weights": weights}
+        names = groups(sources[0].parameters, self.granularity)
+        powers = summed(self._powers(sources, base), names)
+        found = {group: self._shares(power ** (1 / self.p), weights).tolist() for group, power in powers.items()}
+        return {"coefficients": spread(found, names)}
+
+    def merge(
+        self,
+        name: str,
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "*shape"]:
+        """The sources, each with its share."""
+        if "coefficients" in plan:
+            return super().merge(name, tensors, base, plan, generator)
+        assert base is not None
+        deltas = tensors - base
+        shares = self._shares(self._sizes(deltas), plan["weights"])
+        merged: Tensor = base + (shares * deltas).sum(0)
+        return merged
+
+    def _powers(self, sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, " sources"]]:
+        """|delta|_p^p of every parameter: what can be added up."""
+
+        def powers(name: str) -> Float[Tensor, " sources"]:
+            total = torch.zeros(len(sources), dtype=torch.float64)
+            for block in read_blocks(name, sources, base):
+                total += torch.linalg.vector_norm(block.deltas, self.p, dim=1, dtype=torch.float64) ** self.p
+            return total
+
+        return for_each_parameter(sources[0].parameters, powers)
+
+    def _sizes(self, deltas: Float[Tensor, " sources *shape"]) -> Float[Tensor, " sources *parts"]:
+        """The sizes of the parts of a block, which keep its dimensions."""
+        if self.granularity == Granularity.element or deltas.dim() == 1:
+            return deltas.abs()
+        within = tuple(range(2 if deltas.dim() > 2 else 1, deltas.dim()))
+        sizes: Tensor = torch.linalg.vector_norm(deltas, self.p, dim=within, keepdim=True)
+        return sizes
+
+    def _shares(
+        self, sizes: Float[Tensor, " sources *parts"], weights: Sequence[float]
+    ) -> Float[Tensor, " sources *parts"]:
+        """How much of every source, from its sizes: the sum over sources is 1."""
+        given = sizes.new_tensor(weights).view(-1, *[1] * (sizes.dim() - 1))
+        present = (given > 0).flatten()
+        shares = torch.zeros_like(sizes)
+        ratios = _ratios(sizes[present], self.kappa)
+        scores = ratios if self.temperature is None else torch.softmax(ratios / self.temperature, 0)
+        scores = given[present] * scores
+        shares[present] = scores / scores.sum(0)
+        return shares
+
+
+def _ratios(sizes: Float[Tensor, " sources *parts"], kappa: float) -> Float[Tensor, " sources *parts"]:
+    """size^kappa / sum of size^kappa. Relative to the size that counts most, so that no power overflows or is 0 / 0."""
+    most = sizes.amax(0) if kappa >= 0 else sizes.amin(0)
+    relative = sizes / most if kappa >= 0 else most / sizes
+    powers = torch.where(sizes == most, 1.0, relative) ** abs(kappa)
+    return powers / powers.sum(0)
