@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
 from lightning_embed.config import build_options, plain
-from lightning_embed.data.options import MiningOptions, check_divisible
+from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.options import DataOptions
@@ -132,6 +132,10 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
             elif config.data.datasets[name].task != Task.retrieval:
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
+    yield from _refusal(build_options, ProbeOptions, config.probe)
+    for name in config.probe.datasets or ():
+        if name not in config.data.datasets:
+            yield f"probe.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
     yield from _refusal(build_options, DataOptions, config.data)
 
 

@@ -23,7 +23,7 @@ from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.data.options import MiningOptions
+from lightning_embed.data.options import MiningOptions, ProbeOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError
 from lightning_embed.manual import help_page
@@ -107,6 +107,7 @@ def _publish() -> None:
     store.store("encoder", twin(EncoderOptions), group="encoder/schema")
     store.store("data", twin(DataOptions), group="data/schema")
     store.store("mining", twin(MiningOptions), group="mining/schema")
+    store.store("probe", twin(ProbeOptions), group="probe/schema")
     store.store("train", twin(TrainOptions), group="schema")
     store.store("merge", twin(MergeOptions), group="schema")
     store.store(

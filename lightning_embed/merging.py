@@ -6,6 +6,8 @@ What takes seconds to import (Lightning, transformers, mteb) is imported when th
 import glob
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from lightning_embed import config, provenance, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.report import BASE, Run
 from lightning_embed.types import Results
@@ -24,6 +26,21 @@ console = Console()
 Scores = Callable[[Path], Results]
 """Measures the model in a directory."""
 
+MakeProbe = Callable[[Path], Probe]
+"""Makes a probe for models with the architecture of the one in a directory."""
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """A Reporter: a strategy's curves in every logger."""
+
+    loggers: Sequence[Any]
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log `metrics` of `step` as merge/<name>."""
+        for logger in self.loggers:
+            logger.log_metrics({f"merge/{name}": value for name, value in metrics.items()}, step=step)
+
 
 def merge(cfg: DictConfig) -> float | None:
     """Merge model directories and measure them. Returns the `optimized_metric`, in points.
@@ -32,11 +49,12 @@ def merge(cfg: DictConfig) -> float | None:
         LightningEmbedError: whatever a user can mend.
     """
     out, strategy, sources = Path(cfg.out), strategy_of(cfg), _sources(cfg)
+    base = None if cfg.base is None else Path(cfg.base)
     if strategy is not None:
-        strategy.check([source.size for source in sources], has_base=cfg.base is not None, has_probe=False)
-    scores = _scores(cfg)
+        strategy.check([source.size for source in sources], base is not None, has_probe=bool(cfg.data.datasets))
+    scores, make_probe = _measuring(cfg)
     provenance.write(cfg, out)
-    return finish(cfg, out, strategy, sources, None if cfg.base is None else Path(cfg.base), scores)
+    return finish(cfg, out, strategy, sources, base, scores, make_probe)
 
 
 def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
@@ -66,13 +84,15 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _scores(cfg: DictConfig) -> Scores | None:
-    """What measures the models of `data` or of a benchmark; None: there is nothing to measure them on."""
+def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:
+    """What measures models on `data` or a benchmark, and what looks at them with the rows of `data`, if there are any."""
     if not (cfg.data.datasets or cfg.evaluation.get("tasks")):
-        return None
+        return None, None
     from lightning_embed import build
+    from lightning_embed.probe import encoder_probe
 
-    return build.scores(cfg, build.evaluator(cfg), build.datasets(cfg))
+    data = build.datasets(cfg)
+    return build.scores(cfg, build.evaluator(cfg), data), partial(encoder_probe, cfg, data)
 
 
 def finish(
@@ -82,14 +102,27 @@ def finish(
     sources: Sequence[Source],
     base: Path | None,
     scores: Scores | None,
+    make_probe: MakeProbe | None,
 ) -> float | None:
-    """Merge what was exported, score base, sources and the merged model, report."""
+    """Merge what was exported, score base, sources and the merged model, report.
+
+    Args:
+        cfg: of the run.
+        out: its folder.
+        strategy: how to merge; None: measure only.
+        sources: what was exported.
+        base: what they started from.
+        scores: measures a model; None: nothing is measured.
+        make_probe: makes what a strategy looks at data with; None: there is no data.
+    """
     models = ({BASE: base} if base is not None else {}) | {source.name: source.path for source in sources}
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base)
-    with _loggers(cfg, merged or "evaluation", scores is not None) as loggers:
+    looks = strategy is not None and strategy.needs_probe
+    with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
         if strategy is not None and merged is not None:
-            models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base)
+            probe = make_probe if looks else None
+            models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base, probe, _Curves(loggers))
         if scores is not None:
             for name, path in models.items():
                 console.print(f"evaluating {name}")
@@ -116,18 +149,28 @@ def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Sour
     """The strategy, and a hash of all that the merge depends on."""
     given = [(source.name, str(source.path), source.size) for source in sources]
     recipe = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
+    if strategy.needs_probe:
+        recipe += [config.plain(cfg[key]) for key in ("probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
     return f"{strategy.word}-{config.digest(recipe)}"
 
 
 def _merged(
-    cfg: DictConfig, target: Path, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None
+    cfg: DictConfig,
+    target: Path,
+    strategy: MergeStrategy,
+    sources: Sequence[Source],
+    base: Path | None,
+    make_probe: MakeProbe | None,
+    reporter: Reporter,
 ) -> Path:
     """The merged model's directory; a merge that is there, and younger than its sources, is left as it is."""
     record = target / "merge.json"
     inputs = [source.path for source in sources] + ([base] if base is not None else [])
     if not record.exists() or record.stat().st_mtime_ns < max(map(_changed, inputs)):
         console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
-        merge_models(strategy, sources, base, target, out_dtype=cfg.out_dtype, seed=cfg.seed)
+        probe = None if make_probe is None else make_probe(sources[0].path)
+        given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "reporter": reporter}
+        merge_models(strategy, sources, base, target, **given)
     return target / "model"
 
 

@@ -48,7 +48,11 @@ class CommonOptions:
     part: Any = None
     optimized_metric: str = "dev/mean"
     data: Any = UNSET
+    retrieval_loss: Any = UNSET
+    sts_loss: Any = UNSET
+    label_loss: Any = UNSET
     merge: Any = UNSET
+    probe: Any = UNSET
     out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET
     logger: Any = UNSET
@@ -73,9 +77,6 @@ class TrainOptions(CommonOptions):
     mining: Any = UNSET
     sampler: Any = UNSET
     experts: Any = UNSET
-    retrieval_loss: Any = UNSET
-    sts_loss: Any = UNSET
-    label_loss: Any = UNSET
     optimizer: Any = UNSET
     scheduler: Any = UNSET
     max_grad_norm: float | None = 1.0

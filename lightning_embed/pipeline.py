@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -16,6 +17,7 @@ from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import BASE, JOINT, Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.probe import encoder_probe
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -45,7 +47,7 @@ def train(cfg: DictConfig) -> float | None:
     experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is not None and plan.only is None:
-        strategy.check([source.size for source in sources], has_base=True, has_probe=False)
+        strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
     for expert, module in zip(trained, modules, strict=True):
@@ -63,7 +65,8 @@ def train(cfg: DictConfig) -> float | None:
         dist.leave()
         return None
     dist.leave()
-    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, build.scores(cfg, evaluator, data))
+    scores, make_probe = build.scores(cfg, evaluator, data), partial(encoder_probe, cfg, data)
+    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe)
 
 
 def _sources_of(

@@ -42,10 +42,11 @@ INTERNAL = {
     "provenance": {"config"},
     "fitting": {"build", "inspection", "callback", "data", "experts", "module"},
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
-    "merging": {"build", "config", "merge", "provenance", "report"},
+    "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
+    "merging": {"build", "config", "merge", "probe", "provenance", "report"},
     "pipeline": {
         "build", "config", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
-        "experts", "merge",
+        "experts", "merge", "probe",
     },
 }  # fmt: skip
 

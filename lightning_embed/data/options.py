@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import Task
 
 
@@ -136,6 +136,39 @@ class MiningOptions:
                 f"mining.range_max: expected at least range_min + num_negatives = {self.range_min + self.num_negatives}, "
                 f"got {self.range_max}. Raise it, or leave it out."
             )
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """The training rows that a merge strategy may look at, in batches of one dataset each.
+
+    Args:
+        datasets: names of the datasets that are looked at; None: all that have train rows.
+        num_rows: rows, at most; 32,000 in Self Positioning (2024, arXiv 2410.15035). Rows are seen again after the last.
+        task_shares: task -> its share of the rows, for example {sts: 0.75, retrieval: 0.25}; empty: all tasks alike.
+            Within a task every dataset has the share of its size.
+        batch_size: rows of a batch, usually 16 to 64.
+
+    Raises:
+        ConfigError: a number out of range, or an unknown task.
+    """
+
+    datasets: list[str] | None = None
+    num_rows: int = 32_000
+    task_shares: dict[str, float] = field(default_factory=dict)
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name, least in {"num_rows": 2, "batch_size": 2}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"probe.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
+        for task, share in self.task_shares.items():
+            if task not in Task.__members__:
+                raise ConfigError(f"probe.task_shares: no task {task!r}. {nearest(task, Task)}")
+            if not share > 0:
+                raise ConfigError(
+                    f"probe.task_shares.{task}: expected a positive number, got {share}. Leave the task out instead."
+                )
 
 
 def check_divisible(name: str, batch_size: int, ranks: int, parts: int = 1) -> None:

@@ -1,0 +1,123 @@
+"""The batches of a probe: a few training rows, the tasks in turn, any batch by its number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lightning_embed.data.collator import Collator, PlannedRows
+from lightning_embed.data.datamodule import TextEncoder, prompts_of
+from lightning_embed.data.dataset import EmbeddingDataset
+from lightning_embed.data.group import Rows
+from lightning_embed.data.options import ProbeOptions
+from lightning_embed.errors import ConfigError
+from lightning_embed.sampler import BatchPlan
+from lightning_embed.seeding import derive_seed
+from lightning_embed.types import Batch, Task
+
+
+@dataclass(frozen=True)
+class ProbeBatches:
+    """Batches of one dataset each; number `b` is a pure function of (seed, b).
+
+    One pass holds every drawn row once; later passes shuffle the rows anew. The batches of a task lie evenly in a
+    pass, so that any stretch of it has the shares of the whole.
+
+    Args:
+        datasets: of the run.
+        options: which rows.
+        encoder: whose tokenizer and prompts are used.
+        seed: draws rows and their order.
+
+    Raises:
+        ConfigError: no train rows, or a share for a task that has none.
+    """
+
+    datasets: Mapping[str, EmbeddingDataset]
+    options: ProbeOptions
+    encoder: TextEncoder
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise ConfigError(
+                "A probe looks at train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
+            )
+        for task in self.options.task_shares:
+            if not any(rows.options.task == task for rows in self.rows.values()):
+                raise ConfigError(f"probe.task_shares.{task}: no dataset trains {task}. Leave it out.")
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return sum(self.num_batches.values())
+
+    def __getitem__(self, number: int) -> Batch:
+        """Batch `number`, from 0 on without end."""
+        turn, place = divmod(number, len(self))
+        return self._collate([self._planned[self._pass(turn)[place]]])[0]
+
+    @cached_property
+    def rows(self) -> dict[str, Rows]:
+        """The train rows of the datasets that are looked at."""
+        chosen = self.options.datasets if self.options.datasets is not None else list(self.datasets)
+        shares = self.options.task_shares
+        return {
+            name: rows
+            for name in chosen
+            if (rows := self.datasets[name].train) is not None
+            and len(rows) > 1
+            and (not shares or rows.options.task in shares)
+        }
+
+    @cached_property
+    def num_batches(self) -> dict[str, int]:
+        """Batches of each dataset in a pass: as many rows as all tasks can give in their shares."""
+        sizes: dict[Task, int] = {}
+        for rows in self.rows.values():
+            sizes[rows.options.task] = sizes.get(rows.options.task, 0) + len(rows)
+        shares = {task: self.options.task_shares.get(task, 1.0) for task in sizes}
+        shares = {task: share / sum(shares.values()) for task, share in shares.items()}
+        total = min(self.options.num_rows, *(sizes[task] / shares[task] for task in sizes))
+        wanted = {
+            name: total * shares[rows.options.task] * len(rows) / sizes[rows.options.task]
+            for name, rows in self.rows.items()
+        }
+        return {name: max(1, int(wanted[name]) // self._size(name)) for name in self.rows}
+
+    def _size(self, name: str) -> int:
+        return min(self.options.batch_size, len(self.rows[name]))
+
+    @lru_cache(maxsize=2)  # noqa: B019
+    def _pass(self, turn: int) -> list[BatchPlan]:
+        """All batches of a pass: tasks evenly, the datasets of a task in random order."""
+        places: list[tuple[float, BatchPlan]] = []
+        for task in sorted({rows.options.task for rows in self.rows.values()}):
+            plans = [
+                p for name, rows in self.rows.items() if rows.options.task == task for p in self._plans(name, turn)
+            ]
+            order = _shuffled(len(plans), self.seed, "order", task, turn)
+            places += [((i + 0.5) / len(plans), plans[plan]) for i, plan in enumerate(order.tolist())]
+        return [plan for _, plan in sorted(places, key=lambda place: place[0])]
+
+    def _plans(self, name: str, turn: int) -> Sequence[BatchPlan]:
+        size, count = self._size(name), self.num_batches[name]
+        drawn = _shuffled(len(self.rows[name]), self.seed, "draw", name)[: size * count]
+        rows = drawn[_shuffled(len(drawn), self.seed, "rows", name, turn)]
+        return [BatchPlan(name, part, epoch=turn) for part in rows.view(-1, size)]
+
+    @cached_property
+    def _planned(self) -> PlannedRows:
+        return PlannedRows(self.rows, self.seed)
+
+    @cached_property
+    def _collate(self) -> Collator:
+        prompts = {name: prompts_of(self.datasets[name], self.encoder) for name in self.rows}
+        return Collator(self.rows, self.encoder.tokenizer, prompts)
+
+
+def _shuffled(count: int, *seed: int | str) -> Int[Tensor, " count"]:
+    generator = torch.Generator().manual_seed(derive_seed("probe", *seed))
+    return torch.randperm(count, generator=generator)

@@ -1,0 +1,184 @@
+"""The probe of a run: what merge strategies see of data, through an encoder and the losses of the tasks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from lightning_embed import build, config
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.options import ProbeOptions
+from lightning_embed.data.probe import ProbeBatches
+from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.chunk import cut
+from lightning_embed.encoder.options import Dtype
+from lightning_embed.encoder.precision import compute_dtype
+from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.evaluation import Evaluator, Local, Mteb
+from lightning_embed.gathering import local
+from lightning_embed.loss import Loss
+from lightning_embed.report.summary import metric
+from lightning_embed.types import Batch, EvalSet, Task
+
+_CHUNK_TOKENS = 512  # of which the inputs of all layers are in memory together
+
+
+class EncoderProbe:
+    """A `Probe` (see lightning_embed.merge) over an encoder.
+
+    Our readings, where papers are silent: no dropout; batches of one dataset; the losses are those of training, other
+    rows of the batch as negatives included. Gradients are computed in the dtype of training, all else in float32.
+
+    Args:
+        encoder: its architecture, pooling and prompts are used; its weights are replaced by whatever is looked at.
+        losses: of each task.
+        batches: the data.
+        evaluator: measures dev scores.
+        eval_sets: of the run; those of dev are used.
+        metric: the number that `score` gives, for example dev/mean.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        losses: Mapping[Task, Loss],
+        batches: ProbeBatches,
+        evaluator: Evaluator,
+        eval_sets: list[EvalSet],
+        metric: str,
+    ) -> None:
+        self.encoder = encoder.eval()
+        self.losses = losses
+        self.batches = batches
+        self.evaluator = _on_dev(evaluator)
+        self.eval_sets = [eval_set for eval_set in eval_sets if eval_set.split == "dev"]
+        self.metric = metric
+        self._own = dict(encoder.backbone.named_parameters())
+        self._names: dict[str, str] = {}
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of a pass over the data."""
+        return len(self.batches)
+
+    def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
+        """Loss of a model on a batch."""
+        with self._holding(parameters), torch.no_grad():
+            return float(self._loss(self.batches[batch]))
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
+        """The loss, and its gradient by each parameter that has one."""
+        with self._holding(parameters) as own, self._computing_as_in_training():
+            self.encoder.zero_grad(set_to_none=True)
+            value = self._loss(self.batches[batch])
+            value.backward()  # type: ignore[no-untyped-call]
+            return float(value), {name: p.grad for name, p in own.items() if p.grad is not None}
+
+    def activations(
+        self, parameters: Mapping[str, Tensor], batch: int
+    ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
+        """What a batch feeds to each linear layer, padding left out: (name of the layer's weight, its inputs)."""
+        tokens = self.batches[batch].tokens.to(self.encoder.device)
+        seen: list[tuple[str, Tensor]] = []
+        with self._holding(parameters) as own, torch.no_grad(), _listening(self.encoder.backbone, own, seen):
+            packed = self.encoder.packed  # elsewhere one text at a time
+            for texts in cut(tokens.lengths.tolist(), _CHUNK_TOKENS if packed else 1, packed):
+                self.encoder.forward_chunk(tokens, torch.tensor(texts))
+                yield from seen
+                seen.clear()
+
+    def score(self, parameters: Mapping[str, Tensor]) -> float:
+        """The dev score that a sweep would maximise, in points.
+
+        Raises:
+            ConfigError: nothing was measured on dev.
+        """
+        with self._holding(parameters):
+            found = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
+        if found is None:
+            raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")
+        return found
+
+    def _loss(self, batch: Batch) -> Float[Tensor, ""]:
+        batch, loss = batch.to(self.encoder.device), self.losses[batch.task]
+        return loss(local(batch, self.encoder(batch.tokens, middle=loss.needs_middle))).value
+
+    @contextmanager
+    def _holding(self, parameters: Mapping[str, Tensor]) -> Iterator[dict[str, nn.Parameter]]:
+        """Give the encoder these weights, without a copy where it computes on the CPU. Yields its parameters by their names."""
+        named = {name: self._own[self._name_of(name)] for name in parameters}
+        for name, parameter in named.items():
+            parameter.data = parameters[name].to(self.encoder.device)
+        yield named
+
+    def _name_of(self, name: str) -> str:
+        """What the backbone calls a parameter: models may have agreed on names with more or fewer first parts."""
+        if name not in self._names:
+            found = [n for n in self._own if n == name] or [
+                n for n in self._own if n.endswith(f".{name}") or name.endswith(f".{n}")
+            ]
+            if len(found) != 1:
+                raise CheckpointError(
+                    f"The encoder of the probe has no parameter {name}. Export the models with transformers' AutoModel first."
+                )
+            self._names[name] = found[0]
+        return self._names[name]
+
+    @contextmanager
+    def _computing_as_in_training(self) -> Iterator[None]:
+        options = self.encoder.options
+        dtype = compute_dtype(options.dtype, self.encoder.device, training=True)
+        self.encoder.options = replace(options, dtype=Dtype(str(dtype).removeprefix("torch.")))
+        try:
+            yield
+        finally:
+            self.encoder.options = options
+
+
+@contextmanager
+def _listening(backbone: nn.Module, own: Mapping[str, nn.Parameter], seen: list[tuple[str, Tensor]]) -> Iterator[None]:
+    """Note the inputs of all linear layers."""
+    names = {id(parameter): name for name, parameter in own.items()}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module.weight, Tensor)
+        seen.append((names[id(module.weight)], inputs[0].flatten(0, -2).float()))
+
+    linear = [m for m in backbone.modules() if isinstance(m, nn.Linear) and id(m.weight) in names]
+    handles = [module.register_forward_pre_hook(note) for module in linear]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _on_dev(evaluator: Evaluator) -> Evaluator:
+    """The same, on dev alone: nothing is chosen by a test."""
+    if isinstance(evaluator, Mteb):
+        return _on_dev(evaluator.local)
+    return replace(evaluator, splits=("dev",)) if isinstance(evaluator, Local) else evaluator
+
+
+def encoder_probe(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Path) -> EncoderProbe:
+    """The probe of a run.
+
+    Args:
+        cfg: of the run.
+        data: its datasets.
+        model: a directory with the architecture of what is merged.
+
+    Raises:
+        ConfigError: no train rows to look at.
+    """
+    encoder = build.loader(cfg, data.values())(model)
+    options: ProbeOptions = config.build_options(ProbeOptions, cfg.probe)
+    batches = ProbeBatches(data, options, encoder, cfg.seed)
+    losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
+    eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]
+    return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), eval_sets, cfg.optimized_metric)
