@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -19,41 +20,62 @@ _LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.)")
 class Sums:
     """What can be added up over blocks: everything else about the geometry follows from it."""
 
-    source_squares: Float[Tensor, " sources"]
+    base_square: float
     gram: Float[Tensor, "sources sources"]  # of the deltas
+    merged: Float[Tensor, " sources_and_itself"] | None  # inner products of the merged model's delta
     conflicts: int
     elements: int
 
-    @classmethod
-    def zero(cls, num_sources: int) -> "Sums":
-        """Nothing measured yet."""
-        zeros = torch.zeros(num_sources, num_sources, dtype=torch.float64)
-        return cls(zeros[0], zeros, 0, 0)
-
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
-            self.source_squares + other.source_squares,
+            self.base_square + other.base_square,
             self.gram + other.gram,
+            None if self.merged is None or other.merged is None else self.merged + other.merged,
             self.conflicts + other.conflicts,
             self.elements + other.elements,
         )
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Where the sources lie, seen from the base.
+class Part:
+    """Where the sources lie, seen from the base, in some of the parameters.
 
     Args:
-        source_norms: |source|.
+        base_norm: |base|; 0 without a base, and then deltas are the sources themselves.
         delta_norms: |source - base|.
         delta_cosines: cosine between each two deltas; 0 where one of them is zero.
         sign_conflict_share: share of all elements at which one delta is positive and another negative.
+        effective_directions: how many independent directions the deltas make up, from 1 (all parallel) to their number
+            (at right angles): exp(-sum_k p_k ln p_k), p the eigenvalues of the matrix of cosines, divided by their sum.
+            As the effective rank of Roy and Vetterli (EUSIPCO 2007), of which differ: squared singular values, because
+            shares of squared length add up; and deltas of length 1, because lengths are told by `delta_norms`.
+        merged_norm: |merged - base|, where a model was merged.
+        merged_cosines: cosine between its delta and that of each source.
+        stable_ranks: for each source |A|_F^2 / |A|_2^2 of the matrices A of its delta, on average: about how many
+            directions the change of a matrix has. Only where the doctor came alone.
     """
 
-    source_norms: list[float]
+    base_norm: float
     delta_norms: list[float]
     delta_cosines: list[list[float]]
     sign_conflict_share: float
+    effective_directions: float
+    merged_norm: float | None = None
+    merged_cosines: list[float] | None = None
+    stable_ranks: list[float] | None = None
+
+    @property
+    def pair_cosines(self) -> list[float]:
+        """The cosines of all pairs, in the order of `itertools.combinations`."""
+        return [self.delta_cosines[i][j] for i, j in combinations(range(len(self.delta_norms)), 2)]
+
+
+@dataclass(frozen=True)
+class Geometry(Part):
+    """Where the sources lie: in the whole model, in each of its layers, and what to expect of merging them."""
+
+    groups: dict[str, Part] = field(default_factory=dict)
+    expectations: list[str] = field(default_factory=list)
 
 
 def group_of(name: str) -> str:
@@ -62,31 +84,76 @@ def group_of(name: str) -> str:
     return layer.group() if layer else name.partition(".")[0]
 
 
-def measure(block: Block) -> Sums:
-    """The sums of one block."""
-    tensors, deltas = (
-        t.reshape(len(t), -1) for t in (block.tensors, block.deltas)
-    )  # a scalar has no dimension to flatten
+def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums:
+    """The sums of one block, and of what it was merged to."""
+    deltas = block.deltas.flatten(1)
     conflicts = (deltas.amin(0) < 0) & (deltas.amax(0) > 0)
+    exact = deltas.double()
     return Sums(
-        torch.linalg.vector_norm(tensors, dim=1, dtype=torch.float64) ** 2,
-        gram_matrix(deltas),
+        0.0 if block.base is None else float(torch.linalg.vector_norm(block.base, dtype=torch.float64)) ** 2,
+        exact @ exact.T,
+        None if merged is None else _products(exact, merged if block.base is None else merged - block.base),
         int(torch.count_nonzero(conflicts)),
         deltas.shape[1],
     )
 
 
-def summarise(groups: Mapping[str, Sums]) -> Geometry:
-    """The geometry of all that was measured."""
-    total = reduce(Sums.__add__, groups.values())
-    norms = total.gram.diagonal().sqrt()
-    scale = torch.where(norms > 0, 1 / norms, 0.0)
-    return Geometry(
-        total.source_squares.sqrt().tolist(),
-        norms.tolist(),
-        (scale[:, None] * total.gram * scale).clamp(-1, 1).tolist(),
-        total.conflicts / max(total.elements, 1),
+def _products(
+    deltas: Float[Tensor, "sources elements"], merged: Float[Tensor, "*shape"]
+) -> Float[Tensor, " sources_and_itself"]:
+    flat = merged.flatten().double()
+    return torch.cat([deltas @ flat, (flat @ flat)[None]])
+
+
+def summarise(groups: Mapping[str, Sums], stable_ranks: Mapping[str, list[float]] | None = None) -> Geometry:
+    """The geometry of all that was measured.
+
+    Args:
+        groups: sums by layer group.
+        stable_ranks: of each parameter that is a matrix, where they were measured.
+    """
+    parts = {group: _part(groups[group], _mean(stable_ranks, group)) for group in sorted(groups, key=_place)}
+    whole = _part(reduce(Sums.__add__, groups.values()), _mean(stable_ranks, None))
+    return Geometry(**vars(whole), groups=parts)
+
+
+def _place(group: str) -> list[tuple[bool, int, str]]:
+    """layer.9 comes before layer.10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in group.split(".")]
+
+
+def _mean(stable_ranks: Mapping[str, list[float]] | None, group: str | None) -> list[float] | None:
+    chosen = [ranks for name, ranks in (stable_ranks or {}).items() if group in (None, group_of(name))]
+    return torch.tensor(chosen).mean(0).tolist() if chosen else None
+
+
+def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
+    norms = sums.gram.diagonal().sqrt()
+    cosines = _cosines(sums.gram, norms[:, None] * norms)
+    part = Part(
+        base_norm=sums.base_square**0.5,
+        delta_norms=norms.tolist(),
+        delta_cosines=cosines.tolist(),
+        sign_conflict_share=sums.conflicts / max(sums.elements, 1),
+        effective_directions=effective_directions(cosines),
+        stable_ranks=stable_ranks,
     )
+    if sums.merged is None:
+        return part
+    length = sums.merged[-1].sqrt()
+    toward = _cosines(sums.merged[:-1], norms * length)
+    return replace(part, merged_norm=float(length), merged_cosines=toward.tolist())
+
+
+def _cosines(products: Float[Tensor, "*shape"], norms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return torch.where(norms > 0, products / torch.where(norms > 0, norms, 1), 0.0).clamp(-1, 1)
+
+
+def effective_directions(cosines: Float[Tensor, "sources sources"]) -> float:
+    """How many independent directions unit vectors with these cosines make up; see `Part`."""
+    values = torch.linalg.eigvalsh(cosines).clamp(min=0)
+    shares = values[values > 0] / values.sum()
+    return float((-(shares * shares.log()).sum()).exp()) if len(shares) else 0.0
 
 
 def gram_matrix(vectors: Float[Tensor, "*rows sources elements"]) -> Float[Tensor, "*rows sources sources"]:

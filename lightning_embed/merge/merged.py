@@ -91,7 +91,7 @@ class MergedModel:
             raise CheckpointError(
                 f"merge={self.strategy.word} gives NaN or infinity in {block.name} as {dtype}. Change its options, or write out_dtype=float32."
             )
-        return merged, (group_of(block.name), measure(block)) if self.base else None
+        return merged, (group_of(block.name), measure(block, merged.float())) if self.base else None
 
     def _merge_block(self, block: Block) -> Float[Tensor, "..."]:
         seed = derive_seed(self.seed, self._tied.get(block.name, block.name), block.index)
