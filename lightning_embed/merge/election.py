@@ -1,0 +1,57 @@
+"""Sign election: where deltas pull in opposite directions, the heavier side decides, and the other is left out."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
+
+
+class Combine(StrEnum):
+    """linear: the weighted mean of all deltas, zeros included. ties: of those with the elected sign."""
+
+    linear = "linear"
+    ties = "ties"
+
+
+def elected(
+    deltas: Float[Tensor, " sources *shape"], weights: Float[Tensor, " sources"]
+) -> Float[Tensor, " sources *shape"]:
+    """1 where a delta has the sign of sum_i w_i delta_i, 0 elsewhere. Zeros never have it; a balanced vote elects none."""
+    votes = weights / weights.max()  # equal weights are exactly 1, so that opposite deltas add up to exactly 0
+    return torch.mul(deltas, torch.tensordot(votes, deltas, dims=1).sign_()).gt_(0)
+
+
+def disjoint_mean(
+    deltas: Float[Tensor, " sources *shape"],
+    chosen: Float[Tensor, " sources *shape"],
+    weights: Float[Tensor, " sources"],
+) -> Float[Tensor, "*shape"]:
+    """Weighted mean of the chosen deltas (those with a 1), element by element; 0 where none is."""
+    total: Tensor = torch.tensordot(weights, chosen, dims=1)
+    summed: Tensor = torch.tensordot(weights, chosen * deltas, dims=1)
+    return summed.div_(total.masked_fill_(total == 0, 1))
+
+
+def fuse(deltas: Float[Tensor, " sources *shape"], weights: Sequence[float], how: Combine) -> Float[Tensor, "*shape"]:
+    """One delta out of several. `weights` are not negative, and not all zero."""
+    shares = deltas.new_tensor(weights)
+    if how == Combine.ties:
+        return disjoint_mean(deltas, elected(deltas, shares), shares)
+    mean: Tensor = torch.tensordot(shares / shares.sum(), deltas, dims=1)
+    return mean
+
+
+def check_votes(word: str, weights: Sequence[float] | None) -> None:
+    """Refuse weights that cannot take part in an election.
+
+    Raises:
+        ConfigError: a negative weight.
+    """
+    if weights and min(weights) < 0:
+        raise ConfigError(
+            f"merge={word}: weights={list(weights)} has a negative number, and an election counts votes. Use 0 or more."
+        )

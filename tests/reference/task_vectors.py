@@ -1,0 +1,38 @@
+"""Slow merges of task vectors, written from the formulas: one parameter, element by element, in float64.
+
+`deltas` are flat; what is returned is what the merge adds to the base.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def trim(delta: Tensor, density: float) -> Tensor:
+    """Keep the largest round(density * n) elements, at least one, and all that equal the smallest of them (Yadav et al. 2023, 3.1)."""
+    magnitudes = sorted((abs(float(x)) for x in delta), reverse=True)
+    smallest = magnitudes[max(1, round(density * len(magnitudes))) - 1]
+    return torch.tensor([float(x) if abs(float(x)) >= smallest else 0.0 for x in delta], dtype=torch.float64)
+
+
+def disjoint_mean(column: Sequence[float], weights: Sequence[float], votes: Sequence[float]) -> float:
+    """Mean of the numbers whose sign is that of the sum of votes (Yadav et al. 2023, 3.2 and 3.3)."""
+    election = sum(votes)
+    agreeing = [(x, w) for x, w in zip(column, weights, strict=True) if x * election > 0]
+    return sum(w * x for x, w in agreeing) / sum(w for _, w in agreeing) if agreeing else 0.0
+
+
+def fuse(deltas: Sequence[Tensor], weights: Sequence[float], how: str) -> Tensor:
+    """linear: sum_i w_i delta_i / sum_i w_i; ties: elect and average."""
+    merged = torch.zeros_like(deltas[0])
+    for element in range(len(merged)):
+        column = [float(delta[element]) for delta in deltas]
+        weighted = [w * x for w, x in zip(weights, column, strict=True)]
+        merged[element] = sum(weighted) / sum(weights) if how == "linear" else disjoint_mean(column, weights, weighted)
+    return merged
+
+
+def ties(deltas: Sequence[Tensor], weights: Sequence[float], density: float, scale: float) -> Tensor:
+    """Trim, elect, average (Yadav et al. 2023, section 3)."""
+    return scale * fuse([trim(delta, density) for delta in deltas], weights, "ties")
