@@ -14,6 +14,7 @@ from lightning_embed.errors import CheckpointError, ConfigError, PluginError, ne
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
 from lightning_embed.merge.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.expectation import explained
 from lightning_embed.merge.geometry import summarise
 from lightning_embed.merge.merged import MergedModel
 from lightning_embed.merge.names import agree
@@ -83,7 +84,7 @@ def merge_models(
             base=records[-1] if base else None,
             out_dtype=out_dtype,
             seed=seed,
-            geometry=summarise(merged.sums) if base else None,
+            geometry=explained(summarise(merged.sums), [source.name for source in sources]) if base else None,
             sha256=written,
             seconds=round(time.perf_counter() - start, 3),
             bytes=sum((output / file).stat().st_size for file in written),
