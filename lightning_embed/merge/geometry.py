@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.merge.contract import Model
-from lightning_embed.merge.stream import Block, for_each_parameter, read_blocks
+from lightning_embed.merge.stream import BLOCK_ELEMENTS, Block, for_each_parameter, read_blocks
 
 _LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.)")
 
@@ -88,21 +88,29 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
     """The sums of one block, and of what it was merged to."""
     deltas = block.deltas.flatten(1)
     conflicts = (deltas.amin(0) < 0) & (deltas.amax(0) > 0)
-    exact = deltas.double()
+    toward = None
+    if merged is not None:
+        moved = (merged if block.base is None else merged - block.base).flatten()
+        toward = torch.cat([_products(deltas, moved), _products(moved, moved)[None]])
     return Sums(
         0.0 if block.base is None else float(torch.linalg.vector_norm(block.base, dtype=torch.float64)) ** 2,
-        exact @ exact.T,
-        None if merged is None else _products(exact, merged if block.base is None else merged - block.base),
+        gram_matrix(deltas) if block.base is None else _products(deltas, deltas.T),
+        toward,
         int(torch.count_nonzero(conflicts)),
         deltas.shape[1],
     )
 
 
 def _products(
-    deltas: Float[Tensor, "sources elements"], merged: Float[Tensor, "*shape"]
-) -> Float[Tensor, " sources_and_itself"]:
-    flat = merged.flatten().double()
-    return torch.cat([deltas @ flat, (flat @ flat)[None]])
+    left: Float[Tensor, "*rows elements"], right: Float[Tensor, "elements *columns"]
+) -> Float[Tensor, "*rows_and_columns"]:
+    """left @ right in float32 within a block, in float64 over blocks.
+
+    Six digits in a third of the time. They tell the angles between deltas, which are wide; not those between sources.
+    """
+    cuts = zip(left.split(BLOCK_ELEMENTS, dim=-1), right.split(BLOCK_ELEMENTS), strict=True)
+    products: Tensor = torch.stack([(one @ other).double() for one, other in cuts]).sum(0)
+    return products
 
 
 def summarise(groups: Mapping[str, Sums], stable_ranks: Mapping[str, list[float]] | None = None) -> Geometry:
