@@ -101,10 +101,8 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
     )
 
 
-def _products(
-    left: Float[Tensor, "*rows elements"], right: Float[Tensor, "elements *columns"]
-) -> Float[Tensor, "*rows_and_columns"]:
-    """left @ right in float32 within a block, in float64 over blocks.
+def _products(left: Float[Tensor, "*rows elements"], right: Float[Tensor, "elements ..."]) -> Float[Tensor, "..."]:
+    """Inner products, left @ right, in float32 within a block and in float64 over blocks.
 
     Six digits in a third of the time. They tell the angles between deltas, which are wide; not those between sources.
     """
