@@ -77,7 +77,7 @@ class EncoderProbe:
             self.encoder.zero_grad(set_to_none=True)
             value = self._loss(self.batches[batch])
             value.backward()  # type: ignore[no-untyped-call]
-            return float(value), {name: p.grad for name, p in own.items() if p.grad is not None}
+            return float(value.detach()), {name: p.grad for name, p in own.items() if p.grad is not None}
 
     def activations(
         self, parameters: Mapping[str, Tensor], batch: int
@@ -149,7 +149,9 @@ def _listening(backbone: nn.Module, own: Mapping[str, nn.Parameter], seen: list[
         assert isinstance(module.weight, Tensor)
         seen.append((names[id(module.weight)], inputs[0].flatten(0, -2).float()))
 
-    linear = [m for m in backbone.modules() if isinstance(m, nn.Linear) and id(m.weight) in names]
+    linear = [
+        m for m in backbone.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad and id(m.weight) in names
+    ]
     handles = [module.register_forward_pre_hook(note) for module in linear]
     try:
         yield

@@ -164,7 +164,7 @@ class ProbeOptions:
                 raise ConfigError(f"probe.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
         for task, share in self.task_shares.items():
             if task not in Task.__members__:
-                raise ConfigError(f"probe.task_shares: no task {task!r}. {nearest(task, Task)}")
+                raise ConfigError(f"probe.task_shares: no task {task!r}. {nearest(task, map(str, Task))}")
             if not share > 0:
                 raise ConfigError(
                     f"probe.task_shares.{task}: expected a positive number, got {share}. Leave the task out instead."

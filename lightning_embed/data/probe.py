@@ -19,7 +19,7 @@ from lightning_embed.seeding import derive_seed
 from lightning_embed.types import Batch, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProbeBatches:
     """Batches of one dataset each; number `b` is a pure function of (seed, b).
 
