@@ -1,6 +1,7 @@
 """Reading model directories: safetensors files, whole or sharded, one tensor at a time."""
 
 import json
+import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,14 @@ PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: its file, and the byte at which it starts there."""
+
+    file: Path
+    start: int
+
+
+@dataclass(frozen=True)
 class ModelDirectory:
     """A model on disk, under the names that all models of the merge agree on (see `names.agree`).
 
@@ -30,7 +39,7 @@ class ModelDirectory:
         path: of the directory.
         name: of the model, for messages.
         size: rows that it was trained on; None if unknown.
-        files: own name of a tensor -> the file that holds it.
+        places: own name of a tensor -> where it lies.
         header: own name of a tensor -> its dtype and shape.
         names: which tensors take part in the merge, and what they are called there.
     """
@@ -38,7 +47,7 @@ class ModelDirectory:
     path: Path
     name: str
     size: int | None
-    files: Mapping[str, Path]
+    places: Mapping[str, Place]
     header: Header
     names: Names
 
@@ -51,15 +60,17 @@ class ModelDirectory:
         """
         files = _find_files(source.path)
         header: dict[str, TensorInfo] = {}
+        places: dict[str, Place] = {}
         for file in sorted(set(files.values())):
             with _opened(file) as tensors:
                 # get_tensor maps the file: nothing is read
                 header |= {name: _info(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118
+            places |= _places(file)
         for name in files.keys() - header.keys():
             raise CheckpointError(
                 f"{source.path}: {INDEX_FILE} promises {name} in {files[name].name}, which has no such tensor. Copy the model again."
             )
-        return cls(source.path, source.name, source.size, files, header, Names({name: name for name in header}, []))
+        return cls(source.path, source.name, source.size, places, header, Names({name: name for name in header}, []))
 
     def renamed(self, names: Names) -> "ModelDirectory":
         """The same directory under other names."""
@@ -79,16 +90,15 @@ class ModelDirectory:
         """Dtype and shape in which a tensor is stored."""
         return self.header[self.names.kept[name]]
 
-    def tensor(self, name: str) -> Shaped[Tensor, "..."]:
-        """One tensor as it is stored.
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the weights."""
+        return sorted({place.file for place in self.places.values()})
 
-        The file is opened for each tensor, so that its pages leave the memory with the tensor: an open file keeps all
-        that was ever read of it.
-        """
+    def tensor(self, name: str) -> Shaped[Tensor, "..."]:
+        """One tensor as it is stored, not to be written to."""
         own = self.names.kept[name]
-        with _opened(self.files[own]) as tensors:
-            tensor: Tensor = tensors.get_tensor(own)
-            return tensor
+        return _mapped(self.places[own], self.header[own])
 
     def _infos(self) -> Iterator[tuple[str, TensorInfo]]:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
@@ -96,6 +106,41 @@ class ModelDirectory:
 
 def _info(tensor: Tensor) -> TensorInfo:
     return TensorInfo(tensor.dtype, tensor.shape)
+
+
+def _places(file: Path) -> dict[str, Place]:
+    """Where the tensors of a file lie that safetensors has found to be whole; it does not tell."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(length))
+    return {
+        name: Place(file, 8 + length + entry["data_offsets"][0])
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
+
+
+def _mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
+    """Map a tensor: only what is looked at is read, and its pages leave the memory with it.
+
+    safetensors would read the header again for each tensor (15 times as long as this), or keep all that was ever read.
+
+    Raises:
+        CheckpointError: the file has gone, or is shorter than it was.
+    """
+    if info.shape.numel() == 0:
+        return torch.empty(info.shape, dtype=info.dtype)
+    before = place.start % mmap.ALLOCATIONGRANULARITY
+    length = before + info.shape.numel() * info.dtype.itemsize
+    try:
+        with place.file.open("rb") as stream:
+            # copy on write: torch warns of memory that cannot be written to
+            memory = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_COPY, offset=place.start - before)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{place.file} has changed since the merge began ({error}). Leave the models alone while they are merged."
+        ) from None
+    return torch.frombuffer(memory, dtype=info.dtype, count=info.shape.numel(), offset=before).view(info.shape)
 
 
 def _find_files(path: Path) -> dict[str, Path]:

@@ -68,7 +68,7 @@ def merge_models(
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
         # hashing reads what the merge reads, at the same time and so from memory
-        hashes = [reader.submit(digests, set(model.files.values())) for model in models]
+        hashes = [reader.submit(digests, model.files) for model in models]
         plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
         merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
         output = folder / MODEL_FOLDER
