@@ -33,6 +33,10 @@ from lightning_embed.merge.layers import layer_scales as layer_scales
 from lightning_embed.merge.selection import check_density as check_density
 from lightning_embed.merge.selection import num_kept as num_kept
 from lightning_embed.merge.selection import thresholds as thresholds
+from lightning_embed.merge.spherical import Granularity as Granularity
+from lightning_embed.merge.spherical import Of as Of
+from lightning_embed.merge.spherical import Spherical as Spherical
+from lightning_embed.merge.spherical import arc as arc
 from lightning_embed.merge.stream import Block as Block
 from lightning_embed.merge.stream import for_each_parameter as for_each_parameter
 from lightning_embed.merge.stream import read_blocks as read_blocks

@@ -91,6 +91,13 @@ def strategy(word: str, **options: Any) -> MergeStrategy:
     return built
 
 
+def coefficients(how: Any, vectors: Sequence[Sequence[float]], weights: Sequence[float]) -> list[float]:
+    """What a spherical strategy makes of a few vectors, each one with its weight."""
+    stacked = torch.tensor(vectors, dtype=torch.float64)
+    found: list[float] = how.coefficients(stacked @ stacked.T, [weight / sum(weights) for weight in weights]).tolist()
+    return found
+
+
 def merge(
     folder: Path,
     how: MergeStrategy,

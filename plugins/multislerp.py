@@ -1,0 +1,55 @@
+"""merge=multislerp."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.merge import Granularity, Law, Of, Spherical
+from lightning_embed.registry import register
+
+_SHORT = 1e-6  # of a mean of unit vectors: below it, its direction is rounding
+
+
+@register("merge", "multislerp")
+@dataclass(frozen=True)
+class MultiSlerp(Spherical):
+    """Mean on the sphere in one step: the mean direction of the sources, with their mean length.
+
+        m = sum_i w_i V_i / |V_i|,        merged = (sum_i w_i |V_i|) m / |m|,        sum_i w_i = 1
+
+    where V_i is source i, or its delta, one parameter at a time.
+
+    The merge of BOOM (2026), arXiv 2602.05787: (sum_i w_i |V_i|) exp_M(sum_i w_i log_M(V_i / |V_i|)) with M = m / |m|, for
+    which it ran MergeKit's operator of this name (https://goddard.blog/posts/multislerp-wow-what-a-cool-idea). That
+    takes for log_M the projection onto the tangent plane, and the projections of these vectors add up to zero: what is
+    left is the formula above, exactly. `karcher` has the true logarithm; its first step is BOOM's formula as printed.
+
+    Where we differ: no 1e-8 is added to the lengths, so tiny parameters are merged like others; and where m vanishes,
+    for zero tensors and vectors that cancel, the result is the weighted average, for any number of sources.
+
+    `weights` is the default because the paper writes so. Fine-tunes of one base are nearly parallel, and then the
+    result is nearly their average; `of=delta` is where it differs. `scale` does not hold for weights, as their angles do
+    not scale with the deltas; it does for `of=delta`.
+
+    Args:
+        of: weights or delta (needs the base).
+        granularity: tensor, row, layer or model.
+    """
+
+    laws = frozenset({Law.copies, Law.single, Law.permutation})
+
+    of: Of = Of.weights
+    granularity: Granularity = Granularity.tensor
+
+    def coefficients(
+        self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
+    ) -> Float[Tensor, "*rows sources"]:
+        """w_i (sum_j w_j |V_j|) / (|V_i| |m|)."""
+        shares = gram.new_tensor(weights)
+        norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
+        mean = torch.where(norms > 0, shares / norms, 0.0)
+        length = torch.einsum("...i,...ij,...j->...", mean, gram, mean).clamp(min=0).sqrt()[..., None]
+        return torch.where(length > _SHORT, mean * (norms @ shares)[..., None] / length, shares)
