@@ -86,7 +86,7 @@ def group_of(name: str) -> str:
 
 def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums:
     """The sums of one block, and of what it was merged to."""
-    deltas = block.deltas.flatten(1)
+    deltas = block.deltas.unsqueeze(-1).flatten(1)  # a scalar has no dimension to flatten
     conflicts = (deltas.amin(0) < 0) & (deltas.amax(0) > 0)
     toward = None
     if merged is not None:
