@@ -30,9 +30,9 @@ def disjoint_mean(
     chosen: Float[Tensor, " sources *shape"],
     weights: Float[Tensor, " sources"],
 ) -> Float[Tensor, "*shape"]:
-    """Weighted mean of the chosen deltas (those with a 1), element by element; 0 where none is."""
+    """Weighted mean of the chosen deltas (those with a 1), element by element; 0 where none is. `chosen` is used up."""
     total: Tensor = torch.tensordot(weights, chosen, dims=1)
-    summed: Tensor = torch.tensordot(weights, chosen * deltas, dims=1)
+    summed: Tensor = torch.tensordot(weights, chosen.mul_(deltas), dims=1)
     return summed.div_(total.masked_fill_(total == 0, 1))
 
 

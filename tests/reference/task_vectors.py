@@ -36,3 +36,17 @@ def fuse(deltas: Sequence[Tensor], weights: Sequence[float], how: str) -> Tensor
 def ties(deltas: Sequence[Tensor], weights: Sequence[float], density: float, scale: float) -> Tensor:
     """Trim, elect, average (Yadav et al. 2023, section 3)."""
     return scale * fuse([trim(delta, density) for delta in deltas], weights, "ties")
+
+
+def keep_chances(row: Tensor, density: float, epsilon: float) -> Tensor:
+    """From density - epsilon for the smallest to density + epsilon for the largest element of a row (Deep et al. 2024, 3.1)."""
+    order = sorted(range(len(row)), key=lambda element: abs(float(row[element])))
+    chances = torch.empty(len(row), dtype=torch.float64)
+    for rank, element in enumerate(order):
+        chances[element] = density + (epsilon * (2 * rank / (len(row) - 1) - 1) if len(row) > 1 else 0)
+    return chances
+
+
+def drop(delta: Tensor, chances: Tensor, draws: Tensor) -> Tensor:
+    """Keep an element if its draw from [0, 1) is below its chance, and divide it by the chance."""
+    return torch.stack([x / p if u < p else 0 * x for x, p, u in zip(delta, chances, draws, strict=True)])

@@ -1,0 +1,124 @@
+"""merge=della."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge import (
+    Combine,
+    Cut,
+    Law,
+    Model,
+    Plan,
+    Probe,
+    Reporter,
+    Weighted,
+    check_density,
+    check_votes,
+    fuse,
+)
+from lightning_embed.registry import register
+
+
+@register("merge", "della")
+@dataclass(frozen=True)
+class Della(Weighted):
+    """Drop at random, small changes more often than large ones; rescale; elect sign and average.
+
+        p_j      = density - epsilon + 2 epsilon (r_j - 1) / (m - 1),    r_j: rank of |delta_j| among the m of its row
+        kept_j   = delta_j / p_j with probability p_j, else 0
+        merged   = base + scale * (sum w_i kept_i) / (sum w_i)           over the i whose kept_i has the elected sign
+
+    for each source; the sign is that of sum_i w_i kept_i. `combine=linear` elects nobody and averages all, zeros
+    included: its mean over seeds is the soup. What a matrix does to one output is a row; a vector is one row, and a row of
+    one element is kept with probability `density`. Ranks are exact; of equal magnitudes the later in the row is the
+    larger.
+
+    Deep et al. (2024), "DELLA-Merging", arXiv 2406.11617. Where we differ: `epsilon` is half of the spread of the p_j, as
+    in MergeKit, where the paper's is the whole. Where MergeKit differs from the paper, we do not: it scales what is kept
+    to the L1 norm of the delta, not each element by its own p_j; it ranks convolutions along one dimension; and rows of
+    one element end in NaN. Its della is `combine=ties`, its della_linear with normalize is `combine=linear`.
+
+    The mean is taken over what was kept, as in the paper: where n sources agree it is about (1 - (1 - p)^n) / p times
+    what it would be with nothing dropped, nearly twice for three sources at 0.5. Let `scale` take it back.
+
+    It obeys neither `copies` nor `single`: elements are missing. Nor `permutation`: what is dropped depends on the place
+    of a source in the list.
+
+    Args:
+        density: mean share that is kept, in (0, 1]; usually 0.3 to 0.7.
+        epsilon: how far the p_j go from `density` to either side, usually 0.05 to 0.2; 0 is `dare`.
+        combine: ties or linear.
+        scale: of the mean, usually 0.5 to 1.4; the paper's lambda.
+
+    Raises:
+        ConfigError: a density outside (0, 1]; an epsilon with which a p_j would be 0, less, or above 1; a negative weight
+            with `combine=ties`.
+    """
+
+    needs_base = True
+    cut = Cut.row
+    laws = frozenset({Law.scale})
+
+    density: float = 0.5
+    epsilon: float = 0.15
+    combine: Combine = Combine.ties
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_density(self.word, self.density)
+        if not (0 <= self.epsilon < self.density and self.density + self.epsilon <= 1):
+            raise ConfigError(
+                f"merge=della: chances from density - epsilon to density + epsilon must be above 0 and at most 1, "
+                f"got density={self.density} and epsilon={self.epsilon}. Make epsilon smaller."
+            )
+        if self.combine == Combine.ties:
+            check_votes(self.word, self.weights)
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """The weights."""
+        return {"weights": self.source_weights(sources)}
+
+    def merge(
+        self,
+        name: str,  # noqa: ARG002
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "*shape"]:
+        """Rank, drop, rescale, combine."""
+        assert base is not None
+        deltas = tensors - base
+        chances = torch.stack([self._chances(delta) for delta in deltas])
+        kept = torch.rand(deltas.shape, generator=generator).lt_(chances)
+        deltas.mul_(kept.div_(chances))
+        return torch.add(base, fuse(deltas, plan["weights"], self.combine), alpha=self.scale)
+
+    def _chances(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The probability of each element to be kept."""
+        rows = delta.flatten(1) if delta.dim() > 1 else delta.reshape(1, -1)
+        length = rows.shape[1]
+        spread = torch.linspace(-1, 1, length) if length > 1 else torch.zeros(1)
+        ladder = (self.density + self.epsilon * spread).expand_as(rows)
+        return torch.empty_like(rows).scatter_(1, _ascending(rows.abs()), ladder).view_as(delta)
+
+
+def _ascending(magnitudes: Float[Tensor, "rows elements"]) -> Int[Tensor, "rows elements"]:
+    """The places of the elements of each row, from the smallest to the largest.
+
+    As integers, the bits of magnitudes have the order of the magnitudes. With the place below them, sorting the keys
+    alone sorts the places: three times as fast as torch, and what equal magnitudes do is defined.
+    """
+    keys = magnitudes.numpy().view(np.int32).astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(keys.shape[1])
+    keys.sort(axis=1)
+    keys &= 0xFFFF_FFFF
+    return torch.from_numpy(keys)
