@@ -63,8 +63,8 @@ def merge_models(
     dtype = _dtype(out_dtype)
     strategy.check([source.size for source in sources], base is not None, probe is not None)
     specs = [*sources, *([Source(base, "base")] if base else [])]
-    _refuse_overlap(target, specs)
-    models = _open(specs)
+    refuse_overlap(target, specs)
+    models = open_models(specs)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
         # hashing reads what the merge reads, at the same time and so from memory
@@ -75,7 +75,7 @@ def merge_models(
         output.mkdir()
         written = write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
         copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
-        records = [_model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=strategy.word,
             options=asdict(strategy),
@@ -106,7 +106,8 @@ def _dtype(word: str) -> torch.dtype | None:
     return dtype
 
 
-def _refuse_overlap(target: Path, specs: Sequence[Source]) -> None:
+def refuse_overlap(target: Path, specs: Sequence[Source]) -> None:
+    """Refuse to write where one of the models lies."""
     for spec in specs:
         if spec.path.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
@@ -114,7 +115,8 @@ def _refuse_overlap(target: Path, specs: Sequence[Source]) -> None:
             )
 
 
-def _open(specs: Sequence[Source]) -> list[ModelDirectory]:
+def open_models(specs: Sequence[Source]) -> list[ModelDirectory]:
+    """Open models, under the names that they agree on."""
     models = [ModelDirectory.open(spec) for spec in specs]
     names = agree([model.header for model in models], [model.name for model in models])
     return [model.renamed(own) for model, own in zip(models, names, strict=True)]
@@ -131,9 +133,10 @@ def _plain(strategy: MergeStrategy, plan: Plan) -> dict[str, Any]:
     return plain
 
 
-def _model_record(
+def model_record(
     model: ModelDirectory, first: ModelDirectory, hashes: Future[dict[str, str]], target: Path
 ) -> ModelRecord:
+    """What merge.json says of a model."""
     return ModelRecord(
         name=model.name,
         path=recorded_path(model.path, target),
