@@ -1,0 +1,85 @@
+"""merge=dare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.merge import (
+    Combine,
+    Law,
+    Model,
+    Plan,
+    Probe,
+    Reporter,
+    Weighted,
+    check_density,
+    check_votes,
+    fuse,
+)
+from lightning_embed.registry import register
+
+
+@register("merge", "dare")
+@dataclass(frozen=True)
+class Dare(Weighted):
+    """Drop most of each delta at random, rescale the rest, and average the deltas.
+
+        kept_i  = delta_i / density with probability `density`, else 0; element by element
+        merged  = base + scale * (sum_i w_i kept_i) / (sum_i w_i)
+
+    With `combine=linear` the sums run over all sources: the mean over seeds is the soup. With `combine=ties` they run
+    over those whose kept_i has the elected sign, that of sum_i w_i kept_i.
+
+    Yu et al. (2023), "Language models are super Mario", arXiv 2311.03099. The paper scales the sum of the deltas, or what
+    TIES makes of them: its lambda is scale / N, or scale. Where we differ from MergeKit: it scales what is kept to the L1
+    norm of the delta, which is 1 / density on average only and lets a tensor of one element come back whole or not at
+    all; and by default its dare_linear and dare_ties add up where we average (`normalize: true` is ours).
+
+    With `ties` the mean is taken over what was kept, as in the paper's code: where n sources agree it is about
+    (1 - (1 - density)^n) / density times what it would be with nothing dropped. Let `scale` take it back.
+
+    It obeys neither `copies` nor `single`: elements are missing. Nor `permutation`: what is dropped depends on the place
+    of a source in the list.
+
+    Args:
+        density: share that is kept, in (0, 1]; usually 0.1 to 0.7. The fewer are kept, the larger they become, so small
+            densities want small deltas.
+        combine: linear or ties.
+        scale: of the mean, usually 0.5 to 1.5.
+
+    Raises:
+        ConfigError: a density outside (0, 1]; a negative weight with `combine=ties`.
+    """
+
+    needs_base = True
+    laws = frozenset({Law.scale})
+
+    density: float = 0.5
+    combine: Combine = Combine.linear
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_density(self.word, self.density)
+        if self.combine == Combine.ties:
+            check_votes(self.word, self.weights)
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """The weights."""
+        return {"weights": self.source_weights(sources)}
+
+    def merge(
+        self,
+        name: str,  # noqa: ARG002
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "*shape"]:
+        """Drop, combine, rescale."""
+        assert base is not None
+        kept = torch.rand(tensors.shape, generator=generator).lt_(self.density).mul_(tensors - base)
+        return torch.add(base, fuse(kept, plan["weights"], self.combine), alpha=self.scale / self.density)
