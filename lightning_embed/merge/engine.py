@@ -66,9 +66,9 @@ def merge_models(
     refuse_overlap(target, specs)
     models = open_models(specs)
     inputs, origin = models[: len(sources)], models[-1] if base else None
-    with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
+    with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads what the merge reads, at the same time and so from memory
-        hashes = [reader.submit(digests, model.files) for model in models]
+        hashes = [readers.submit(digests, model.files) for model in models]
         plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
         merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
         output = folder / MODEL_FOLDER

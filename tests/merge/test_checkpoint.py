@@ -39,6 +39,34 @@ def test_reading(sharded: bool, tmp_path: Path) -> None:
     assert all(torch.equal(model.tensor(name), tensor) for name, tensor in tensors.items())
 
 
+def test_tensors_at_odd_places(tmp_path: Path) -> None:
+    """Of other writers: a header that ends anywhere, and an element of one byte before larger ones."""
+    header = '{"flag":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}}'
+    header += " " * (-len(header) % 4 + 1)
+    data = b"\x01" + torch.tensor([1.5, -2]).numpy().tobytes()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
+    model = _open(tmp_path)
+    assert model.tensor("a").tolist() == [1.5, -2]
+    assert model.tensor("flag").tolist() == [True]
+
+
+def test_writing_to_a_tensor_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    model = _open(toy.write(tmp_path / "a", toy.model(0)))
+    model.tensor("embeddings.word.weight").zero_()
+    assert torch.equal(model.tensor("embeddings.word.weight"), toy.model(0)["embeddings.word.weight"])
+
+
+def test_a_file_changes_after_it_was_opened(tmp_path: Path) -> None:
+    model = _open(toy.write(tmp_path / "a", toy.model(0)))
+    file = tmp_path / "a/model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"a/model.safetensors has changed since the merge began"):
+        model.tensor("embeddings.word.weight")
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"a/model.safetensors has changed since the merge began"):
+        model.tensor("embeddings.word.weight")
+
+
 def test_a_shard_is_missing(tmp_path: Path) -> None:
     path = _sharded(tmp_path / "a")
     (path / "model-00002-of-00002.safetensors").unlink()

@@ -178,6 +178,23 @@ def test_threads_are_given_back(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("how", [SOUP, toy.strategy("slerp"), Noise()], ids=["soup", "slerp", "noise"])
+def test_the_number_of_threads_changes_nothing(how: MergeStrategy, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = {f"layer.{number}.weight": torch.randn(300, 500) for number in range(4)}
+    sources = [{name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in base.items()} for _ in range(3)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            toy.merge(tmp_path / str(threads), how, sources, base)
+            record = json.loads((tmp_path / str(threads) / "merged/merge.json").read_text())
+            found.append([record[key] for key in ("plan", "geometry", "sha256")])
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
 # atomicity
 
 
