@@ -5,7 +5,7 @@ import torch
 
 from lightning_embed.merge import Weighting
 from tests.merge import toy
-from tests.reference import merge as reference
+from tests.reference import averages as reference
 
 SIZES = [100, 300, 50]
 
