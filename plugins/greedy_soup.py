@@ -1,0 +1,65 @@
+"""merge=greedy_soup."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, combined, layer_scales
+from lightning_embed.registry import register
+
+
+@register("merge", "greedy_soup")
+@dataclass(frozen=True)
+class GreedySoup(Combination):
+    """Average of those sources that help, found by trying them from the best to the worst.
+
+        soup = {the source with the best score}
+        for each further source, in the order of the scores:
+            if score(average of soup and it) > score(average of soup): add it
+
+    Wortsman et al. (2022), "Model soups", arXiv 2203.05482, recipe 1. Scores are those of held-out data: the probe's mean
+    dev score over tasks. So the result is never worse than the best source on that. Where we differ: there a source
+    that leaves the score as it is goes in too, here it stays out, so that a copy changes nothing.
+
+    2N - 1 models are evaluated, and one is in memory. The plan has each source's own score, the order in which they
+    were tried, and the score at each try. `permutation` holds but for sources with equal scores, which keep their
+    order; `scale` does not, because data do not scale with deltas. There are no weights: the soup is uniform.
+    """
+
+    needs_probe = True
+    laws = frozenset({Law.copies, Law.single, Law.permutation})
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
+        """The search."""
+        assert probe is not None
+        averages = _Averages(self, sources, base, probe)
+        own = [averages.score([number]) for number in range(len(sources))]
+        order = sorted(range(len(sources)), key=lambda number: -own[number])
+        soup, best, scores = order[:1], own[order[0]], [own[order[0]]]
+        for step, number in enumerate(order[1:], start=1):
+            score = averages.score([*soup, number])
+            if score > best:
+                soup, best = [*soup, number], score
+            scores.append(score)
+            reporter.log({"score": score, "best_score": best, "num_chosen": len(soup)}, step)
+        shares = [1 / len(soup) if number in soup else 0.0 for number in range(len(sources))]
+        names = [sources[number].name for number in order]
+        return {"coefficients": {ALL: shares}, "own_scores": own, "order": names, "scores": scores}
+
+
+class _Averages:
+    """Averages of sources, one at a time in the same memory, and as `layers` will have them."""
+
+    def __init__(self, strategy: GreedySoup, sources: Sequence[Model], base: Model | None, probe: Probe) -> None:
+        self.sources, self.probe = sources, probe
+        self.base = base if strategy.layers else None
+        self.scales = layer_scales(strategy.layers or [], sources[0].parameters)
+        self.parameters: dict[str, Tensor] | None = None
+
+    def score(self, numbers: Sequence[int]) -> float:
+        """The score of the average of these sources."""
+        chosen = [self.sources[number] for number in numbers]
+        shares = {name: [scale / len(chosen)] * len(chosen) for name, scale in self.scales.items()}
+        self.parameters = combined(chosen, self.base, shares, self.parameters)
+        return self.probe.score(self.parameters)
