@@ -106,7 +106,7 @@ def _products(left: Float[Tensor, "*rows elements"], right: Float[Tensor, "eleme
 
     Six digits in a third of the time. They tell the angles between deltas, which are wide; not those between sources.
     """
-    cuts = zip(left.split(BLOCK_ELEMENTS, dim=-1), right.split(BLOCK_ELEMENTS), strict=True)
+    cuts = zip(torch.split(left, BLOCK_ELEMENTS, dim=-1), torch.split(right, BLOCK_ELEMENTS), strict=True)
     products: Tensor = torch.stack([(one @ other).double() for one, other in cuts]).sum(0)
     return products
 
