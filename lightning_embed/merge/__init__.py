@@ -30,6 +30,8 @@ from lightning_embed.merge.grouping import groups as groups
 from lightning_embed.merge.grouping import spread as spread
 from lightning_embed.merge.grouping import summed as summed
 from lightning_embed.merge.layers import layer_scales as layer_scales
+from lightning_embed.merge.learning import Learned as Learned
+from lightning_embed.merge.learning import Numbers as Numbers
 from lightning_embed.merge.selection import check_density as check_density
 from lightning_embed.merge.selection import num_kept as num_kept
 from lightning_embed.merge.selection import thresholds as thresholds

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_embed import registry
-from lightning_embed.merge import Law, MergeStrategy, stream
+from lightning_embed.merge import Law, Learned, MergeStrategy, stream
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -17,7 +17,9 @@ WORDS = registry.names("merge")
 
 @pytest.fixture(params=WORDS)
 def how(request: pytest.FixtureRequest) -> MergeStrategy:
-    return toy.strategy(request.param)
+    """The defaults; of a search only the first steps, which obey the same laws."""
+    learned = issubclass(registry.get("merge", request.param), Learned)
+    return toy.strategy(request.param, **({"steps": 20} if learned else {}))
 
 
 def _declaring(law: Law) -> pytest.MarkDecorator:

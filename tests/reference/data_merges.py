@@ -1,0 +1,40 @@
+"""Slow merges that look at data, written from the formulas: float64, whole models as one vector each."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Loss = Callable[[Tensor, int], Tensor]
+"""Of a model, at a step."""
+
+
+def position(vectors: Sequence[Tensor], a: Tensor, length: Tensor) -> Tensor:
+    """lambda V_(1..N) (papers.md 1.1.5, eq. 9), slerp as printed in eq. 4, through explicit vectors."""
+    merged = vectors[0]
+    for number in range(1, len(vectors)):
+        vector, a_i, a_j = vectors[number], a[:number].mean(), a[number]
+        alpha = torch.arccos(merged @ vector / (merged.norm() * vector.norm()))
+        left, right = torch.sin(a_j / (a_i + a_j) * alpha), torch.sin(a_i / (a_i + a_j) * alpha)
+        merged = (left * merged + right * vector) / torch.sin(alpha)
+    return length * merged
+
+
+def self_positioning(
+    base: Tensor, vectors: Sequence[Tensor], loss: Loss, steps: int, learning_rate: float, mu: float
+) -> tuple[Tensor, Tensor]:
+    """a and lambda after Adam (eq. 10 and 11), by autograd through the merged weights."""
+    a = torch.ones(len(vectors), dtype=torch.float64, requires_grad=True)
+    length = torch.ones((), dtype=torch.float64, requires_grad=True)
+    _descend(
+        [a, length], lambda step: loss(base + position(vectors, a, length), step) + mu * length, steps, learning_rate
+    )
+    return a.detach(), length.detach()
+
+
+def _descend(numbers: list[Tensor], target: Callable[[int], Tensor], steps: int, learning_rate: float) -> None:
+    adam = torch.optim.Adam(numbers, lr=learning_rate)
+    for step in range(steps):
+        adam.zero_grad()
+        target(step).backward()
+        adam.step()
