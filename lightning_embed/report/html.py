@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.report.doctor import doctor_section
+from lightning_embed.report.examined import NOTHING, Examined, examined
 from lightning_embed.report.page import PAGE, details, table
 from lightning_embed.report.plot import BASE, panels
 from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
@@ -27,7 +29,8 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     """
     records = {file.parent.name: json.loads(file.read_text()) for file in sorted(out.glob("merged/*/merge.json"))}
     parts = [f'<p class="headline">{headline(models)}</p>', *map(_block, summary(models)), _tests(models)]
-    parts += [_merge(name, record) for name, record in records.items()]
+    parts += [_doctor(seen) for seen in examined(records)]
+    parts += [_merge(name, record) for name, record in records.items() if record["strategy"] != NOTHING]
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
     file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
@@ -79,20 +82,15 @@ def _tests(models: Mapping[str, Results]) -> str:
 
 
 def _merge(name: str, record: Mapping[str, Any]) -> str:
-    sources = [source["name"] for source in record["sources"]]
+    sources = escape(", ".join(source["name"] for source in record["sources"]))
     seconds, megabytes = record["seconds"], record["bytes"] / 1e6
-    facts = f"{escape(record['strategy'])} of {escape(', '.join(sources))}: {seconds:.1f} s, {megabytes:.0f} MB."
+    facts = f"{escape(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB."
     found = json.dumps({"options": record["options"], "plan": record["plan"]}, indent=2)
-    geometry = _geometry(sources, record["geometry"]) if record["geometry"] else ""
-    return f"<h2>Merge {escape(name)}</h2><p>{facts}</p>{geometry}{details('Options and plan', escape(found))}"
+    return f"<h2>Merge {escape(name)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
 
 
-def _geometry(sources: list[str], geometry: Mapping[str, Any]) -> str:
-    header = ["delta = source - base", "norm", *(f"cosine to<br>{escape(source)}" for source in sources)]
-    lines = zip(sources, geometry["delta_norms"], geometry["delta_cosines"], strict=True)
-    rows = [[escape(name), f"{norm:.3g}", *(f"{cosine:.3f}" for cosine in cosines)] for name, norm, cosines in lines]
-    conflicts = f"Sign conflicts: {geometry['sign_conflict_share']:.1%} of all elements grow in one delta and shrink in another."
-    return f'{table(header, rows)}<p class="note">{conflicts}</p>'
+def _doctor(seen: Examined) -> str:
+    return f"<h2>Geometry: {escape(', '.join(seen.names))}</h2>{doctor_section(seen)}"
 
 
 def _cell(score: float | None, top: str | None) -> str:

@@ -22,7 +22,7 @@ PAGE = Template("""<!doctype html>
   tbody tr + tr td { border-top: 1px solid var(--line) }
   tbody th { font-weight: 400; font-style: italic; color: var(--soft); padding-top: .8rem }
   .best { font-weight: 700 }
-  .panels { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; margin: 1rem 0 }
+  .panels { display: flex; flex-wrap: wrap; align-items: flex-start; gap: .5rem 1.5rem; margin: 1rem 0 }
   .panels svg { width: 18.9rem; max-width: 100%; height: auto; flex: none }
   details { margin: .5rem 0 } summary { cursor: pointer }
   pre { background: var(--wash); padding: 1rem; overflow-x: auto; font-size: .8rem; line-height: 1.4 }

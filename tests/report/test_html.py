@@ -7,21 +7,7 @@ import pytest
 
 from lightning_embed.report import Run
 from lightning_embed.report.html import headline
-
-RECORD = {
-    "strategy": "soup",
-    "options": {"weighting": "equal"},
-    "plan": {"weights": [0.5, 0.5]},
-    "sources": [{"name": "retrieval"}, {"name": "sts"}],
-    "geometry": {
-        "source_norms": [1.0, 2.0],
-        "delta_norms": [1.234, 2.5],
-        "delta_cosines": [[1.0, 0.071], [0.071, 1.0]],
-        "sign_conflict_share": 0.412,
-    },
-    "seconds": 1.3,
-    "bytes": 91_000_000,
-}
+from tests.report.conftest import record
 
 
 @pytest.fixture
@@ -29,10 +15,11 @@ def page(models, tmp_path) -> str:
     run = Run(tmp_path)
     for name, found in models.items():
         run.add(name, found)
-    for merge, record in {"soup-1f3a9c": RECORD, "ties-2b": {**RECORD, "geometry": None}}.items():
+    none, ties = record("none", ranks=[3.5, 2.5]), {**record("ties"), "geometry": None}
+    for merge, found in {"soup-1f3a9c": record("soup"), "ties-2b": ties, "none-3c": none}.items():
         folder = tmp_path / "merged" / merge
         folder.mkdir(parents=True)
-        (folder / "merge.json").write_text(json.dumps(record))
+        (folder / "merge.json").write_text(json.dumps(found))
     return run.write_html({"seed": 42, "query_prompt": "<b>$x</b>"}).read_text()
 
 
@@ -47,15 +34,30 @@ def test_it_requests_nothing(page):
 
 def test_it_shows_bars_above_the_base_with_axes_named(page):
     figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(figures) == 2 + 3 + 2 + 3  # columns of the four blocks
+    assert len(figures) == 2 + 3 + 2 + 3 + 5  # columns of the four blocks, pictures of the geometry
     assert "retrieval nDCG@10" in figures[2]
     assert "points above base (50.00)" in figures[2]
     assert "+13.00" in figures[2]
 
 
-def test_it_shows_plan_geometry_and_config(page):
-    for text in ("1.23", "0.071", "41.2%", "weighting", "seed: 42", "&lt;b&gt;$x&lt;/b&gt;", "ties-2b"):
+def test_it_shows_plans_and_config(page):
+    for text in ("weighting", "seed: 42", "&lt;b&gt;$x&lt;/b&gt;", "Merge soup-1f3a9c", "Merge ties-2b"):
         assert text in page
+    assert "Merge none" not in page
+
+
+def test_merges_of_the_same_sources_share_one_geometry(page):
+    assert page.count("Geometry: retrieval, sts") == 1
+    for text in (
+        "1.23",
+        "0.07",
+        "41%",
+        "1.90 independent directions",
+        "are &lt;b&gt;nearly&lt;/b&gt; orthogonal",
+        "3.5",
+    ):
+        assert text in page
+    assert re.search("<tr><td>soup-1f3a9c</td><td>1.5</td><td>1.50%</td><td>0.66</td><td>0.77</td></tr>", page)
 
 
 def test_the_headline_is_chosen_on_dev_and_read_on_test(models):
