@@ -3,33 +3,28 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Combine, Weighting
 from tests.merge import toy
+from tests.plugins import block
 from tests.reference import task_vectors as reference
 
 SEEDS = 200
 
 
-def _merge(how: Any, deltas: Tensor, weights: list[float], seed: int = 0) -> Tensor:
-    """One block; the base is zero."""
-    generator = torch.Generator().manual_seed(seed)
-    merged: Tensor = how.merge("w", deltas, torch.zeros_like(deltas[0]), {"weights": weights}, generator)
-    return merged
-
-
-def _how(**options: object) -> Any:
-    return toy.strategy("dare", **options)
+def _how(*weights: float, **options: object) -> Any:
+    given = {"weighting": Weighting.given, "weights": list(weights)} if weights else {}
+    return toy.strategy("dare", **given, **options)
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])
 @pytest.mark.parametrize("combine", list(Combine))
 @pytest.mark.parametrize("density", [0.1, 0.6, 1.0])
 def test_reference_with_the_same_draws(size: int, combine: Combine, density: float) -> None:
+    torch.manual_seed(1)
     deltas, weights = torch.randn(3, size), [1.0, 2.0, 0.5]
-    merged = _merge(_how(combine=combine, density=density, scale=1.1), deltas, weights, seed=7)
+    merged = block.merge(_how(*weights, combine=combine, density=density, scale=1.1), deltas, seed=7)
     draws = torch.rand(3, size, generator=torch.Generator().manual_seed(7))
     chances = torch.full((size,), density, dtype=torch.float64)
     kept = [reference.drop(d, chances, u) for d, u in zip(deltas.double(), draws.double(), strict=True)]
@@ -40,15 +35,15 @@ def test_reference_with_the_same_draws(size: int, combine: Combine, density: flo
 @pytest.mark.parametrize("density", [0.1, 0.9])
 def test_keep_rate_over_seeds(density: float) -> None:
     how, delta = _how(density=density), torch.ones(1, 64)
-    merged = torch.stack([_merge(how, delta, [1.0], seed) for seed in range(SEEDS)])
+    merged = torch.stack([block.merge(how, delta, seed) for seed in range(SEEDS)])
     assert float((merged != 0).double().mean()) == pytest.approx(density, abs=0.01)
     torch.testing.assert_close(merged[merged != 0], torch.full_like(merged[merged != 0], 1 / density))
 
 
 def test_mean_over_seeds_is_the_soup() -> None:
     deltas = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
-    how = _how(density=0.5)
-    merged = torch.stack([_merge(how, deltas, [1.0, 1.0, 2.0], seed) for seed in range(SEEDS)])
+    how = _how(1.0, 1.0, 2.0, density=0.5)
+    merged = torch.stack([block.merge(how, deltas, seed) for seed in range(SEEDS)])
     soup = (deltas[0] + deltas[1] + 2 * deltas[2]) / 4
     errors = (merged - soup).norm(dim=1) / soup.norm()
     assert float(errors.mean()) > 0.5
@@ -57,14 +52,14 @@ def test_mean_over_seeds_is_the_soup() -> None:
 
 def test_mean_over_seeds_of_agreeing_deltas() -> None:
     deltas, how = torch.tensor([[1.0], [1.0], [-1e-3]]).expand(3, 64), _how(density=0.5, combine=Combine.ties)
-    merged = torch.stack([_merge(how, deltas, [1.0] * 3, seed) for seed in range(SEEDS)])
+    merged = torch.stack([block.merge(how, deltas, seed) for seed in range(SEEDS)])
     # in 3 of 4 merges one of the two is kept, which then is 2; the third counts where both are dropped, hardly at all
     assert float(merged.mean()) == pytest.approx((1 - 0.5**2) / 0.5, abs=0.03)
 
 
 def test_sources_and_blocks_are_dropped_independently(tmp_path: Path) -> None:
     base = {"w": torch.zeros(70_000)}
-    how = _how(combine=Combine.linear, weighting=Weighting.given, weights=[1.0, 2.0])
+    how = _how(1.0, 2.0)
     merged = toy.merge(tmp_path, how, [{"w": torch.full((70_000,), 3.0)}] * 2, base)["w"]
     found, counts = merged.unique(return_counts=True)
     assert found.tolist() == [0, 2, 4, 6]  # none, the first, the second, both
@@ -81,7 +76,7 @@ def test_seed_decides(tmp_path: Path) -> None:
 def test_zeros_stay_zero() -> None:
     deltas = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     for seed in range(10):
-        assert _merge(_how(density=0.9, combine=Combine.ties), deltas, [1.0, 1.0], seed)[0] == 0
+        assert block.merge(_how(density=0.9, combine=Combine.ties), deltas, seed)[0] == 0
 
 
 def test_bfloat16_sources(tmp_path: Path) -> None:
@@ -99,7 +94,6 @@ def test_density_that_is_no_share(density: float) -> None:
 
 
 def test_negative_weights_cannot_vote() -> None:
-    negative: dict[str, object] = {"weighting": Weighting.given, "weights": [2.0, -1.0]}
     with pytest.raises(ConfigError, match=r"merge=dare: .* counts votes"):
-        _how(**negative, combine=Combine.ties)
-    _how(**negative)
+        _how(2.0, -1.0, combine=Combine.ties)
+    _how(2.0, -1.0)

@@ -8,20 +8,15 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Combine, Weighting
 from tests.merge import toy
+from tests.plugins import block
 from tests.reference import task_vectors as reference
 
 SEEDS = 200
 
 
-def _merge(how: Any, deltas: Tensor, weights: list[float], seed: int = 0) -> Tensor:
-    """One block; the base is zero."""
-    generator = torch.Generator().manual_seed(seed)
-    merged: Tensor = how.merge("w", deltas, torch.zeros_like(deltas[0]), {"weights": weights}, generator)
-    return merged
-
-
-def _how(**options: object) -> Any:
-    return toy.strategy("della", **options)
+def _how(*weights: float, **options: object) -> Any:
+    given = {"weighting": Weighting.given, "weights": list(weights)} if weights else {}
+    return toy.strategy("della", **given, **options)
 
 
 @pytest.mark.parametrize("shape", [(5, 12), (4, 3, 2), (64,), (3,), (1,), (6, 1), ()], ids=str)
@@ -29,7 +24,7 @@ def _how(**options: object) -> Any:
 def test_reference_with_the_same_draws(shape: tuple[int, ...], combine: Combine) -> None:
     torch.manual_seed(1)
     deltas, weights = torch.randn(3, *shape), [1.0, 2.0, 0.5]
-    merged = _merge(_how(combine=combine, density=0.6, epsilon=0.2, scale=1.1), deltas, weights, seed=7)
+    merged = block.merge(_how(*weights, combine=combine, density=0.6, epsilon=0.2, scale=1.1), deltas, seed=7)
     draws = torch.rand(3, *shape, generator=torch.Generator().manual_seed(7))
     rows = -1 if len(shape) < 2 else shape[0]
     kept = []
@@ -57,7 +52,7 @@ def test_rows_of_a_model_are_ranked_whole(tmp_path: Path) -> None:
 
 def test_keep_rate_over_seeds() -> None:
     delta = torch.randn(1, 2, 64, generator=torch.Generator().manual_seed(0))
-    kept = torch.stack([_merge(_how(density=0.8), delta, [1.0], seed) != 0 for seed in range(SEEDS)]).double()
+    kept = torch.stack([block.merge(_how(density=0.8), delta, seed) != 0 for seed in range(SEEDS)]).double()
     assert float(kept.mean()) == pytest.approx(0.8, abs=0.01)
     order = delta[0].abs().argsort(dim=1)
     by_rank = kept.mean(0).gather(1, order).mean(0)
@@ -67,28 +62,28 @@ def test_keep_rate_over_seeds() -> None:
 
 def test_mean_over_seeds_is_the_soup() -> None:
     deltas = torch.randn(3, 2, 64, generator=torch.Generator().manual_seed(0))
-    how = _how(combine=Combine.linear)
-    mean = torch.stack([_merge(how, deltas, [1.0, 1.0, 2.0], seed) for seed in range(SEEDS)]).mean(0)
+    how = _how(1.0, 1.0, 2.0, combine=Combine.linear)
+    mean = torch.stack([block.merge(how, deltas, seed) for seed in range(SEEDS)]).mean(0)
     soup = (deltas[0] + deltas[1] + 2 * deltas[2]) / 4
     assert float((mean - soup).norm() / soup.norm()) < 0.1  # one merge alone: about 1
 
 
 def test_density_one_drops_nothing() -> None:
     deltas = torch.randn(2, 4, 5)
-    merged = _merge(_how(density=1.0, epsilon=0.0, combine=Combine.linear), deltas, [1.0, 3.0])
+    merged = block.merge(_how(1.0, 3.0, density=1.0, epsilon=0.0, combine=Combine.linear), deltas)
     torch.testing.assert_close(merged, (deltas[0] + 3 * deltas[1]) / 4)
 
 
 def test_of_equal_magnitudes_the_later_is_the_larger() -> None:
     how = _how(density=0.5, epsilon=0.49)
-    kept = torch.stack([_merge(how, torch.ones(1, 1, 3), [1.0], seed) for seed in range(SEEDS)]) != 0
+    kept = torch.stack([block.merge(how, torch.ones(1, 1, 3), seed) for seed in range(SEEDS)]) != 0
     assert kept.double().mean((0, 1)).tolist() == pytest.approx([0.01, 0.5, 0.99], abs=0.1)
 
 
 def test_zeros_stay_zero() -> None:
     deltas = torch.zeros(2, 3, 4)
     deltas[0, 1] = 1
-    merged = _merge(_how(density=0.9, epsilon=0.1), deltas, [1.0, 1.0])
+    merged = block.merge(_how(density=0.9, epsilon=0.1), deltas)
     assert merged[0].tolist() == merged[2].tolist() == [0] * 4
     assert merged[1].min() >= 0
 
@@ -113,7 +108,6 @@ def test_epsilon_beyond_the_chances(density: float, epsilon: float) -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"merge=della: density=0.0 must be above 0"):
         _how(density=0.0)
-    negative: dict[str, object] = {"weighting": Weighting.given, "weights": [2.0, -1.0]}
     with pytest.raises(ConfigError, match=r"merge=della: .* counts votes"):
-        _how(**negative)
-    _how(**negative, combine=Combine.linear)
+        _how(2.0, -1.0)
+    _how(2.0, -1.0, combine=Combine.linear)

@@ -8,14 +8,12 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Weighting
 from tests.merge import toy
+from tests.plugins import block
 from tests.reference import task_vectors as reference
 
 
-def _merge(folder: Path, deltas: list[list[float]], **options: object) -> list[float]:
-    """Merge single vectors; the base is zero."""
-    sources = [{"w": torch.tensor(delta)} for delta in deltas]
-    base = {"w": torch.zeros_like(sources[0]["w"])}
-    merged: list[float] = toy.merge(folder, toy.strategy("ties", **options), sources, base)["w"].tolist()
+def _merge(deltas: list[list[float]], **options: object) -> list[float]:
+    merged: list[float] = block.merge(toy.strategy("ties", **options), deltas).tolist()
     return merged
 
 
@@ -31,18 +29,18 @@ def test_reference(density: float, weights: list[float], tmp_path: Path) -> None
         torch.testing.assert_close(merged[name].double().flatten(), expected, rtol=0, atol=1e-6)
 
 
-def test_values_a_human_can_check(tmp_path: Path) -> None:
+def test_values_a_human_can_check() -> None:
     deltas = [[4.0, 1.0, 3.0, 0.5], [2.0, -3.0, 0.1, 0.6], [-1.0, -5.0, 0.2, 4.0]]
     # kept: 4 . 3 . | 2 -3 . . | . -5 . 4
-    assert _merge(tmp_path / "half", deltas, density=0.5) == pytest.approx([3, -4, 3, 4])
+    assert _merge(deltas, density=0.5) == pytest.approx([3, -4, 3, 4])
     # all vote: 4 + 2 - 1, 1 - 3 - 5, 3.3, 5.1
-    assert _merge(tmp_path / "all", deltas, density=1.0, scale=2.0) == pytest.approx([6, -8, 2.2, 3.4])
+    assert _merge(deltas, density=1.0, scale=2.0) == pytest.approx([6, -8, 2.2, 3.4])
 
 
-def test_weights_decide_the_election(tmp_path: Path) -> None:
+def test_weights_decide_the_election() -> None:
     given = {"density": 1.0, "weighting": Weighting.given}
-    assert _merge(tmp_path / "left", [[3.0], [-2.0]], **given, weights=[1.0, 1.0]) == [3]
-    assert _merge(tmp_path / "right", [[3.0], [-2.0]], **given, weights=[1.0, 2.0]) == [-2]
+    assert _merge([[3.0], [-2.0]], **given, weights=[1.0, 1.0]) == [3]
+    assert _merge([[3.0], [-2.0]], **given, weights=[1.0, 2.0]) == [-2]
 
 
 @pytest.mark.parametrize("density", [0.01, 0.9])
@@ -58,17 +56,17 @@ def _numel(shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel())
 
 
-def test_zeros_never_vote(tmp_path: Path) -> None:
-    assert _merge(tmp_path, [[0.0, 0.0, 2.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]], density=1.0) == [0, 3, 3]
+def test_zeros_never_vote() -> None:
+    assert _merge([[0.0, 0.0, 2.0], [0.0, 3.0, 4.0], [0.0, 0.0, 0.0]], density=1.0) == [0, 3, 3]
 
 
-def test_balanced_vote_keeps_the_base(tmp_path: Path) -> None:
+def test_balanced_vote_keeps_the_base() -> None:
     third = [[0.1, 0.7], [-0.1, 0.7], [0.0, -0.7]]  # with weights of 1/3 the products would not cancel
-    assert _merge(tmp_path, third, density=1.0) == pytest.approx([0, 0.7])
+    assert _merge(third, density=1.0) == pytest.approx([0, 0.7])
 
 
-def test_equal_magnitudes_are_kept_together(tmp_path: Path) -> None:
-    assert _merge(tmp_path, [[1.0, -1.0, 1.0, 0.5]], density=0.25) == [1, -1, 1, 0]
+def test_equal_magnitudes_are_kept_together() -> None:
+    assert _merge([[1.0, -1.0, 1.0, 0.5]], density=0.25) == [1, -1, 1, 0]
 
 
 def test_bfloat16_sources(tmp_path: Path) -> None:
@@ -87,7 +85,8 @@ def _stored(tensors: toy.Tensors) -> dict[str, Tensor]:
 
 
 def test_plan_is_a_threshold_per_parameter_and_source(tmp_path: Path) -> None:
-    _merge(tmp_path, [[1.0, -3.0, 2.0], [0.5, 0.0, -0.25]], density=0.67)
+    sources = [{"w": torch.tensor([1.0, -3.0, 2.0])}, {"w": torch.tensor([0.5, 0.0, -0.25])}]
+    toy.merge(tmp_path, toy.strategy("ties", density=0.67), sources, {"w": torch.zeros(3)})
     plan = json.loads((tmp_path / "merged/merge.json").read_text())["plan"]
     assert plan == {"weights": [0.5, 0.5], "thresholds": {"w": [2.0, 0.25]}}
 

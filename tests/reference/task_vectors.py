@@ -50,3 +50,17 @@ def keep_chances(row: Tensor, density: float, epsilon: float) -> Tensor:
 def drop(delta: Tensor, chances: Tensor, draws: Tensor) -> Tensor:
     """Keep an element if its draw from [0, 1) is below its chance, and divide it by the chance."""
     return torch.stack([x / p if u < p else 0 * x for x, p, u in zip(delta, chances, draws, strict=True)])
+
+
+def model_stock(deltas: Sequence[Tensor]) -> Tensor:
+    """t times the mean delta, t from the mean cosine (Jang et al. 2024, section 4)."""
+    count = len(deltas)
+    pairs = [(i, j) for i in range(count) for j in range(i)]
+    cosines = [
+        float(deltas[i] @ deltas[j]) / float(deltas[i].norm() * deltas[j].norm())
+        if deltas[i].any() and deltas[j].any()
+        else 0
+        for i, j in pairs
+    ]
+    cosine = max(0.0, sum(cosines) / len(pairs))
+    return count * cosine / (1 + (count - 1) * cosine) * sum(deltas, torch.zeros_like(deltas[0])) / count
