@@ -1,6 +1,7 @@
 """Laws over all registered strategies: a new plugin is tested the day it appears."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from lightning_embed import registry
-from lightning_embed.merge import Law, Learned, MergeStrategy, stream
+from lightning_embed.merge import Law, Learned, MergeStrategy, Weighted, Weighting, stream
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -106,8 +107,15 @@ def test_single(how: MergeStrategy, tmp_path: Path) -> None:
 @_declaring(Law.permutation)
 def test_permutation(how: MergeStrategy, tmp_path: Path) -> None:
     base, sources = toy.family(_count(how))
-    there = _merge(tmp_path / "there", how, sources, base)
-    toy.close(_merge(tmp_path / "back", how, sources[::-1], base), there)
+    there = _merge(tmp_path / "there", _weighted(how, [1.0, 3.0, 2.0]), sources, base)
+    toy.close(_merge(tmp_path / "back", _weighted(how, [1.0, 3.0, 2.0], -1), sources[::-1], base), there)
+
+
+def _weighted(how: MergeStrategy, weights: list[float], step: int = 1) -> MergeStrategy:
+    """With a weight per source, where there can be weights."""
+    if not isinstance(how, Weighted):
+        return how
+    return replace(how, weighting=Weighting.given, weights=weights[: _count(how)][::step])
 
 
 @_declaring(Law.scale)
