@@ -35,8 +35,8 @@ class Karcher(Spherical):
     tensors have no direction (there all those shorter than the tolerance), and where the u_i cancel, so that no mean
     is defined, the result is the weighted average. A source opposite to m does not pull: it has no direction to pull in.
 
-    `delta` is the default because there it differs: for the weights of fine-tunes of one base, which are nearly parallel,
-    this is `multislerp` to six digits.
+    `delta` is the default because there it differs: the weights of fine-tunes of one base are nearly parallel, and this is
+    `multislerp` then (to six digits where deltas are a hundredth as long as the weights).
 
     Args:
         of: delta (needs the base) or weights.
