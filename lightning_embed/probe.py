@@ -66,6 +66,10 @@ class EncoderProbe:
         """Batches of a pass over the data."""
         return len(self.batches)
 
+    def task(self, batch: int) -> str:
+        """What a batch trains."""
+        return str(self.batches.task(batch))
+
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         """Loss of a model on a batch."""
         with self._holding(parameters), torch.no_grad():

@@ -66,6 +66,7 @@ def test_tasks_have_equal_shares_and_take_turns(data: Mapping[str, EmbeddingData
     assert batches.num_batches == {"pairs": 4, "few": 1, "scores": 5}  # 40 rows a task: few has 5 of 45
     tasks = [batches[number].task for number in range(len(batches))]
     assert [Counter(tasks[:n])[Task.sts] for n in (2, 4, 6, 8, 10)] == [1, 2, 3, 4, 5]
+    assert [batches.task(number) for number in range(len(batches))] == tasks
 
 
 def test_a_pass_holds_every_drawn_row_once_and_the_next_in_another_order(

@@ -56,8 +56,11 @@ class ProbeBatches:
 
     def __getitem__(self, number: int) -> Batch:
         """Batch `number`, from 0 on without end."""
-        turn, place = divmod(number, len(self))
-        return self._collate([self._planned[self._pass(turn)[place]]])[0]
+        return self._collate([self._planned[self._plan(number)]])[0]
+
+    def task(self, number: int) -> Task:
+        """Of batch `number`."""
+        return self.rows[self._plan(number).dataset].options.task
 
     @cached_property
     def rows(self) -> dict[str, Rows]:
@@ -89,6 +92,10 @@ class ProbeBatches:
 
     def _size(self, name: str) -> int:
         return min(self.options.batch_size, len(self.rows[name]))
+
+    def _plan(self, number: int) -> BatchPlan:
+        turn, place = divmod(number, len(self))
+        return self._pass(turn)[place]
 
     @lru_cache(maxsize=2)  # noqa: B019
     def _pass(self, turn: int) -> list[BatchPlan]:

@@ -101,6 +101,9 @@ class Probe(Protocol):
     def num_batches(self) -> int:
         """Batches until all rows have been seen once; larger numbers see them in another order."""
 
+    def task(self, batch: int) -> str:
+        """What a batch trains."""
+
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         """Loss of a model on a batch."""
 

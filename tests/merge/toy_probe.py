@@ -32,6 +32,9 @@ class QuadraticProbe:
     def num_batches(self) -> int:
         return len(self.targets)
 
+    def task(self, batch: int) -> str:
+        return f"task {batch % len(self.targets)}"
+
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         return self.loss_and_gradient(parameters, batch)[0]
 
