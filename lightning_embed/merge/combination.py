@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.merge.contract import MergeStrategy, Model, Plan
-from lightning_embed.merge.stream import for_each_parameter, spans
+from lightning_embed.merge.stream import Span, for_each_parameter, is_finite, spans
 
 ALL = "*"
 """The key of the coefficients that all parameters have which are not named."""
@@ -75,10 +75,9 @@ def combined(
         tensor = torch.empty(sources[0].parameters[name]) if into is None else into[name]
         flat, start = tensor.view(-1), 0
         for span in spans(name, sources, base):
-            block = span.read()
-            part = combine(block.tensors, block.base, coefficients_of(coefficients, name))
-            flat[start : start + part.numel()] = part
-            start += part.numel()
+            end = start + span.views[0].numel()
+            _combine_into(flat[start:end], span, coefficients_of(coefficients, name))
+            start = end
         return tensor
 
     return for_each_parameter(sources[0].parameters, fill)
@@ -98,9 +97,21 @@ def inner_products(
         if name in gradient:
             flat = gradient[name].reshape(-1).cpu()
             for span in spans(name, sources, base):
-                deltas = span.read().deltas
-                total += deltas @ flat[start : start + deltas.shape[1]]
-                start += deltas.shape[1]
+                end = start + span.views[0].numel()
+                total += torch.stack([delta @ flat[start:end] for delta in span.deltas()])
+                start = end
         return total
 
     return for_each_parameter(sources[0].parameters, products)
+
+
+def _combine_into(out: Float[Tensor, " elements"], span: Span, coefficients: Sequence[float]) -> None:
+    """`combine` in one pass over each model and without copies, because a search does it at every step."""
+    if len(span.views) > span.num_sources:
+        torch.mul(span.views[-1].float(), 1 - sum(coefficients), out=out)
+    else:
+        out.zero_()
+    for coefficient, view in zip(coefficients, span.views[: span.num_sources], strict=True):
+        out.add_(view, alpha=coefficient)
+    if not is_finite(out):
+        span.read()  # says which model has NaN in it

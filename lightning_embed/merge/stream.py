@@ -63,6 +63,12 @@ class Span:
         base = values[-1] if len(self.models) > self.num_sources else None
         return Block(self.name, self.index, values[: self.num_sources], base)
 
+    def deltas(self) -> Iterator[Float[Tensor, "*shape"]]:
+        """Those of `Block`, one after another: less to move where one at a time is enough. NaN is not looked for."""
+        base = self.views[-1].float() if len(self.views) > self.num_sources else None
+        sources = (view.float() for view in self.views[: self.num_sources])
+        return sources if base is None else (source - base for source in sources)
+
 
 def spans(name: str, sources: Sequence[Model], base: Model | None, cut: Cut = Cut.element) -> Iterator[Span]:
     """Cut the parameter `name` of all models into blocks."""

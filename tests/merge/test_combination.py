@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import ALL, Model, Source, combined, inner_products, stream
 from lightning_embed.merge.checkpoint import ModelDirectory
 from tests.merge import toy
@@ -34,6 +35,22 @@ def test_combined_equals_the_sum(models: list[Model], with_base: bool) -> None:
     again = combined(sources, base, {ALL: [0.0, 0.0, 1.0]}, into=found)
     assert all(again[name] is found[name] for name in found)
     torch.testing.assert_close(again[WORD], sources[2].tensor(WORD))
+
+
+def test_half_precision_and_nan() -> None:
+    base, sources = toy.family(2)
+    stored = [
+        toy.InMemory({name: t.bfloat16() for name, t in s.items()}, "abc"[n]) for n, s in enumerate([*sources, base])
+    ]
+    found = combined(stored[:2], stored[2], {ALL: [0.3, 0.4]})[WORD]
+    one, two, origin = (model.tensor(WORD).float() for model in stored)
+    torch.testing.assert_close(found, 0.3 * one + 0.4 * two + 0.3 * origin)
+    products = inner_products({WORD: found}, stored[:2], stored[2])[WORD]
+    expected = torch.stack([(found.double() * (source - origin)).sum() for source in (one, two)])
+    torch.testing.assert_close(products, expected, rtol=1e-5, atol=1e-5)
+    stored[1].tensor(WORD)[3] = torch.nan
+    with pytest.raises(CheckpointError, match=r"'b' has NaN or infinity in embeddings.word.weight"):
+        combined(stored[:2], stored[2], {ALL: [0.3, 0.0]})
 
 
 def test_inner_products_equal_autograd(models: list[Model]) -> None:
