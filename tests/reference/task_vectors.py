@@ -3,7 +3,9 @@
 `deltas` are flat; what is returned is what the merge adds to the base.
 """
 
+import math
 from collections.abc import Sequence
+from statistics import pvariance
 
 import torch
 from torch import Tensor
@@ -64,3 +66,27 @@ def model_stock(deltas: Sequence[Tensor]) -> Tensor:
     ]
     cosine = max(0.0, sum(cosines) / len(pairs))
     return count * cosine / (1 + (count - 1) * cosine) * sum(deltas, torch.zeros_like(deltas[0])) / count
+
+
+def sce(deltas: Sequence[Tensor], density: float) -> Tensor:
+    """Select, calculate, erase (Wan et al. 2024, section on SCE)."""
+    size = len(deltas[0])
+    columns = [[float(delta[element]) for delta in deltas] for element in range(size)]
+    variances = [pvariance(column) for column in columns]
+    smallest = sorted(variances, reverse=True)[max(1, round(density * size)) - 1]
+    selected = [c if v >= smallest else [0.0] * len(c) for c, v in zip(columns, variances, strict=True)]
+    squares = [sum(column[source] ** 2 for column in selected) for source in range(len(deltas))]
+    shares = [square / sum(squares) if sum(squares) else 1.0 for square in squares]
+    return torch.tensor([disjoint_mean(column, shares, column) for column in selected], dtype=torch.float64)
+
+
+def breadcrumbs(deltas: Sequence[Tensor], weights: Sequence[float], density: float, gamma: float, how: str) -> Tensor:
+    """Drop the floor(gamma n) largest and all but the next round(density n) (Davari and Belilovsky 2023, section 3)."""
+    masked = []
+    for delta in deltas:
+        magnitudes = sorted((abs(float(x)) for x in delta), reverse=True)
+        dropped = math.floor(gamma * len(delta))
+        kept = min(max(1, round(density * len(delta))), len(delta) - dropped)
+        largest, smallest = magnitudes[dropped], magnitudes[dropped + kept - 1]
+        masked.append(torch.stack([x if smallest <= abs(float(x)) <= largest else 0 * x for x in delta]))
+    return fuse(masked, weights, how)

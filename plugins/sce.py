@@ -1,0 +1,103 @@
+"""merge=sce."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.merge import (
+    Block,
+    Law,
+    MergeStrategy,
+    Model,
+    Plan,
+    Probe,
+    Reporter,
+    check_density,
+    disjoint_mean,
+    elected,
+    for_each_parameter,
+    num_kept,
+    read_blocks,
+    thresholds,
+)
+from lightning_embed.registry import register
+
+
+@register("merge", "sce")
+@dataclass(frozen=True)
+class Sce(MergeStrategy):
+    """Select, calculate, erase: what the sources disagree on most, weighted by how far each one went.
+
+        selected_i = delta_i where var_i(delta_i) >= v, else 0;   v selects the `density` largest of each parameter
+        q_i        = |selected_i|^2 / sum_i |selected_i|^2        one number per source and parameter
+        merged     = base + (sum q_i selected_i) / (sum q_i)      over the i with the sign of sum_i selected_i
+
+    Wan et al. (2024), "FuseChat", arXiv 2408.07990. As in MergeKit, the q_i of what is left are divided by their sum, and
+    the election does not ask them. Everything that reaches v is selected, so where the sources agree altogether
+    nothing is lost. Our reading: `density` is a share of all elements, at least one of them, and a balanced vote elects
+    nobody. MergeKit's select_topk is a share of those whose variance is not 0: one source, or copies of one, gives the
+    base there, and so does a parameter of one element. It also weights all sources alike if their mean squares have a
+    sum below 1e-6, which is usual for fine-tunes; here length does not matter.
+
+    Args:
+        density: share of the elements that is selected, in (0, 1]; usually 0.1 to 1.
+
+    Raises:
+        ConfigError: a density outside (0, 1].
+    """
+
+    needs_base = True
+    laws = frozenset(Law)
+
+    density: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_density(self.word, self.density)
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+        """The smallest variance that is selected, and the q_i, for every parameter."""
+        found = thresholds(sources, base, lambda numel: [num_kept(numel, self.density)], _variances)
+        smallest = {name: rows[0][0] for name, rows in found.items()}
+
+        def shares(name: str) -> list[float]:
+            squares = torch.zeros(len(sources), dtype=torch.float64)
+            for block in read_blocks(name, sources, base):
+                squares += _selected(block.tensors, block.deltas, smallest[name]).square_().sum(1).double()
+            return torch.where(squares.any(), squares / squares.sum(), 1 / len(sources)).tolist()
+
+        return {"thresholds": smallest, "coefficients": for_each_parameter(sources[0].parameters, shares)}
+
+    def merge(
+        self,
+        name: str,
+        tensors: Float[Tensor, " sources *shape"],
+        base: Float[Tensor, "*shape"] | None,
+        plan: Plan,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Float[Tensor, "*shape"]:
+        """Select, erase, average."""
+        assert base is not None
+        selected = _selected(tensors, tensors - base, plan["thresholds"][name])
+        chosen = elected(selected, tensors.new_ones(len(tensors)))
+        return disjoint_mean(selected, chosen, tensors.new_tensor(plan["coefficients"][name])).add_(base)
+
+
+def _variances(block: Block) -> Float[Tensor, "1 elements"]:
+    return _variance(block.tensors)[None]
+
+
+def _variance(tensors: Float[Tensor, " sources *shape"]) -> Float[Tensor, "*shape"]:
+    """Over the sources, whose base does not matter. Exactly 0 where they are equal: hence measured from the first."""
+    spread = tensors - tensors[0]
+    return spread.sub_(spread.mean(0)).square_().mean(0)
+
+
+def _selected(
+    tensors: Float[Tensor, " sources *shape"], deltas: Float[Tensor, " sources *shape"], smallest: float
+) -> Float[Tensor, " sources *shape"]:
+    """The deltas where the sources differ enough; overwrites them."""
+    return deltas.mul_(_variance(tensors).ge_(smallest))
