@@ -21,7 +21,17 @@ _REGISTERED = {
 }
 
 
-def check(config: DictConfig, reference: DictConfig, added: set[str], multirun: bool = False) -> None:
+# What a recipe says itself.
+_MERGED_BY = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
+
+
+def check(
+    config: DictConfig,
+    reference: DictConfig,
+    added: set[str],
+    multirun: bool = False,
+    given: frozenset[str] = frozenset(),
+) -> None:
     """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
 
     Args:
@@ -29,13 +39,14 @@ def check(config: DictConfig, reference: DictConfig, added: set[str], multirun: 
         reference: composed from the same groups, without an experiment and without overrides of values.
         added: keys that the user added knowingly (+key=value).
         multirun: whether it is a job of a sweep.
+        given: keys on the command line.
 
     Raises:
         ConfigError: with one line per problem.
     """
     problems = [*_missing(config), *_unknown(config, reference, added)]
     if not problems:
-        problems = [*_impossible(config, multirun), *_unbuildable(config)]
+        problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -78,6 +89,17 @@ def _may_be_new(value: Any, parent: DictConfig, full: str, added: set[str]) -> b
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
+    """A merge has sources or a recipe."""
+    if "recipe" not in config:
+        return
+    if config.recipe is None and not config.sources:
+        yield "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."
+    beside = [key for key in _MERGED_BY if any(f"{name}.".startswith(f"{key}.") for name in given)]
+    if config.recipe is not None and beside:
+        yield f"recipe={config.recipe} says how to merge, and {', '.join(beside)} too: give one or the other."
 
 
 def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:

@@ -163,7 +163,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     reference = compose(name, [*(f"{key}={word}" for key, word in choices.items() if key != "experiment"), *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, multirun)
+    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
 
 
 def _explained(

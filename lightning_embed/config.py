@@ -21,6 +21,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed import registry
 from lightning_embed.data.options import MiningOptions, ProbeOptions
@@ -166,6 +167,8 @@ def run_hash(config: DictConfig) -> str:
     part: dict[str, Any] = {}
     if own := {k: v for k, v in (config.get("callback") or {}).items() if not _only_watches(v)}:
         part["callback"] = plain(own)
+    if recipe := config.get("recipe"):
+        part["recipe"] = recipe
     for key in _TRAINED_BY:
         if key not in config or OmegaConf.is_missing(config, key):
             continue
@@ -205,6 +208,21 @@ def words(group: str) -> list[str]:
     """The words of a config group: YAML files and registered classes."""
     files = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
     return sorted(files | (set(registry.names(group)) if group in registry.ROOMS else set()))
+
+
+def built(room: str, options: Mapping[str, Any]) -> Any:
+    """Build `options["name"]` of a room from plain values, as a file gives them back: words become enums again.
+
+    Raises:
+        RegistryError: unknown name.
+        ConfigError: unknown option, or a value of another type.
+    """
+    name = str(options["name"])
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(twin(registry.get(room, name), name)), dict(options))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{room}={name}: {str(error).splitlines()[0]}.") from None
+    return registry.build(room, plain(typed))
 
 
 def plain(node: Any, as_words: bool = False) -> Any:

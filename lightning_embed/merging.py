@@ -17,7 +17,8 @@ from rich.console import Console
 from lightning_embed import config, provenance, registry
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
+from lightning_embed.merge.recipe import Recipe
 from lightning_embed.report import BASE, Run
 from lightning_embed.types import Results
 
@@ -48,13 +49,18 @@ def merge(cfg: DictConfig) -> float | None:
     Raises:
         LightningEmbedError: whatever a user can mend.
     """
-    out, strategy, sources = Path(cfg.out), strategy_of(cfg), _sources(cfg)
-    base = None if cfg.base is None else Path(cfg.base)
+    out = Path(cfg.out)
+    recipe = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
+    if recipe is None:
+        strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
+    else:
+        strategy, sources, base = config.built("merge", recipe.options), recipe.sources, recipe.base
     if strategy is not None:
-        strategy.check([source.size for source in sources], base is not None, has_probe=bool(cfg.data.datasets))
+        may_look = recipe is not None or bool(cfg.data.datasets)
+        strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
     scores, make_probe = _measuring(cfg)
     provenance.write(cfg, out)
-    return finish(cfg, out, strategy, sources, base, scores, make_probe)
+    return finish(cfg, out, strategy, sources, base, scores, make_probe, recipe)
 
 
 def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
@@ -103,6 +109,7 @@ def finish(
     base: Path | None,
     scores: Scores | None,
     make_probe: MakeProbe | None,
+    recipe: Recipe | None = None,
 ) -> float | None:
     """Merge what was exported, score base, sources and the merged model, report.
 
@@ -114,15 +121,22 @@ def finish(
         base: what they started from.
         scores: measures a model; None: nothing is measured.
         make_probe: makes what a strategy looks at data with; None: there is no data.
+        recipe: a merge to be repeated: of these sources by this strategy.
     """
     models = ({BASE: base} if base is not None else {}) | {source.name: source.path for source in sources}
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
-    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base)
-    looks = strategy is not None and strategy.needs_probe
+    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, recipe)
+    looks = strategy is not None and strategy.needs_probe and recipe is None
     with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
         if strategy is not None and merged is not None:
             probe = make_probe if looks else None
-            models[merged] = _merged(cfg, out / "merged" / merged, strategy, sources, base, probe, _Curves(loggers))
+            target, curves = out / "merged" / merged, _Curves(loggers)
+            if recipe is not None:
+                console.print(f"repeating {recipe.file}")
+                recipe.repeat(strategy, target)
+                models[merged] = target / MODEL_FOLDER
+            else:
+                models[merged] = _merged(cfg, target, strategy, sources, base, probe, curves)
         if scores is not None:
             for name, path in models.items():
                 console.print(f"evaluating {name}")
@@ -145,13 +159,17 @@ def _loggers(cfg: DictConfig, name: str, needed: bool) -> Iterator[Sequence[Any]
         yield loggers
 
 
-def _merge_name(cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None) -> str:
+def _merge_name(
+    cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None, recipe: Recipe | None
+) -> str:
     """The strategy, and a hash of all that the merge depends on."""
+    if recipe is not None:
+        return f"{strategy.word}-{config.digest(recipe.record.sha256)}"
     given = [(source.name, str(source.path), source.size) for source in sources]
-    recipe = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
+    parts = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
     if strategy.needs_probe:
-        recipe += [config.plain(cfg[key]) for key in ("probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
-    return f"{strategy.word}-{config.digest(recipe)}"
+        parts += [config.plain(cfg[key]) for key in ("probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
+    return f"{strategy.word}-{config.digest(parts)}"
 
 
 def _merged(
@@ -171,7 +189,7 @@ def _merged(
         probe = None if make_probe is None else make_probe(sources[0].path)
         given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "reporter": reporter}
         merge_models(strategy, sources, base, target, **given)
-    return target / "model"
+    return target / MODEL_FOLDER
 
 
 def _changed(model: Path) -> int:

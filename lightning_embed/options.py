@@ -93,10 +93,12 @@ class MergeOptions(CommonOptions):
 
     Args:
         sources: model directories to merge, or one glob pattern each.
+        recipe: the merge.json of a merge to be repeated; it says all that `sources` and the other options of a merge say.
         base: the model that all sources started from; null: a strategy that needs none.
         sizes: rows that each source was trained on, for weighting=size.
     """
 
-    sources: list[str] = UNSET
+    sources: list[str] | None = None
+    recipe: str | None = None
     base: str | None = None
     sizes: list[int] | None = None

@@ -35,6 +35,7 @@ def merge_models(
     seed: int = 0,
     probe: Probe | None = None,
     reporter: Reporter | None = None,
+    plan: Plan | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> MergeRecord:
     """Merge model directories into `<target>/model/`, with `<target>/merge.json` beside it.
@@ -51,6 +52,7 @@ def merge_models(
         seed: of random strategies.
         probe: training data, for strategies that look at some.
         reporter: where a strategy logs its search.
+        plan: of an earlier merge of the same models: nothing is prepared, no probe is needed.
         max_shard_bytes: size at which the weights are cut into several files.
 
     Raises:
@@ -61,7 +63,7 @@ def merge_models(
     """
     start = time.perf_counter()
     dtype = _dtype(out_dtype)
-    strategy.check([source.size for source in sources], base is not None, probe is not None)
+    strategy.check([source.size for source in sources], base is not None, probe is not None or plan is not None)
     specs = [*sources, *([Source(base, "base")] if base else [])]
     refuse_overlap(target, specs)
     models = open_models(specs)
@@ -69,17 +71,21 @@ def merge_models(
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads what the merge reads, at the same time and so from memory
         hashes = [readers.submit(digests, model.files) for model in models]
-        plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
+        opened = time.perf_counter()
+        if plan is None:
+            plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
+        prepared = time.perf_counter()
         merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
         output = folder / MODEL_FOLDER
         output.mkdir()
         written = write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
+        done = time.perf_counter()
         copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
         records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=strategy.word,
             options=asdict(strategy),
-            plan=plan,
+            plan=dict(plan),
             sources=records[: len(sources)],
             base=records[-1] if base else None,
             out_dtype=out_dtype,
@@ -89,6 +95,9 @@ def merge_models(
             seconds=round(time.perf_counter() - start, 3),
             bytes=sum((output / file).stat().st_size for file in written),
             versions=versions(),
+            max_shard_bytes=max_shard_bytes,
+            prepare_seconds=round(prepared - opened, 3),
+            merge_seconds=round(done - prepared, 3),
         )
         record.write(folder)
     return record

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.geometry import Geometry
 
@@ -22,7 +24,7 @@ class ModelRecord:
 
     Args:
         name: of the expert.
-        path: relative to merge.json where the two lie in one run folder, else as given.
+        path: relative to merge.json where the two lie in one run folder, which may be moved; else absolute.
         size: rows that it was trained on.
         sha256: weights file -> its digest.
         dropped: tensors that took no part: position buffers, heads that not every model has.
@@ -51,9 +53,12 @@ class MergeRecord:
         seed: of random strategies.
         geometry: norms, angles and sign conflicts of the deltas; only with a base.
         sha256: weights file of the merged model -> its digest.
-        seconds: what it took.
+        seconds: what it took, all in all.
         bytes: of the merged weights.
-        versions: of Python and packages.
+        versions: of Python and packages, and the kind of processor: what the last digits depend on.
+        max_shard_bytes: size at which the weights were cut into several files.
+        prepare_seconds: of `seconds`, what the strategy took to look at the models.
+        merge_seconds: of `seconds`, what merging and writing took.
     """
 
     strategy: str
@@ -68,6 +73,21 @@ class MergeRecord:
     seconds: float
     bytes: int
     versions: dict[str, str]
+    max_shard_bytes: int = 0
+    prepare_seconds: float = 0.0
+    merge_seconds: float = 0.0
+
+    @classmethod
+    def read(cls, file: Path) -> "MergeRecord":
+        """What a merge.json says, except for the geometry.
+
+        Raises:
+            ValueError, TypeError, KeyError: the file is none.
+        """
+        fields = json.loads(file.read_text())
+        sources = [ModelRecord(**source) for source in fields["sources"]]
+        base = ModelRecord(**fields["base"]) if fields["base"] else None
+        return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
 
     def write(self, folder: Path) -> None:
         """Write merge.json."""
@@ -75,8 +95,13 @@ class MergeRecord:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made the numbers."""
-    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+    """What made the numbers."""
+    kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+        "processor": kind,
+    }
 
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
@@ -90,5 +115,5 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 def recorded_path(path: Path, target: Path) -> str:
     """`path` relative to `target`, if both lie in one run folder: `<out>/models/...` and `<out>/merged/<target>`."""
-    run = target.resolve().parent.parent
-    return os.path.relpath(path.resolve(), target.resolve()) if path.resolve().is_relative_to(run) else str(path)
+    path, run = path.resolve(), target.resolve().parent.parent
+    return os.path.relpath(path, target.resolve()) if path.is_relative_to(run) else str(path)
