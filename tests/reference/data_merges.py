@@ -32,6 +32,31 @@ def self_positioning(
     return a.detach(), length.detach()
 
 
+def adamerging(
+    base: Tensor,
+    vectors: Sequence[Tensor],
+    layers: Sequence[Sequence[int]],
+    loss: Loss,
+    steps: int,
+    learning_rate: float,
+    scale: float,
+) -> Tensor:
+    """Layer-wise coefficients (Yang et al. 2023, section 3.2), by autograd through the merged weights: [layer, source]."""
+    coefficients = torch.full((len(layers), len(vectors)), scale, dtype=torch.float64, requires_grad=True)
+    masks = torch.zeros(len(layers), len(base), dtype=torch.float64)
+    for mask, places in zip(masks, layers, strict=True):
+        mask[list(places)] = 1
+
+    def target(step: int) -> Tensor:
+        merged = base
+        for number, vector in enumerate(vectors):
+            merged = merged + (coefficients[:, number] @ masks) * vector
+        return loss(merged, step)
+
+    _descend([coefficients], target, steps, learning_rate)
+    return coefficients.detach()
+
+
 def _descend(numbers: list[Tensor], target: Callable[[int], Tensor], steps: int, learning_rate: float) -> None:
     adam = torch.optim.Adam(numbers, lr=learning_rate)
     for step in range(steps):

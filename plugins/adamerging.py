@@ -1,0 +1,62 @@
+"""merge=adamerging."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.errors import ConfigError
+from lightning_embed.merge import Grouping, Law, Learned, Numbers
+from lightning_embed.registry import register
+
+
+@register("merge", "adamerging")
+@dataclass(frozen=True)
+class AdaMerging(Learned):
+    """Task arithmetic with a learnt coefficient for every layer and source.
+
+        merged^l = base^l + sum_i c_i^l (source_i - base)^l
+        c = argmin  mean over the probe of loss(merged)
+
+    where l is a layer (or a tensor, or the model); Adam starts from c = scale (see `Learned`).
+
+    Yang et al. (2023), "AdaMerging: Adaptive model merging for multi-task learning", arXiv 2310.02575: coefficients for
+    each task, or each layer and task, from 0.3, with a learning rate of 1e-3. Where we differ: theirs are learnt on
+    unlabelled test data from the entropy of a classifier's predictions, which an embedding model does not make; ours on
+    training data from the losses of the tasks. Our coefficients are not bounded. In their code a layer is a tensor, here
+    `granularity=tensor`; our layer is a numbered one.
+
+    It obeys none of `copies`, `single` and `scale`: how far it goes is learnt, and the probe stays where it is.
+
+    Args:
+        scale: of all deltas at the start, as in `task_arithmetic`; usually 0.3, or 1/N for the soup.
+
+    Raises:
+        ConfigError: a scale that is not finite.
+    """
+
+    laws = frozenset({Law.permutation})
+
+    granularity: Grouping = Grouping.layer
+    learning_rate: float = 1e-3
+    steps: int = 500
+    scale: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.scale):
+            raise ConfigError(f"merge=adamerging: scale={self.scale} must be a finite number.")
+
+    def start(self, num_groups: int, num_sources: int) -> dict[str, Float[Tensor, "..."]]:
+        """The same coefficient everywhere."""
+        return {"c": torch.full((num_groups, num_sources), self.scale, dtype=torch.float64)}
+
+    def coefficients(
+        self,
+        numbers: Numbers,
+        grams: Float[Tensor, "groups sources sources"],  # noqa: ARG002
+    ) -> Float[Tensor, "groups sources"]:
+        """What is learnt."""
+        return numbers["c"]
