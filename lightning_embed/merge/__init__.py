@@ -10,6 +10,7 @@ from lightning_embed.merge.combination import combine as combine
 from lightning_embed.merge.combination import combined as combined
 from lightning_embed.merge.combination import inner_products as inner_products
 from lightning_embed.merge.contract import SEVERAL as SEVERAL
+from lightning_embed.merge.contract import STATISTICS as STATISTICS
 from lightning_embed.merge.contract import Cut as Cut
 from lightning_embed.merge.contract import Law as Law
 from lightning_embed.merge.contract import MergeStrategy as MergeStrategy
@@ -32,6 +33,9 @@ from lightning_embed.merge.grouping import summed as summed
 from lightning_embed.merge.layers import layer_scales as layer_scales
 from lightning_embed.merge.learning import Learned as Learned
 from lightning_embed.merge.learning import Numbers as Numbers
+from lightning_embed.merge.measured import Batches as Batches
+from lightning_embed.merge.measured import Measured as Measured
+from lightning_embed.merge.measured import in_memory as in_memory
 from lightning_embed.merge.selection import check_density as check_density
 from lightning_embed.merge.selection import num_kept as num_kept
 from lightning_embed.merge.selection import thresholds as thresholds

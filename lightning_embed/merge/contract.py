@@ -19,6 +19,9 @@ from lightning_embed.merge.layers import parse_rules
 Plan: TypeAlias = Mapping[str, Any]
 """What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""
 
+STATISTICS = "statistics"
+"""Where in its plan `merge` finds what `statistics` has answered about each source, and what the folder of it is called."""
+
 ANY_NUMBER = range(1, sys.maxsize)
 SEVERAL = range(2, sys.maxsize)
 
@@ -193,6 +196,15 @@ class MergeStrategy(ABC):
         """Find what has to be known of the whole models: coefficients, thresholds. Reads with `read_blocks`."""
         return {}
 
+    def statistics(self, source: Model, probe: Probe | None) -> Mapping[str, Float[Tensor, "..."]]:  # noqa: ARG002
+        """What data says of one source, parameter by parameter, if that is too large for a plan.
+
+        The engine asks about one source after another and writes each answer beside merge.json; no two are in memory.
+        `merge` then gets its block of them as `plan[STATISTICS]`, a list in the order of the sources, where the
+        parameter is named. A tensor has the shape of its parameter, or, where `cut` is tensor, any other.
+        """
+        return {}
+
     @abstractmethod
     def merge(
         self,
@@ -208,7 +220,7 @@ class MergeStrategy(ABC):
             name: of the parameter.
             tensors: its block in all sources, in their order.
             base: the same block of the base, if there is one.
-            plan: from `prepare`, after a trip through JSON.
+            plan: from `prepare`, after a trip through JSON; with the block's `statistics`, if there are any.
             generator: seeded with (seed, name, number of the block): randomness that no order of work can change.
         """
 

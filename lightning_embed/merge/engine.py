@@ -1,6 +1,7 @@
 """From model directories to a merged one: one block of one parameter in memory at a time."""
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,13 +13,14 @@ import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.contract import MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
 from lightning_embed.merge.directory import copy_files, differing_files, replaced
 from lightning_embed.merge.expectation import explained
 from lightning_embed.merge.geometry import summarise
 from lightning_embed.merge.merged import MergedModel
 from lightning_embed.merge.names import agree
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, recorded_path, versions
+from lightning_embed.merge.statistics import open_statistics, write_statistics
 from lightning_embed.merge.writer import write_tensors
 
 MODEL_FOLDER = "model"
@@ -36,6 +38,7 @@ def merge_models(
     probe: Probe | None = None,
     reporter: Reporter | None = None,
     plan: Plan | None = None,
+    statistics: Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> MergeRecord:
     """Merge model directories into `<target>/model/`, with `<target>/merge.json` beside it.
@@ -53,6 +56,7 @@ def merge_models(
         probe: training data, for strategies that look at some.
         reporter: where a strategy logs its search.
         plan: of an earlier merge of the same models: nothing is prepared, no probe is needed.
+        statistics: folder of that merge's statistics, if it has any.
         max_shard_bytes: size at which the weights are cut into several files.
 
     Raises:
@@ -74,8 +78,13 @@ def merge_models(
         opened = time.perf_counter()
         if plan is None:
             plan = _plain(strategy, strategy.prepare(inputs, origin, probe, reporter or _Silence()))
+            write_statistics(strategy, inputs, probe, folder / STATISTICS)
+        elif statistics is not None:
+            shutil.copytree(statistics, folder / STATISTICS)
+        measured = open_statistics(folder / STATISTICS, inputs)
+        measured_hashes = [readers.submit(digests, model.files) for model in measured]
         prepared = time.perf_counter()
-        merged = MergedModel(strategy, inputs, origin, plan, dtype, seed)
+        merged = MergedModel(strategy, inputs, origin, plan, dtype, seed, measured)
         output = folder / MODEL_FOLDER
         output.mkdir()
         written = write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
@@ -98,6 +107,7 @@ def merge_models(
             max_shard_bytes=max_shard_bytes,
             prepare_seconds=round(prepared - opened, 3),
             merge_seconds=round(done - prepared, 3),
+            statistics=[found.result() for found in measured_hashes],
         )
         record.write(folder)
     return record

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginError
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.contract import MergeStrategy, Plan
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.geometry import Sums, group_of, measure
 from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.names import Header, TensorInfo
@@ -33,6 +33,7 @@ class MergedModel:
         plan: of the strategy.
         dtype: of the floating tensors; None for that of the first source.
         seed: of random strategies.
+        statistics: of each source, if the strategy has some.
     """
 
     strategy: MergeStrategy
@@ -41,6 +42,7 @@ class MergedModel:
     plan: Plan
     dtype: torch.dtype | None
     seed: int
+    statistics: Sequence[ModelDirectory] = ()
     sums: dict[str, Sums] = field(init=False, default_factory=dict)
 
     @property
@@ -76,7 +78,7 @@ class MergedModel:
                 yield partial(self._common, name)
 
     def _spans(self, name: str) -> Iterator[Span]:
-        return spans(name, self.sources, self.base, self.strategy.cut)
+        return spans(name, self.sources, self.base, self.strategy.cut, self.statistics)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether all sources have the base's values: frozen parameters are kept, whatever the strategy's rounding."""
@@ -96,7 +98,8 @@ class MergedModel:
     def _merge_block(self, block: Block) -> Float[Tensor, "..."]:
         seed = derive_seed(self.seed, self._tied.get(block.name, block.name), block.index)
         generator = torch.Generator().manual_seed(seed)
-        merged = self.strategy.merge(block.name, block.tensors, block.base, self.plan, generator)
+        plan = {**self.plan, STATISTICS: block.statistics} if block.statistics else self.plan
+        merged = self.strategy.merge(block.name, block.tensors, block.base, plan, generator)
         expected = block.tensors[0]
         if merged.shape != expected.shape or merged.dtype != expected.dtype:
             raise PluginError(

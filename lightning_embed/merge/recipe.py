@@ -9,9 +9,10 @@ import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.contract import MergeStrategy, Source
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, versions
+from lightning_embed.merge.statistics import statistics_folders
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Recipe:
             out_dtype=old.out_dtype,
             seed=old.seed,
             plan=old.plan,
+            statistics=self._statistics if old.statistics else None,
             max_shard_bytes=old.max_shard_bytes,
         )
         for file, digest in old.sha256.items():
@@ -89,26 +91,29 @@ class Recipe:
                 )
         return new
 
+    @property
+    def _statistics(self) -> Path:
+        return self.file.parent / STATISTICS
+
     def _path(self, model: ModelRecord) -> Path:
         return (self.file.parent / model.path).resolve()
 
     def _refuse_changes(self) -> None:
         records = [*self.record.sources, *([self.record.base] if self.record.base else [])]
-        for record in records:
-            if not self._path(record).is_dir():
+        folders = [*map(self._path, records), *statistics_folders(self._statistics, len(self.record.statistics))]
+        for folder in folders:
+            if not folder.is_dir():
                 raise CheckpointError(
-                    f"{self._path(record)} does not exist, and {self.file} merges it. Put it back, or merge anew."
+                    f"{folder} does not exist, and {self.file} merges it. Put it back, or merge anew."
                 )
+        recorded = [*(record.sha256 for record in records), *self.record.statistics]
         with ThreadPoolExecutor(torch.get_num_threads()) as readers:
-            for record, found in zip(records, readers.map(self._digests, records), strict=True):
-                for file in sorted({**found, **record.sha256}):
-                    if found.get(file) != record.sha256.get(file):
+            for folder, then, now in zip(folders, recorded, readers.map(_digests, folders), strict=True):
+                for file in sorted({**now, **then}):
+                    if now.get(file) != then.get(file):
                         raise CheckpointError(
-                            f"{self._path(record) / file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
+                            f"{folder / file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
                         )
-
-    def _digests(self, model: ModelRecord) -> dict[str, str]:
-        return digests(ModelDirectory.open(Source(self._path(model), model.name)).files)
 
     def _why(self) -> str:
         """What may make another model of the same files."""
@@ -117,3 +122,7 @@ class Recipe:
             f"{name} {now.get(name)} (then {version})" for name, version in then.items() if now.get(name) != version
         ]
         return ", ".join(changed) or "another machine rounds in another way"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return digests(ModelDirectory.open(Source(folder, folder.name)).files)

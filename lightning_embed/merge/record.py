@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class MergeRecord:
         max_shard_bytes: size at which the weights were cut into several files.
         prepare_seconds: of `seconds`, what the strategy took to look at the models.
         merge_seconds: of `seconds`, what merging and writing took.
+        statistics: of each source, what data says of it: file -> its digest.
     """
 
     strategy: str
@@ -76,6 +77,7 @@ class MergeRecord:
     max_shard_bytes: int = 0
     prepare_seconds: float = 0.0
     merge_seconds: float = 0.0
+    statistics: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
     def read(cls, file: Path) -> "MergeRecord":

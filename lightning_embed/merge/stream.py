@@ -31,6 +31,7 @@ class Block:
     index: int  # of the block in its parameter
     tensors: Float[Tensor, " sources *shape"]
     base: Float[Tensor, "*shape"] | None
+    statistics: Sequence[Float[Tensor, "..."]] = ()  # of each source, as stored
 
     @property
     def deltas(self) -> Float[Tensor, " sources *shape"]:
@@ -47,6 +48,7 @@ class Span:
     models: Sequence[Model]  # sources, then the base
     views: Sequence[Float[Tensor, "*shape"]]  # of the same elements in the files of all models
     num_sources: int
+    statistics: Sequence[Float[Tensor, "..."]] = ()
 
     def read(self) -> Block:
         """Read it.
@@ -61,7 +63,7 @@ class Span:
                 f"{broken!r} has NaN or infinity in {self.name}. Leave it out of the merge, or export it again."
             )
         base = values[-1] if len(self.models) > self.num_sources else None
-        return Block(self.name, self.index, values[: self.num_sources], base)
+        return Block(self.name, self.index, values[: self.num_sources], base, self.statistics)
 
     def deltas(self) -> Iterator[Float[Tensor, "*shape"]]:
         """Those of `Block`, one after another: less to move where one at a time is enough. NaN is not looked for."""
@@ -70,19 +72,27 @@ class Span:
         return sources if base is None else (source - base for source in sources)
 
 
-def spans(name: str, sources: Sequence[Model], base: Model | None, cut: Cut = Cut.element) -> Iterator[Span]:
-    """Cut the parameter `name` of all models into blocks."""
+def spans(
+    name: str,
+    sources: Sequence[Model],
+    base: Model | None,
+    cut: Cut = Cut.element,
+    statistics: Sequence[Model] = (),
+) -> Iterator[Span]:
+    """Cut the parameter `name` of all models into blocks, and the statistics of the sources that have it alike."""
     models = [*sources, base] if base else list(sources)
     stored = [model.tensor(name) for model in models]
+    beside = [model.tensor(name) for model in statistics if name in model.parameters]
     if cut is Cut.element:
-        stored = [tensor.flatten() for tensor in stored]
+        stored, beside = [tensor.flatten() for tensor in stored], [tensor.flatten() for tensor in beside]
     shape = stored[0].shape
     if cut is Cut.tensor or (cut is Cut.row and len(shape) < 2):
-        yield Span(name, 0, models, stored, len(sources))
+        yield Span(name, 0, models, stored, len(sources), beside)
         return
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(shape[1:])))
     for index, start in enumerate(range(0, shape[0], step)):
-        yield Span(name, index, models, [tensor[start : start + step] for tensor in stored], len(sources))
+        part = slice(start, start + step)
+        yield Span(name, index, models, [t[part] for t in stored], len(sources), [t[part] for t in beside])
 
 
 def read_blocks(name: str, sources: Sequence[Model], base: Model | None, cut: Cut = Cut.element) -> Iterator[Block]:

@@ -104,11 +104,13 @@ def merge(
     sources: Sequence[Tensors],
     base: Tensors | None = None,
     sizes: Sequence[int | None] | None = None,
+    names: Sequence[str] | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Write the models below `folder`, merge them to `folder/merged`, and read the result."""
+    names = names or [f"s{number}" for number in range(len(sources))]
     specs = [
-        Source(write(folder / f"s{number}", tensors), f"s{number}", sizes[number] if sizes else None)
+        Source(write(folder / names[number], tensors), names[number], sizes[number] if sizes else None)
         for number, tensors in enumerate(sources)
     ]
     origin = write(folder / "base", base) if base else None

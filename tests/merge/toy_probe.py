@@ -1,4 +1,4 @@
-"""A probe in memory whose losses are paraboloids: every gradient and every optimum is known."""
+"""Probes in memory whose losses are paraboloids: every gradient and every optimum is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,3 +57,35 @@ class QuadraticProbe:
     def score(self, parameters: Mapping[str, Tensor]) -> float:
         """100 for a model at all targets; less with the mean loss."""
         return 100 - 100 * sum(self.loss(parameters, task) for task in range(len(self.targets))) / len(self.targets)
+
+
+@dataclass(frozen=True)
+class RegressionProbe:
+    """Linear regressions y = W x, one per task, on the parameter `head.weight`: (x, y) of every batch, tasks in turn."""
+
+    data: Mapping[str, Sequence[tuple[Float[Tensor, "rows inputs"], Float[Tensor, "rows outputs"]]]]
+
+    @property
+    def num_batches(self) -> int:
+        return len(self.data) * min(map(len, self.data.values()))
+
+    def task(self, batch: int) -> str:
+        return list(self.data)[batch % len(self.data)]
+
+    def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
+        return self.loss_and_gradient(parameters, batch)[0]
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
+        x, y = self.data[self.task(batch)][batch // len(self.data)]
+        errors = x @ parameters["head.weight"].T - y
+        return float(errors.square().sum()) / len(x), {"head.weight": 2 * errors.T @ x / len(x)}
+
+    def activations(
+        self, parameters: Mapping[str, Tensor], batch: int
+    ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
+        """Two rows at a time."""
+        for rows in self.data[self.task(batch)][batch // len(self.data)][0].split(2):
+            yield "head.weight", rows
+
+    def score(self, parameters: Mapping[str, Tensor]) -> float:
+        raise NotImplementedError

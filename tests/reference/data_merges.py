@@ -57,6 +57,18 @@ def adamerging(
     return coefficients.detach()
 
 
+def fisher(sources: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]], weights: Sequence[float]) -> Tensor:
+    """sum_i w_i F_i V_i / sum_i w_i F_i (papers.md 1.1.3, item 4), element by element; gradients[i]: of source i, by batch."""
+    merged = torch.zeros_like(sources[0])
+    for place in range(len(merged)):
+        squares = [sum(float(g[place]) ** 2 for g in found) / len(found) for found in gradients]
+        shares = [weight * square for weight, square in zip(weights, squares, strict=True)]
+        if sum(shares) == 0:
+            shares = list(weights)
+        merged[place] = sum(share * float(s[place]) for share, s in zip(shares, sources, strict=True)) / sum(shares)
+    return merged
+
+
 def _descend(numbers: list[Tensor], target: Callable[[int], Tensor], steps: int, learning_rate: float) -> None:
     adam = torch.optim.Adam(numbers, lr=learning_rate)
     for step in range(steps):
