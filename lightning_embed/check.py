@@ -10,7 +10,7 @@ from lightning_embed.config import build_options, plain
 from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.options import DataOptions
+from lightning_embed.options import DataOptions, DoctorOptions
 from lightning_embed.types import Task
 
 _REGISTERED = {
@@ -154,6 +154,7 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
             elif config.data.datasets[name].task != Task.retrieval:
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
+    yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)
     for name in config.probe.datasets or ():
         if name not in config.data.datasets:

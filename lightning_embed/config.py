@@ -28,7 +28,7 @@ from lightning_embed.data.options import MiningOptions, ProbeOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, PluginError
 from lightning_embed.manual import help_page
-from lightning_embed.options import DataOptions, MergeOptions, TrainOptions
+from lightning_embed.options import DataOptions, DoctorOptions, MergeOptions, TrainOptions
 
 PLUGIN_GROUP = "lightning_embed.plugins"
 
@@ -109,6 +109,7 @@ def _publish() -> None:
     store.store("data", twin(DataOptions), group="data/schema")
     store.store("mining", twin(MiningOptions), group="mining/schema")
     store.store("probe", twin(ProbeOptions), group="probe/schema")
+    store.store("doctor", twin(DoctorOptions), group="doctor/schema")
     store.store("train", twin(TrainOptions), group="schema")
     store.store("merge", twin(MergeOptions), group="schema")
     store.store(

@@ -17,7 +17,7 @@ def help_page(words: Callable[[str], list[str]]) -> str:
     for room, question in questions.items():
         lines += [f"{room}=   {question}"]
         lines += [f"    {entry.name:<18}{entry.summary}" for entry in registry.entries(room)] + [""]
-    groups = "encoder data mining probe evaluation logger optimizer scheduler trainer callback experiment"
+    groups = "encoder data mining probe doctor evaluation logger optimizer scheduler trainer callback experiment"
     for group in groups.split():
         lines += [f"{group}=   {', '.join(words(group)) or '(none yet)'}"]
     lines += [

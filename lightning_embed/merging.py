@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import config, provenance, registry
+from lightning_embed import config, examination, provenance, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
+from lightning_embed.examination import MakeProbe
+from lightning_embed.merge import MergeStrategy, Reporter, Source
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
 from lightning_embed.report import BASE, Run
@@ -26,9 +27,6 @@ console = Console()
 
 Scores = Callable[[Path], Results]
 """Measures the model in a directory."""
-
-MakeProbe = Callable[[Path], Probe]
-"""Makes a probe for models with the architecture of the one in a directory."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ def merge(cfg: DictConfig) -> float | None:
     if strategy is not None:
         may_look = recipe is not None or bool(cfg.data.datasets)
         strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
+    examination.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
     scores, make_probe = _measuring(cfg)
     provenance.write(cfg, out)
     return finish(cfg, out, strategy, sources, base, scores, make_probe, recipe)
@@ -116,7 +115,7 @@ def finish(
     Args:
         cfg: of the run.
         out: its folder.
-        strategy: how to merge; None: measure only.
+        strategy: how to merge; None: examine and measure only.
         sources: what was exported.
         base: what they started from.
         scores: measures a model; None: nothing is measured.
@@ -128,15 +127,18 @@ def finish(
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, recipe)
     looks = strategy is not None and strategy.needs_probe and recipe is None
     with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
-        if strategy is not None and merged is not None:
-            probe = make_probe if looks else None
-            target, curves = out / "merged" / merged, _Curves(loggers)
+        if strategy is None or merged is None:
+            target = examination.alone(console, out, sources, base)
+        else:
+            target = out / "merged" / merged
+            models[merged] = target / MODEL_FOLDER
             if recipe is not None:
                 console.print(f"repeating {recipe.file}")
                 recipe.repeat(strategy, target)
-                models[merged] = target / MODEL_FOLDER
             else:
-                models[merged] = _merged(cfg, target, strategy, sources, base, probe, curves)
+                _merge(cfg, target, strategy, sources, base, make_probe if looks else None, _Curves(loggers))
+        if target is not None:
+            examination.show(console, cfg, out, target, sources, base, make_probe)
         if scores is not None:
             for name, path in models.items():
                 console.print(f"evaluating {name}")
@@ -172,7 +174,7 @@ def _merge_name(
     return f"{strategy.word}-{config.digest(parts)}"
 
 
-def _merged(
+def _merge(
     cfg: DictConfig,
     target: Path,
     strategy: MergeStrategy,
@@ -180,21 +182,14 @@ def _merged(
     base: Path | None,
     make_probe: MakeProbe | None,
     reporter: Reporter,
-) -> Path:
-    """The merged model's directory; a merge that is there, and younger than its sources, is left as it is."""
-    record = target / "merge.json"
-    inputs = [source.path for source in sources] + ([base] if base is not None else [])
-    if not record.exists() or record.stat().st_mtime_ns < max(map(_changed, inputs)):
-        console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
-        probe = None if make_probe is None else make_probe(sources[0].path)
-        given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "reporter": reporter}
-        merge_models(strategy, sources, base, target, **given)
-    return target / MODEL_FOLDER
-
-
-def _changed(model: Path) -> int:
-    """When the weights of a model directory were last written, in nanoseconds."""
-    return max((file.stat().st_mtime_ns for file in model.glob("*.safetensors")), default=0)
+) -> None:
+    """Merge; what is there, and younger than its sources, is left as it is."""
+    if examination.is_current(target, [*(source.path for source in sources), *([base] if base is not None else [])]):
+        return
+    console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
+    probe = None if make_probe is None else make_probe(sources[0].path)
+    given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "reporter": reporter}
+    merge_models(strategy, sources, base, target, **given)
 
 
 def _log(loggers: Sequence[Any], models: Mapping[str, Results]) -> None:

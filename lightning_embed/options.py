@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING as UNSET
 
 from lightning_embed.data.options import DatasetOptions
+from lightning_embed.errors import ConfigError
 from lightning_embed.merge import OutDtype
 from lightning_embed.types import StepMode
 
@@ -28,6 +29,40 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
+class DoctorOptions:
+    """How closely the doctor looks at sources. Lengths and angles are always told; the rest is measured on the probe.
+
+    Args:
+        points: models on each path from the base to a source, and from source to source, ends not counted; 0: none.
+        grid: models along each side of the plane of two sources, usually 10 to 20; 0: no plane.
+        batches: of the probe, for each of these models.
+        plane: names of the two sources that span it; None: the first two.
+
+    Raises:
+        ConfigError: a number out of range, or not two different names.
+    """
+
+    points: int = 0
+    grid: int = 0
+    batches: int = 4
+    plane: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in {"points": 0, "grid": 0, "batches": 1}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"doctor.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
+        if self.grid == 1:
+            raise ConfigError("doctor.grid: one point is no picture. Give 2 or more, or 0 for none.")
+        if self.plane is not None and len(set(self.plane)) != 2:
+            raise ConfigError(f"doctor.plane: expected the names of two sources, got {self.plane}.")
+
+    @property
+    def needs_probe(self) -> bool:
+        """Whether data is looked at."""
+        return self.points > 0 or self.grid > 0
+
+
+@dataclass(frozen=True)
 class CommonOptions:
     """What both commands have.
 
@@ -38,6 +73,7 @@ class CommonOptions:
         group: of the logged runs of this command.
         part: what is being logged now: filled in by the pipeline.
         out_dtype: of a merged model's weights.
+        ensemble: also measure the mean of the sources' similarities: what merging is up against, at the cost of N encoders.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
 
@@ -53,6 +89,8 @@ class CommonOptions:
     label_loss: Any = UNSET
     merge: Any = UNSET
     probe: Any = UNSET
+    doctor: Any = UNSET
+    ensemble: bool = False
     out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET
     logger: Any = UNSET

@@ -9,7 +9,18 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, config, dist, fitting, inspection, merging, preparing, provenance, registry
+from lightning_embed import (
+    build,
+    config,
+    dist,
+    examination,
+    fitting,
+    inspection,
+    merging,
+    preparing,
+    provenance,
+    registry,
+)
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
@@ -48,6 +59,8 @@ def train(cfg: DictConfig) -> float | None:
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is not None and plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
+    if plan.only is None:
+        examination.check(cfg, sources, has_base=True, has_probe=True)
     trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
     for expert, module in zip(trained, modules, strict=True):

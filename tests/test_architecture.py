@@ -43,9 +43,10 @@ INTERNAL = {
     "fitting": {"build", "inspection", "callback", "data", "experts", "module"},
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
-    "merging": {"build", "config", "merge", "probe", "provenance", "report"},
+    "examination": {"config", "merge", "options", "report"},
+    "merging": {"build", "config", "examination", "merge", "probe", "provenance", "report"},
     "pipeline": {
-        "build", "config", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
+        "build", "config", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
         "experts", "merge", "probe",
     },
 }  # fmt: skip

@@ -61,7 +61,7 @@ def _merged(out: Path) -> Path:
 
 def test_layout(run: Path) -> None:
     assert {path.name for path in (run / "models").iterdir()} == {"base", "retrieval", "sts"}
-    assert {path.name for path in _merged(run).iterdir()} == {"model", "merge.json"}
+    assert {path.name for path in _merged(run).iterdir()} == {"model", "merge.json", "geometry.svg"}
     assert (run / "report.html").read_text().startswith("<!")
     assert not list((run / "checkpoints").rglob("*.ckpt")), "a finished expert needs no checkpoint"
     results = json.loads((run / "results.json").read_text())["models"]

@@ -11,8 +11,8 @@ from html import escape
 WIDTH = 340.0
 _INK, _SOFT, _LINE = "#1a1a1a", "#666", "#ddd"
 # Okabe and Ito's colours, which colour-blind people tell apart; the merged model and what stands alone is black.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_DASHES = ("", "6 3", "2 2", "8 3 2 3", "10 4", "4 2 1 2")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ("", "6 3", "2 2", "8 3 2 3", "10 4", "4 2 1 2")
 _LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 42.0, 92.0, 42.0, 150.0, 58.0
 _LABEL = 12.0  # height of a line of text
 _MOST_TICKS = 14  # names along the x axis
@@ -61,9 +61,9 @@ def lines(
     ends = {}
     for number, (name, values) in enumerate(series.items()):
         style = (
-            (_INK, _DASHES[bold.index(name) % 6], 2.2)
+            (_INK, DASHES[bold.index(name) % 6], 2.2)
             if name in bold
-            else (_COLOURS[number % 6], _DASHES[number % 6], 1.6)
+            else (COLOURS[number % 6], DASHES[number % 6], 1.6)
         )
         points = [(x(place), y(value)) for place, value in enumerate(values) if value is not None]
         parts.append(_path(points, *style))
@@ -88,7 +88,7 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Se
         parts.append(_text(left - 6, middle + 3.5, name, anchor="end"))
         for column, value in enumerate(values[row]):
             corner = f'x="{left + side * column:.1f}" y="{middle - side / 2:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"'
-            colour = _COLOURS[0] if value >= 0 else _COLOURS[1]
+            colour = COLOURS[0] if value >= 0 else COLOURS[1]
             parts.append(f'<rect {corner} fill="{colour}" fill-opacity="{0.06 + 0.8 * abs(value):.3f}"/>')
             ink = "#fff" if abs(value) > 0.6 else _INK
             parts.append(

@@ -1,0 +1,132 @@
+"""The doctor in a run: how the sources lie, told beside a merge or instead of one; with a probe, the loss between them."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+
+from lightning_embed import config
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.merge import Probe, Source
+from lightning_embed.merge.directory import RECORD_FILE
+from lightning_embed.merge.doctor import NOTHING, examine
+from lightning_embed.merge.engine import open_models
+from lightning_embed.merge.geometry import Part
+from lightning_embed.merge.landscape import survey
+from lightning_embed.options import DoctorOptions
+from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
+
+MakeProbe = Callable[[Path], Probe]
+"""Makes a probe for models with the architecture of the one in a directory."""
+
+
+def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
+    """Refuse to look at what will not be there; asked before training.
+
+    Raises:
+        ConfigError: no data, no base or no second source for the landscape, or a plane of unknown sources.
+    """
+    options, names = _options(cfg), [source.name for source in sources]
+    if options.needs_probe and not (has_base and has_probe and len(sources) > 1):
+        found = f"{len(sources)} sources, {'a' if has_base else 'no'} base and {'' if has_probe else 'no '}data"
+        raise ConfigError(
+            f"doctor.points and doctor.grid measure the loss around a base and two sources at least; got {found}. Give them, or doctor=geometry."
+        )
+    for name in options.plane or ():
+        if name not in names:
+            raise ConfigError(f"doctor.plane: no source {name!r}. {nearest(name, names)}")
+
+
+def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+    """Examine sources that are not merged; the folder of what was found, None where there is nothing to compare."""
+    if len(sources) < 2:
+        return None
+    given = [(source.name, str(source.path)) for source in sources]
+    target = out / "merged" / f"{NOTHING}-{config.digest([given, str(base)])}"
+    if not is_current(target, [*(source.path for source in sources), *([base] if base else [])]):
+        console.print(f"examining {', '.join(source.name for source in sources)}")
+        examine(sources, base, target)
+    return target
+
+
+def is_current(target: Path, inputs: Sequence[Path]) -> bool:
+    """Whether a merge is there, and younger than its sources."""
+    record = target / RECORD_FILE
+    return record.exists() and record.stat().st_mtime_ns >= max(map(_changed, inputs))
+
+
+def _changed(model: Path) -> int:
+    """When the weights of a model directory were last written, in nanoseconds."""
+    return max((file.stat().st_mtime_ns for file in model.glob("*.safetensors")), default=0)
+
+
+def show(
+    console: Console,
+    cfg: DictConfig,
+    out: Path,
+    target: Path,
+    sources: Sequence[Source],
+    base: Path | None,
+    make_probe: MakeProbe | None,
+) -> None:
+    """Tell what was found of a merge, and draw it beside its merge.json."""
+    record = json.loads((target / RECORD_FILE).read_text())
+    print_doctor(record, console)
+    draw_geometry(target, record)
+    if _options(cfg).needs_probe and base is not None and make_probe is not None:
+        landscape = _landscape(console, cfg, out, record, sources, base, make_probe)
+        for finding in landscape["findings"]:
+            console.print(finding, markup=False, highlight=False)
+        draw_landscape(target, record, landscape)
+
+
+def _landscape(
+    console: Console,
+    cfg: DictConfig,
+    out: Path,
+    record: Mapping[str, Any],
+    sources: Sequence[Source],
+    base: Path,
+    make_probe: MakeProbe,
+) -> Any:
+    """The losses between the sources: measured once in a folder, whatever is merged there."""
+    asked = [config.plain(cfg[key]) for key in ("doctor", "probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
+    contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
+    file = out / LANDSCAPES / f"{config.digest([asked, contents, cfg.seed])}.json"
+    if not file.exists():
+        options, models = _options(cfg), open_models([*sources, Source(base, "base")])
+        names = [source.name for source in sources]
+        one, other = map(names.index, options.plane or names[:2])
+        geometry = Part(**{field.name: record["geometry"][field.name] for field in fields(Part)})
+        found = survey(
+            models[:-1],
+            models[-1],
+            make_probe(base),
+            geometry,
+            points=options.points,
+            grid=options.grid,
+            batches=options.batches,
+            pair=(one, other),
+            track=lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
+        )
+        _write(file, {"sources": record["sources"], "base": record["base"], **found.as_json()})
+    return json.loads(file.read_text())
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, file)
+
+
+def _options(cfg: DictConfig) -> DoctorOptions:
+    options: DoctorOptions = config.build_options(DoctorOptions, cfg.doctor)
+    return options

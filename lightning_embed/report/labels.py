@@ -1,0 +1,64 @@
+"""Names beside points, moved to where they cover neither each other nor other points."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+Box = tuple[float, float, float, float]  # left, bottom, right, top, in points of the printer
+
+_MARK = 4.0  # half a marker
+_WIDE, _HIGH = 0.60, 1.25  # of a letter, in font sizes
+_AROUND = ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, -1))
+
+
+def add_labels(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str], size: float = 8) -> None:
+    """Write `names` beside `points`, first names first; a name that had to go far gets a line to its point."""
+    axes.figure.draw_without_rendering()
+    unit = 72 / axes.figure.dpi
+    frame = axes.get_window_extent()
+    room = (unit * frame.x0, unit * frame.y0, unit * frame.x1, unit * frame.y1)
+    at = [tuple(unit * axes.transData.transform(point)) for point in points]
+    taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in at]
+    for (x, y), point, name in zip(at, points, names, strict=True):
+        (dx, dy), box = best_place((x, y), (_WIDE * size * len(name), _HIGH * size), taken, room)
+        taken.append(box)
+        far = max(abs(dx), abs(dy)) > 3 * _MARK
+        arrow = (
+            {"arrowprops": {"arrowstyle": "-", "color": "#999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}}
+            if far
+            else {}
+        )
+        side = {1: "left", 0: "center", -1: "right"}[(dx > 0) - (dx < 0)]
+        axes.annotate(
+            name, point, (dx, dy), textcoords="offset points", ha=side, va="center", fontsize=size, zorder=5, **arrow
+        )
+
+
+def best_place(
+    at: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], room: Box
+) -> tuple[tuple[float, float], Box]:
+    """The offset, and the box, nearest to a point that covers least of what is taken and leaves the room least."""
+    found = [(_cost(box, taken, room), order, offset, box) for order, (offset, box) in enumerate(_places(at, size))]
+    _, _, offset, box = min(found)
+    return offset, box
+
+
+def _places(at: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[tuple[float, float], Box]]:
+    """Around the point, near ones first."""
+    (x, y), (width, height) = at, size
+    for distance in (1.5, 4.0, 7.0, 10.0, 14.0):
+        for side, up in _AROUND:
+            dx, dy = side * _MARK * min(distance, 4.0), up * (_MARK * distance * 0.7 + height / 2 * (side == 0))
+            left = x + dx - (0 if side > 0 else width if side < 0 else width / 2)
+            yield (dx, dy), (left, y + dy - height / 2, left + width, y + dy + height / 2)
+
+
+def _cost(box: Box, taken: Sequence[Box], room: Box) -> float:
+    covered = sum(_overlap(box, other) for other in taken)
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, room)
+    return round(covered + outside, 6)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
