@@ -88,7 +88,7 @@ class ModelDirectory:
 
     def info(self, name: str) -> TensorInfo:
         """Dtype and shape in which a tensor is stored."""
-        return self.header[self.names.kept[name]]
+        return self.header[self._own(name)]
 
     @property
     def files(self) -> list[Path]:
@@ -97,8 +97,11 @@ class ModelDirectory:
 
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
         """One tensor as it is stored, not to be written to."""
-        own = self.names.kept[name]
+        own = self._own(name)
         return _mapped(self.places[own], self.header[own])
+
+    def _own(self, name: str) -> str:
+        return self.names.kept[name] if name in self.names.kept else self.names.lent[name]
 
     def _infos(self) -> Iterator[tuple[str, TensorInfo]]:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))

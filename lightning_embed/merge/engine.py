@@ -162,5 +162,6 @@ def model_record(
         size=model.size,
         sha256=hashes.result(),
         dropped=model.names.dropped,
+        lent=sorted(model.names.lent.values()),
         differing_files=differing_files(first.path, model.path),
     )

@@ -1,7 +1,7 @@
 """The merged model, computed as it is written."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
@@ -14,7 +14,7 @@ from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.geometry import Sums, group_of, measure
 from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.names import Header, TensorInfo
-from lightning_embed.merge.stream import Block, Span, in_parallel, is_finite, spans
+from lightning_embed.merge.stream import Block, Span, in_parallel, is_finite, not_finite, spans
 from lightning_embed.merge.ties import tied
 from lightning_embed.seeding import derive_seed
 
@@ -52,7 +52,8 @@ class MergedModel:
         parameters = {
             name: TensorInfo(self.dtype or first.info(name).dtype, shape) for name, shape in first.parameters.items()
         }
-        return parameters | {name: first.info(name) for name in first.buffers}
+        lent = {name: self._lent_info(model.info(name)) for name, model in self._lenders.items()}
+        return parameters | {name: first.info(name) for name in first.buffers} | lent
 
     def pieces(self, names: Iterable[str]) -> Iterator[Shaped[Tensor, "..."]]:
         """Compute tensors, piece by piece and several pieces at a time.
@@ -70,7 +71,9 @@ class MergedModel:
 
     def _tasks(self, names: Iterable[str]) -> Iterator[Callable[[], Piece]]:
         for name in names:
-            if name in self.sources[0].parameters:
+            if name in self._lenders:
+                yield partial(self._lent, name)
+            elif name in self.sources[0].parameters:
                 unchanged = self._is_unchanged(name)
                 for span in self._spans(name):
                     yield partial(self._merge, span, unchanged)
@@ -117,9 +120,28 @@ class MergedModel:
     def _tied(self) -> dict[str, str]:
         return tied(self.sources)
 
+    @cached_property
+    def _models(self) -> list[ModelDirectory]:
+        return [*self.sources, *([self.base] if self.base else [])]
+
+    @cached_property
+    def _lenders(self) -> dict[str, ModelDirectory]:
+        return {name: model for model in self._models for name in model.names.lent}
+
+    def _lent_info(self, info: TensorInfo) -> TensorInfo:
+        return replace(info, dtype=self.dtype or info.dtype) if info.dtype.is_floating_point else info
+
+    def _lent(self, name: str) -> Piece:
+        """What not every model has, as it is in the one that lends it."""
+        model = self._lenders[name]
+        tensor = model.tensor(name).to(self._lent_info(model.info(name)).dtype)
+        if tensor.is_floating_point() and not is_finite(tensor):
+            raise not_finite(model.name, name)
+        return tensor, None
+
     def _common(self, name: str) -> Piece:
         first = self.sources[0].tensor(name)
-        for model in [*self.sources[1:], *([self.base] if self.base else [])]:
+        for model in self._models[1:]:
             if not torch.equal(model.tensor(name), first):
                 raise CheckpointMismatch(
                     f"{name} has {first.dtype} values, which cannot be averaged, and differs between {self.sources[0].name!r} and {model.name!r}. "

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,6 +11,7 @@ from lightning_embed.errors import CheckpointMismatch
 
 SHOWN_DIFFERENCES = 5
 _LAYER_NUMBER = re.compile(r"\.\d+\.")
+_OLD_WORDS = re.compile(r"LayerNorm\.(gamma|beta)$")
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,37 @@ Header = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Names:
-    """One model's part of an agreement: `kept` maps the common name to its own, `dropped` are own names left out."""
+    """One model's part of an agreement.
+
+    Args:
+        kept: common name -> own name of what all models have.
+        dropped: own names of what is left out.
+        lent: common name -> own name of what not every model has, and the merged one takes from here as it is.
+    """
 
     kept: dict[str, str]
     dropped: list[str]
+    lent: dict[str, str] = field(default_factory=dict)
 
 
 def agree(headers: Sequence[Header], labels: Sequence[str]) -> list[Names]:
     """Find the names that all models share.
 
         1. Of each model the prefix is stripped that makes most names agree (`bert.` of a masked language model).
+           The gamma and beta of old LayerNorms are read as weight and bias, as transformers does.
         2. Integer `position_ids` are dropped: they are counted up anew wherever they are needed.
-        3. Heads are dropped: top-level modules without numbered layers that not every model has (`cls`, `pooler`).
+        3. Top-level modules that not every model has are dropped where they are heads, which stand beside the prefix
+           (`cls`). Others (`pooler`) are lent by the first model that has them: a model without them would not be whole.
+        4. Numbered layers must be the same in all models. A module of them that some lack (T5's `decoder`) is dropped,
+           or lent by the first model, only if all have another such module (`encoder`).
 
     Raises:
         CheckpointMismatch: a name or a shape still differs from the first model.
     """
-    tables = [_strip(header, prefix) for header, prefix in zip(headers, _prefixes(headers), strict=True)]
-    heads = _heads(tables)
-    names = [_select(table, header, heads) for table, header in zip(tables, headers, strict=True)]
+    prefixes = _prefixes(headers)
+    tables = [_strip(header, prefix) for header, prefix in zip(headers, prefixes, strict=True)]
+    lenders = _lenders(tables, prefixes)
+    names = [_select(number, table, headers[number], lenders) for number, table in enumerate(tables)]
     for number in range(1, len(headers)):
         _refuse_differences(names, headers, labels, number)
     return names
@@ -69,23 +82,51 @@ def _candidates(header: Header) -> list[str]:
 
 
 def _strip(header: Header, prefix: str) -> dict[str, str]:
-    """Map name without `prefix` -> own name."""
-    return {name.removeprefix(prefix): name for name in header}
+    """Map name without `prefix`, in today's words -> own name."""
+    return {_OLD_WORDS.sub(_today, name.removeprefix(prefix)): name for name in header}
 
 
-def _heads(tables: Sequence[Mapping[str, str]]) -> set[str]:
-    modules: list[set[str]] = [{name.partition(".")[0] for name in table} for table in tables]
-    layered = {name.partition(".")[0] for table in tables for name in table if _LAYER_NUMBER.search(name)}
-    return set().union(*modules) - modules[0].intersection(*modules) - layered
+def _today(old: re.Match[str]) -> str:
+    return "LayerNorm.weight" if old.group(1) == "gamma" else "LayerNorm.bias"
 
 
-def _select(table: Mapping[str, str], header: Header, heads: set[str]) -> Names:
-    def is_dropped(name: str) -> bool:
-        counted = name.endswith("position_ids") and not header[table[name]].dtype.is_floating_point
-        return counted or name.partition(".")[0] in heads
+def _lenders(tables: Sequence[Mapping[str, str]], prefixes: Sequence[str]) -> dict[str, int | None]:
+    """Top-level modules that not every model has -> the number of the model that lends it; None: it is dropped."""
+    modules = [{_module(name) for name in table} for table in tables]
+    layered = {_module(name) for table in tables for name in table if _LAYER_NUMBER.search(name)}
+    common = modules[0].intersection(*modules)
+    found: dict[str, int | None] = {}
+    for module in set().union(*modules) - common:
+        if module not in layered:
+            owners = (number for number, table in enumerate(tables) if _is_inside(module, table, prefixes[number]))
+            found[module] = next(owners, None)
+        elif common & layered:
+            found[module] = 0 if module in modules[0] else None
+    return found
 
-    dropped = sorted(own for name, own in table.items() if is_dropped(name))
-    return Names({name: own for name, own in table.items() if not is_dropped(name)}, dropped)
+
+def _module(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_inside(module: str, table: Mapping[str, str], prefix: str) -> bool:
+    """Whether a model has this module, and under its prefix: not beside it, as a head."""
+    return any(_module(name) == module and own.startswith(prefix) for name, own in table.items())
+
+
+def _select(number: int, table: Mapping[str, str], header: Header, lenders: Mapping[str, int | None]) -> Names:
+    names = Names({}, [])
+    for name, own in table.items():
+        if name.endswith("position_ids") and not header[own].dtype.is_floating_point:
+            names.dropped.append(own)
+        elif _module(name) not in lenders:
+            names.kept[name] = own
+        elif lenders[_module(name)] == number:
+            names.lent[name] = own
+        else:
+            names.dropped.append(own)
+    names.dropped.sort()
+    return names
 
 
 def _refuse_differences(names: Sequence[Names], headers: Sequence[Header], labels: Sequence[str], number: int) -> None:

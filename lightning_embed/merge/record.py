@@ -28,6 +28,7 @@ class ModelRecord:
         size: rows that it was trained on.
         sha256: weights file -> its digest.
         dropped: tensors that took no part: position buffers, heads that not every model has.
+        lent: tensors that not every model has either, and that the merged model has from this one as they are.
         differing_files: configuration that is not what it is in the first source, which the merged model has.
     """
 
@@ -36,6 +37,7 @@ class ModelRecord:
     size: int | None
     sha256: dict[str, str]
     dropped: list[str]
+    lent: list[str]
     differing_files: list[str]
 
 

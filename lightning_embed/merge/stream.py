@@ -59,9 +59,7 @@ class Span:
         values = torch.stack([view.float() for view in self.views])
         if not is_finite(values):
             broken = next(m.name for m, value in zip(self.models, values, strict=True) if not value.isfinite().all())
-            raise CheckpointError(
-                f"{broken!r} has NaN or infinity in {self.name}. Leave it out of the merge, or export it again."
-            )
+            raise not_finite(broken, self.name)
         base = values[-1] if len(self.models) > self.num_sources else None
         return Block(self.name, self.index, values[: self.num_sources], base, self.statistics)
 
@@ -156,3 +154,8 @@ def _keep_freed_memory() -> None:
 def is_finite(values: Float[Tensor, "..."]) -> bool:
     """Whether there is neither NaN nor infinity. A sum is four times as fast to look at, and right unless it overflows."""
     return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())
+
+
+def not_finite(model: str, name: str) -> CheckpointError:
+    """What to raise for a model with NaN or infinity in the parameter `name`."""
+    return CheckpointError(f"{model!r} has NaN or infinity in {name}. Leave it out of the merge, or export it again.")

@@ -135,6 +135,20 @@ def test_out_dtype(word: str, dtype: torch.dtype, tmp_path: Path) -> None:
     assert config == {"model_type": "toy"} | ({"torch_dtype": "float64"} if word == "auto" else {"dtype": word})
 
 
+def test_what_not_all_have_is_as_it_is_in_the_one_that_lends_it(tmp_path: Path) -> None:
+    base, sources = toy.family(3)
+    for number in (1, 2):
+        sources[number]["pooler.weight"] = torch.full((3,), float(number))
+    merged = toy.merge(tmp_path / "one", toy.strategy("task_arithmetic"), sources, base, out_dtype="float16")
+    assert torch.equal(merged["pooler.weight"], torch.ones(3, dtype=torch.float16))
+    record = json.loads((tmp_path / "one/merged/merge.json").read_text())
+    assert [source["lent"] for source in record["sources"]] == [[], ["pooler.weight"], []]
+    assert [source["dropped"] for source in record["sources"]] == [[], [], ["pooler.weight"]]
+    sources[1]["pooler.weight"][0] = math.nan
+    with pytest.raises(CheckpointError, match=r"^'s1' has NaN or infinity in pooler.weight. Leave it out"):
+        toy.merge(tmp_path / "two", SOUP, sources, base)
+
+
 def test_record(tmp_path: Path) -> None:
     base, sources = toy.family(2)
     specs = [

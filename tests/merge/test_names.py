@@ -53,15 +53,38 @@ def test_position_ids_that_are_learned_are_kept() -> None:
     assert "embeddings.position_ids" in _agree(learned, learned)[0].kept
 
 
-def test_one_module_less_is_a_head_one_layer_less_is_not() -> None:
+def test_a_module_beside_the_layers_is_lent_by_the_first_that_has_it() -> None:
     pooler = _header(*BODY, "pooler.weight")
-    assert [names.dropped for names in _agree(pooler, _header(*BODY), pooler)] == [
-        ["pooler.weight"],
-        [],
-        ["pooler.weight"],
-    ]
+    found = _agree(_header(*BODY), pooler, pooler)
+    assert [names.lent for names in found] == [{}, {"pooler.weight": "pooler.weight"}, {}]
+    assert [names.dropped for names in found] == [[], [], ["pooler.weight"]]
+    wrapped = _header(*BODY, "pooler.weight", prefix="bert.") | _header("classifier.bias")
+    found = _agree(_header(*BODY), wrapped)
+    assert found[1].lent == {"pooler.weight": "bert.pooler.weight"}
+    assert found[1].dropped == ["classifier.bias"]
+
+
+def test_one_layer_less_is_refused() -> None:
     with pytest.raises(CheckpointMismatch, match=r"1 tensors: encoder.layer.1.weight is only in 'm0'"):
         _agree(_header(*BODY), _header(*BODY[:2]))
+
+
+def test_a_second_stack_of_layers_is_the_first_models() -> None:
+    whole = _header(*BODY, "decoder.layer.0.weight")
+    assert [names.lent for names in _agree(whole, _header(*BODY), whole)] == [
+        {"decoder.layer.0.weight": "decoder.layer.0.weight"}, {}, {},
+    ]  # fmt: skip
+    found = _agree(_header(*BODY), whole)
+    assert [names.lent for names in found] == [{}, {}]
+    assert found[1].dropped == ["decoder.layer.0.weight"]
+
+
+def test_layer_norms_of_old_times() -> None:
+    old = _header("embeddings.LayerNorm.gamma", "embeddings.LayerNorm.beta", *BODY[1:])
+    new = _header("embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias", *BODY[1:])
+    first, second = _agree(old, new)
+    assert first.kept.keys() == second.kept.keys() == new.keys()
+    assert first.kept["embeddings.LayerNorm.bias"] == "embeddings.LayerNorm.beta"
 
 
 def test_other_architecture() -> None:
@@ -98,14 +121,15 @@ def test_masked_language_model_merges_with_its_backbone(tiny_model: Path, tmp_pa
     folders = [tmp_path / "masked", tiny_model]
     names = agree([ModelDirectory.open(Source(f, f.name)).header for f in folders], ["masked", "tiny"])
     assert any(name.startswith("cls.") for name in names[0].dropped)
-    assert {name.partition(".")[0] for name in names[1].dropped} == {"pooler"}
+    assert names[1].dropped == []
+    assert set(names[1].lent) == {"pooler.dense.weight", "pooler.dense.bias"}
 
     from lightning_embed.merge.engine import merge_models
 
     record = merge_models(toy.strategy("soup"), [Source(f, f.name) for f in folders], None, tmp_path / "merged")
     assert record.sources[0].dropped == names[0].dropped
-    merged, backbone = (
-        AutoModel.from_pretrained(f, add_pooling_layer=False) for f in (tmp_path / "merged/model", tiny_model)
-    )
-    expected = {n: (p + backbone.get_parameter(n)) / 2 for n, p in masked.bert.named_parameters()}
+    assert record.sources[1].lent == sorted(names[1].lent)
+    merged, backbone = (AutoModel.from_pretrained(f) for f in (tmp_path / "merged/model", tiny_model))
+    expected = dict(backbone.named_parameters())
+    expected |= {n: (p + expected[n]) / 2 for n, p in masked.bert.named_parameters()}
     toy.close(dict(merged.named_parameters()), expected, 1e-6)
