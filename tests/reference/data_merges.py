@@ -69,6 +69,24 @@ def fisher(sources: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]], wei
     return merged
 
 
+def regmean(matrices: Sequence[Tensor], inputs: Sequence[Tensor], weights: Sequence[float], shrinkage: float) -> Tensor:
+    """(sum_i G_i)^-1 sum_i G_i W_i (papers.md 1.1.3, item 5), W_i (in, out), shrunk as in Jin et al. 2022, section 3.
+
+    Column by column of W as one least-squares problem: rows sqrt(w_i) G_i^(1/2), targets the same times W_i.
+    """
+    rows, targets = [], []
+    for matrix, x, weight in zip(matrices, inputs, weights, strict=True):
+        gram = x.T @ x / len(x)
+        for i in range(len(gram)):
+            for j in range(len(gram)):
+                gram[i, j] *= 1 if i == j else 1 - shrinkage
+        values, vectors = torch.linalg.eigh(weight * gram)
+        root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        rows.append(root)
+        targets.append(root @ matrix)
+    return torch.linalg.lstsq(torch.cat(rows), torch.cat(targets), driver="gelsd").solution
+
+
 def _descend(numbers: list[Tensor], target: Callable[[int], Tensor], steps: int, learning_rate: float) -> None:
     adam = torch.optim.Adam(numbers, lr=learning_rate)
     for step in range(steps):
