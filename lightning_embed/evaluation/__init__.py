@@ -5,6 +5,7 @@ mteb takes five seconds to import, so it is imported when an evaluator works.
 """
 
 from lightning_embed.evaluation.cache import ScoreCache
+from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.evaluation.evaluator import Evaluator, Local, Mteb, Nothing, TextEncoder
 
-__all__ = ["Evaluator", "Local", "Mteb", "Nothing", "ScoreCache", "TextEncoder"]
+__all__ = ["Ensemble", "Evaluator", "Local", "Mteb", "Nothing", "ScoreCache", "TextEncoder"]

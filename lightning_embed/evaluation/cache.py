@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import EvalSet, Results
@@ -34,20 +35,19 @@ class ScoreCache:
         code = fingerprint(Path(__file__).parent.parent)
         self.tests = blake2b(repr((evaluator, load, versions, code, *eval_sets)).encode())
 
-    def __call__(self, model: Path) -> Results:
-        """Score a model directory, or remember its scores."""
-        file = self.folder / f"{self._key(model)}.json"
+    def __call__(self, *models: Path) -> Results:
+        """Score a model directory, or the ensemble of several; or remember the scores."""
+        file = self.folder / f"{self._key(models)}.json"
         if not file.exists():
-            self._keep(file, self.evaluator(self.load(model), self.eval_sets))
+            encoders = [self.load(model) for model in models]
+            self._keep(file, self.evaluator(encoders[0] if len(encoders) == 1 else Ensemble(encoders), self.eval_sets))
         results: Results = json.loads(file.read_text())
         return results
 
-    def _key(self, model: Path) -> str:
+    def _key(self, models: Sequence[Path]) -> str:
         key = self.tests.copy()
-        for file in sorted(path for path in model.rglob("*") if path.is_file()):
-            key.update(str(file.relative_to(model)).encode())
-            with file.open("rb") as stream:
-                key.update(file_digest(stream, blake2b).digest())
+        for digest in sorted(map(_digest, models)):  # a mean does not depend on the order
+            key.update(digest)
         return key.hexdigest()[:32]
 
     def _keep(self, file: Path, results: Results) -> None:
@@ -55,3 +55,13 @@ class ScoreCache:
         with NamedTemporaryFile("w", dir=self.folder, delete=False) as temporary:
             json.dump(results, temporary)
         os.replace(temporary.name, file)
+
+
+def _digest(model: Path) -> bytes:
+    """Of all files of a model directory."""
+    digest = blake2b()
+    for file in sorted(path for path in model.rglob("*") if path.is_file()):
+        digest.update(str(file.relative_to(model)).encode())
+        with file.open("rb") as stream:
+            digest.update(file_digest(stream, blake2b).digest())
+    return digest.digest()

@@ -57,3 +57,19 @@ def test_measured_once_and_again_when_anything_changes(tmp_path: Path) -> None:
     assert [score(option=1), score(sets=others), score(prompt="query: ")] == [2, 3, 4]
     (model / "weights").write_bytes(b"2")
     assert (score(), score()) == (5, 5)
+
+
+def test_an_ensemble_is_remembered_by_the_contents_of_all_in_any_order(tmp_path: Path) -> None:
+    calls: list[int] = []
+    for name, content in (("one", b"1"), ("other", b"2"), ("third", b"3")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(content)
+    one, other, third = (tmp_path / name for name in ("one", "other", "third"))
+    cache = ScoreCache(Counting(0, calls), [], tmp_path / "scores", Load(""))
+
+    def score(*models: Path) -> float:
+        return cache(*models)["test"]["t"]["score"]
+
+    assert [score(one), score(one, other), score(other, one), score(one, third)] == [1, 2, 2, 3]
+    (other / "weights").write_bytes(b"4")
+    assert [score(one, other), score(one)] == [4, 1]
