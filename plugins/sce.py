@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.merge import (
-    Block,
     Law,
     MergeStrategy,
     Model,
@@ -60,7 +59,9 @@ class Sce(MergeStrategy):
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
         """The smallest variance that is selected, and the q_i, for every parameter."""
-        found = thresholds(sources, base, lambda numel: [num_kept(numel, self.density)], _variances)
+        found = thresholds(
+            sources, base, lambda numel: [num_kept(numel, self.density)], lambda block: [_variance(block.tensors)]
+        )
         smallest = {name: rows[0][0] for name, rows in found.items()}
 
         def shares(name: str) -> list[float]:
@@ -84,10 +85,6 @@ class Sce(MergeStrategy):
         selected = _selected(tensors, tensors - base, plan["thresholds"][name])
         chosen = elected(selected, tensors.new_ones(len(tensors)))
         return disjoint_mean(selected, chosen, tensors.new_tensor(plan["coefficients"][name])).add_(base)
-
-
-def _variances(block: Block) -> Float[Tensor, "1 elements"]:
-    return _variance(block.tensors)[None]
 
 
 def _variance(tensors: Float[Tensor, " sources *shape"]) -> Float[Tensor, "*shape"]:
