@@ -100,7 +100,7 @@ def _landscape(
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{config.digest([asked, contents, cfg.seed])}.json"
     if not file.exists():
-        options, models = _options(cfg), open_models([*sources, Source(base, "base")])
+        options, models = _options(cfg), open_models(sources, base)
         names = [source.name for source in sources]
         one, other = map(names.index, options.plane or names[:2])
         geometry = Part(**{field.name: record["geometry"][field.name] for field in fields(Part)})

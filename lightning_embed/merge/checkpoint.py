@@ -62,10 +62,9 @@ class ModelDirectory:
         header: dict[str, TensorInfo] = {}
         places: dict[str, Place] = {}
         for file in sorted(set(files.values())):
-            with _opened(file) as tensors:
-                # get_tensor maps the file: nothing is read
-                header |= {name: _info(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118
-            places |= _places(file)
+            infos, starts = read_header(file)
+            header |= infos
+            places |= starts
         for name in files.keys() - header.keys():
             raise CheckpointError(
                 f"{source.path}: {INDEX_FILE} promises {name} in {files[name].name}, which has no such tensor. Copy the model again."
@@ -95,10 +94,20 @@ class ModelDirectory:
         """The files that hold the weights."""
         return sorted({place.file for place in self.places.values()})
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where configuration, tokenizer ... are; of two files with one name, the last counts."""
+        return [self.path]
+
+    @property
+    def dropped(self) -> list[str]:
+        """Own names of what takes no part in the merge."""
+        return self.names.dropped
+
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
         """One tensor as it is stored, not to be written to."""
         own = self._own(name)
-        return _mapped(self.places[own], self.header[own])
+        return mapped(self.places[own], self.header[own])
 
     def _own(self, name: str) -> str:
         return self.names.kept[name] if name in self.names.kept else self.names.lent[name]
@@ -107,8 +116,16 @@ class ModelDirectory:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
 
 
-def _info(tensor: Tensor) -> TensorInfo:
-    return TensorInfo(tensor.dtype, tensor.shape)
+def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
+    """What a file holds, and where.
+
+    Raises:
+        CheckpointError: not a safetensors file, or cut short.
+    """
+    with _opened(file) as tensors:
+        # get_tensor maps the file: nothing is read
+        found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    return {name: TensorInfo(tensor.dtype, tensor.shape) for name, tensor in found.items()}, _places(file)
 
 
 def _places(file: Path) -> dict[str, Place]:
@@ -123,7 +140,7 @@ def _places(file: Path) -> dict[str, Place]:
     }
 
 
-def _mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
+def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
     """Map a tensor: only what is looked at is read, and its pages leave the memory with it.
 
     safetensors would read the header again for each tensor (15 times as long as this), or keep all that was ever read.

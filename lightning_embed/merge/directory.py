@@ -3,7 +3,7 @@
 import filecmp
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from lightning_embed.errors import CheckpointError
 
 RECORD_FILE = "merge.json"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
 # Weights beside model.safetensors, in the formats of other programs: of the first source only, so wrong beside merged ones.
 _WEIGHTS = frozenset(
     {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".ot", ".onnx", ".gguf"}
@@ -54,29 +55,42 @@ def _put_back(old: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def copy_files(source: Path, folder: Path, dtype: str | None) -> None:
-    """Copy all of a model directory but its weights; name `dtype` in config.json, unless it is None."""
-    for file in _files(source):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, folder / file)
-    config_file = folder / "config.json"
+def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None:
+    """Copy all of a model but its weights; name `dtype` in config.json, unless it is None.
+
+    Args:
+        folders: of the model; of two files with one name, the last counts.
+        target: folder to copy to.
+        dtype: of the merged weights.
+    """
+    for name, file in _files(folders).items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target / name)
+    config_file = target / "config.json"
     if dtype is not None and config_file.exists():
         config = {key: value for key, value in _read_json(config_file).items() if key != "torch_dtype"}
         config_file.write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
 
 
-def differing_files(first: Path, other: Path) -> list[str]:
-    """Configuration, prompts, tokenizer ... that are not the same in both directories, or only in one of them."""
-    files = {file for source in (first, other) for file in _files(source) if file.name not in _INCIDENTAL_FILES}
-    return [str(file) for file in sorted(files) if not _is_same(first / file, other / file)]
+def differing_files(first: Sequence[Path], other: Sequence[Path]) -> list[str]:
+    """Configuration, prompts, tokenizer ... that are not the same in both models, or only in one of them."""
+    ours, theirs = _files(first), _files(other)
+    names = (name for name in sorted({*ours, *theirs}) if name.name not in _INCIDENTAL_FILES)
+    return [str(name) for name in names if not (name in ours and name in theirs and _is_same(ours[name], theirs[name]))]
 
 
-def _files(source: Path) -> list[Path]:
+def _files(folders: Sequence[Path]) -> dict[Path, Path]:
     """All files at the top but weights, and the folders of sentence-transformers' modules, their weights included."""
-    top = [path for path in source.iterdir() if path.is_file() and path.suffix not in _WEIGHTS]
-    modules = [path for folder in _module_folders(source) for path in folder.rglob("*") if path.is_file()]
-    files = sorted(path.relative_to(source) for path in [*top, *modules])
-    return [file for file in files if not file.name.startswith(".") and not file.name.endswith(".index.json")]
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        top = [path for path in folder.iterdir() if path.is_file() and path.suffix not in _WEIGHTS]
+        modules = [path for module in _module_folders(folder) for path in module.rglob("*") if path.is_file()]
+        found |= {path.relative_to(folder): path for path in sorted([*top, *modules]) if _is_copied(path.name)}
+    return found
+
+
+def _is_copied(name: str) -> bool:
+    return not name.startswith(".") and not name.endswith(".index.json") and name != ADAPTER_CONFIG_FILE
 
 
 def _module_folders(source: Path) -> list[Path]:
@@ -86,8 +100,6 @@ def _module_folders(source: Path) -> list[Path]:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    if not (one.exists() and other.exists()):
-        return one.exists() == other.exists()
     if one.suffix == ".json":
         return bool(_content(one) == _content(other))
     return filecmp.cmp(one, other, shallow=False)

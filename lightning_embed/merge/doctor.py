@@ -31,9 +31,8 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
-    specs = [*sources, *([Source(base, "base")] if base else [])]
-    refuse_overlap(target, specs)
-    models = open_models(specs)
+    models = open_models(sources, base)
+    refuse_overlap(target, models)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
         hashes = [reader.submit(digests, model.files) for model in models]

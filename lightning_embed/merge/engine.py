@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
+from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
 from lightning_embed.merge.directory import copy_files, differing_files, replaced
@@ -68,9 +69,8 @@ def merge_models(
     start = time.perf_counter()
     dtype = _dtype(out_dtype)
     strategy.check([source.size for source in sources], base is not None, probe is not None or plan is not None)
-    specs = [*sources, *([Source(base, "base")] if base else [])]
-    refuse_overlap(target, specs)
-    models = open_models(specs)
+    models = open_models(sources, base)
+    refuse_overlap(target, models)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads what the merge reads, at the same time and so from memory
@@ -89,7 +89,7 @@ def merge_models(
         output.mkdir()
         written = write_tensors(output, merged.header, merged.pieces, max_shard_bytes)
         done = time.perf_counter()
-        copy_files(inputs[0].path, output, None if dtype is None else out_dtype)
+        copy_files(inputs[0].folders, output, None if dtype is None else out_dtype)
         records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=strategy.word,
@@ -125,18 +125,20 @@ def _dtype(word: str) -> torch.dtype | None:
     return dtype
 
 
-def refuse_overlap(target: Path, specs: Sequence[Source]) -> None:
+def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
     """Refuse to write where one of the models lies."""
-    for spec in specs:
-        if spec.path.resolve().is_relative_to(target.resolve()):
+    for folder in (folder for model in models for folder in model.folders):
+        if folder.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
-                f"The target {target} would replace {spec.path}, which is to be merged. Choose another target."
+                f"The target {target} would replace {folder}, which is to be merged. Choose another target."
             )
 
 
-def open_models(specs: Sequence[Source]) -> list[ModelDirectory]:
-    """Open models, under the names that they agree on."""
-    models = [ModelDirectory.open(spec) for spec in specs]
+def open_models(sources: Sequence[Source], base: Path | None) -> list[ModelDirectory]:
+    """Open the sources, then the base, under the names that they agree on."""
+    models = [open_model(source, base) for source in sources]
+    if base is not None:
+        models.append(ModelDirectory.open(Source(base, "base")))
     names = agree([model.header for model in models], [model.name for model in models])
     return [model.renamed(own) for model, own in zip(models, names, strict=True)]
 
@@ -161,7 +163,7 @@ def model_record(
         path=recorded_path(model.path, target),
         size=model.size,
         sha256=hashes.result(),
-        dropped=model.names.dropped,
+        dropped=model.dropped,
         lent=sorted(model.names.lent.values()),
-        differing_files=differing_files(first.path, model.path),
+        differing_files=differing_files(first.folders, model.folders),
     )

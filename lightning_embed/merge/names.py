@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,17 +68,17 @@ def _prefixes(headers: Sequence[Header]) -> list[str]:
 
     def agreement(reference: str) -> tuple[int, int, list[str]]:
         common = _strip(headers[0], reference).keys()
-        found = [max((len(common & _strip(h, p).keys()), -len(p), p) for p in _candidates(h)) for h in headers[1:]]
+        found = [max((len(common & _strip(h, p).keys()), -len(p), p) for p in prefixes_of(h)) for h in headers[1:]]
         prefixes = [reference, *(prefix for _, _, prefix in found)]
         return sum(count for count, _, _ in found), -sum(map(len, prefixes)), prefixes
 
-    return max(map(agreement, _candidates(headers[0])))[2]
+    return max(map(agreement, prefixes_of(headers[0])))[2]
 
 
-def _candidates(header: Header) -> list[str]:
+def prefixes_of(names: Collection[str]) -> list[str]:
     """No prefix, and those that most names carry."""
-    counts = Counter(name[: dot.end()] for name in header for dot in re.finditer(r"\.", name))
-    return ["", *(prefix for prefix, count in counts.items() if count > len(header) / 2)]
+    counts = Counter(name[: dot.end()] for name in names for dot in re.finditer(r"\.", name))
+    return ["", *(prefix for prefix, count in counts.items() if count > len(names) / 2)]
 
 
 def _strip(header: Header, prefix: str) -> dict[str, str]:

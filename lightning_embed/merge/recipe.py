@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError
-from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, versions
@@ -107,12 +107,14 @@ class Recipe:
                     f"{folder} does not exist, and {self.file} merges it. Put it back, or merge anew."
                 )
         recorded = [*(record.sha256 for record in records), *self.record.statistics]
+        files = [open_model(Source(folder, folder.name), self.base).files for folder in folders]
         with ThreadPoolExecutor(torch.get_num_threads()) as readers:
-            for folder, then, now in zip(folders, recorded, readers.map(_digests, folders), strict=True):
-                for file in sorted({**now, **then}):
-                    if now.get(file) != then.get(file):
+            for folder, paths, then, now in zip(folders, files, recorded, readers.map(digests, files), strict=True):
+                for name in sorted({**now, **then}):
+                    if now.get(name) != then.get(name):
+                        file = next((path for path in paths if path.name == name), folder / name)
                         raise CheckpointError(
-                            f"{folder / file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
+                            f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
                         )
 
     def _why(self) -> str:
@@ -122,7 +124,3 @@ class Recipe:
             f"{name} {now.get(name)} (then {version})" for name, version in then.items() if now.get(name) != version
         ]
         return ", ".join(changed) or "another machine rounds in another way"
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return digests(ModelDirectory.open(Source(folder, folder.name)).files)

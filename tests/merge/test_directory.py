@@ -36,7 +36,7 @@ def _directory(folder: Path, **changes: str | None) -> Path:
 
 
 def test_all_but_the_weights_is_copied(tmp_path: Path) -> None:
-    copy_files(_directory(tmp_path / "a"), tmp_path / "b", "bfloat16")
+    copy_files([_directory(tmp_path / "a")], tmp_path / "b", "bfloat16")
     copied = {str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*") if path.is_file()}
     expected = {"config.json", "modules.json", "1_Pooling/config.json", "2_Dense/model.safetensors", "tokenizer.txt"}
     assert copied == expected | {"README.md"}
@@ -53,14 +53,25 @@ def test_differences(tmp_path: Path) -> None:
         "2_Dense/model.safetensors": "another head",
         "tokenizer.txt": None,
     }
-    assert differing_files(first, _directory(tmp_path / "same")) == []
-    found = differing_files(first, _directory(tmp_path / "b", **changes))
+    assert differing_files([first], [_directory(tmp_path / "same")]) == []
+    found = differing_files([first], [_directory(tmp_path / "b", **changes)])
     assert found == ["1_Pooling/config.json", "2_Dense/model.safetensors", "tokenizer.txt"]
+
+
+def test_of_two_folders_the_last_counts(tmp_path: Path) -> None:
+    base = _directory(tmp_path / "base")
+    changes: dict[str, str | None] = dict.fromkeys(FILES) | {"tokenizer.txt": "more words", "adapter_config.json": "{}"}
+    adapter = _directory(tmp_path / "adapter", **changes)
+    copy_files([base, adapter], tmp_path / "b", None)
+    assert (tmp_path / "b/tokenizer.txt").read_text() == "more words"
+    assert (tmp_path / "b/config.json").exists()
+    assert not (tmp_path / "b/adapter_config.json").exists()
+    assert differing_files([base], [base, adapter]) == ["tokenizer.txt"]
 
 
 def test_broken_json(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Mend it"):
-        copy_files(_directory(tmp_path / "a", **{"modules.json": "["}), tmp_path / "b", None)
+        copy_files([_directory(tmp_path / "a", **{"modules.json": "["})], tmp_path / "b", None)
 
 
 def test_leftovers_of_a_killed_merge(tmp_path: Path) -> None:
