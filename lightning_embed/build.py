@@ -108,8 +108,8 @@ def evaluator(cfg: DictConfig) -> Evaluator:
 
 def scores(
     cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]
-) -> Callable[[Path], Results] | None:
-    """What measures the models of a run on its tests; None: nothing does."""
+) -> Callable[..., Results] | None:
+    """What measures the models of a run, or the ensemble of several, on its tests; None: nothing does."""
     if isinstance(evaluator, Nothing):
         return None
     eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]

@@ -108,6 +108,9 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     if metric not in known:
         why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
+    tests = config.data.datasets or config.evaluation.get("tasks")
+    if config.ensemble and (not tests or config.evaluation._target_.endswith(".Nothing")):
+        yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
     if "trainer" in config:
         limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
         if limits == [-1, -1]:

@@ -20,13 +20,13 @@ from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Reporter, Source
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
-from lightning_embed.report import BASE, Run
+from lightning_embed.report import BASE, Run, ensemble_name
 from lightning_embed.types import Results
 
 console = Console()
 
-Scores = Callable[[Path], Results]
-"""Measures the model in a directory."""
+Scores = Callable[..., Results]
+"""Measures the model in a directory, or the ensemble of those in several."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,10 @@ def finish(
             for name, path in models.items():
                 console.print(f"evaluating {name}")
                 run.add(name, scores(path))
+            if cfg.ensemble and len(sources) > 1:
+                name = ensemble_name(len(sources))
+                console.print(f"evaluating {name}")
+                run.add(name, scores(*(source.path for source in sources)))
         run.print(console)
         report = run.write_html(config.plain(cfg, as_words=True))
         _log(loggers, run.models)

@@ -112,6 +112,9 @@ MISTAKES = [
     ("retrieval_loss.temperature=0", r"^infonce: temperature must be positive, got 0"),
     ("data.datasets.facts.batch_size=1", r"^batch_size must be at least 2"),
     ("trainer.max_steps=-1", r"^trainer\.max_steps and trainer\.max_epochs are both -1"),
+    ("doctor.grid=1", r"^doctor\.grid: one point is no picture"),
+    ("doctor.batches=0", r"^doctor\.batches: expected at least 1, got 0"),
+    ("doctor.plane=[a,a]", r"^doctor\.plane: expected the names of two sources"),
 ]
 
 
@@ -127,6 +130,13 @@ def test_missing_keys_come_together() -> None:
         cli.check_command("train", ["data=ir_sts"])
     with pytest.raises(ConfigError, match=r"sources is missing"):
         cli.check_command("merge", [])
+
+
+def test_an_ensemble_needs_something_to_be_measured_on() -> None:
+    cli.check_command("train", ["ensemble=true"])
+    for root, given in (("train", ["evaluation=none"]), ("merge", ["sources=[a,b]"])):
+        with pytest.raises(ConfigError, match=r"^ensemble=true is measured, and nothing is measured here"):
+            cli.check_command(root, ["ensemble=true", *given])
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:

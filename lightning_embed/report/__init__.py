@@ -5,7 +5,7 @@ from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.plot import BASE
 from lightning_embed.report.run import Run
-from lightning_embed.report.summary import Block, summary
+from lightning_embed.report.summary import Block, ensemble_name, summary
 from lightning_embed.report.sweep import SweepTable
 from lightning_embed.report.table import sweep_table
 
@@ -17,6 +17,7 @@ __all__ = [
     "SweepTable",
     "draw_geometry",
     "draw_landscape",
+    "ensemble_name",
     "print_doctor",
     "summary",
     "sweep_table",

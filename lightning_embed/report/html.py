@@ -12,7 +12,7 @@ from lightning_embed.report.doctor import doctor_section
 from lightning_embed.report.examined import NOTHING, Examined, examined
 from lightning_embed.report.page import PAGE, details, table
 from lightning_embed.report.plot import BASE, panels
-from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
+from lightning_embed.report.summary import MEAN, Block, best, is_ensemble, metric, sections, show, summary, task_name
 from lightning_embed.report.table import by_dev
 from lightning_embed.types import Results
 
@@ -41,8 +41,8 @@ def headline(models: Mapping[str, Results]) -> str:
     """Which model dev chooses, and what it then scores on test."""
     if not summary(models):
         return "Nothing was measured."
-    chosen = by_dev(models)[0]
-    if (score := metric(models, chosen, f"dev/{MEAN}")) is None:
+    chosen = next((model for model in by_dev(models) if not is_ensemble(model)), None)
+    if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
     tests = [_beside_base(block, chosen) for block in sections(models) if block.split == "test"]
@@ -59,7 +59,7 @@ def _beside_base(block: Block, model: str) -> str:
 
 def _block(block: Block) -> str:
     header = ["model", *(f"{task_name(task)}<br>{block.metrics[task]}" for task in block.tests), "mean<br>of tasks"]
-    top = {column: best(row[column] for row in block.rows.values()) for column in block.columns}
+    top = block.best
     rows = [
         [escape(model), *(_cell(row[column], top[column]) for column in block.columns)]
         for model, row in block.rows.items()
@@ -75,9 +75,9 @@ def _tests(models: Mapping[str, Results]) -> str:
         rows.append([block.title])
         for task, names in block.tests.items():
             for name in names:
-                scores = list(block.scores[name].values())
+                scores = block.scores[name]
                 top = best(scores)
-                rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores)])
+                rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores.values())])
     return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from io import StringIO
 
-from lightning_embed.report.summary import MEAN, Block, task_name
+from lightning_embed.report.summary import MEAN, Block, is_ensemble, task_name
 
 BASE = "base"  # the name that the pipeline gives to what all sources started from
 _BEST, _OTHER = "#1a1a1a", "#a6a6a6"
@@ -30,9 +30,12 @@ def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10}):
         figure = Figure(figsize=(3.4, 0.9 + 0.25 * max(1, len(bars))), layout="constrained")
         axes = figure.subplots()
-        best = max([0.0, *bars.values()])  # 0 is the base
+        best = max([0.0, *(value for model, value in bars.items() if not is_ensemble(model))])  # 0 is the base
         colours = [_BEST if value == best else _OTHER for value in bars.values()]
-        axes.barh(list(bars), list(bars.values()), color=colours, height=0.7)
+        drawn = axes.barh(list(bars), list(bars.values()), color=colours, height=0.7)
+        for model, bar in zip(bars, drawn, strict=True):
+            if is_ensemble(model):
+                bar.set(facecolor="white", edgecolor=_OTHER)
         for row, value in enumerate(bars.values()):  # in a column of their own: beside a bar they meet the names
             axes.text(
                 1.04,

@@ -1,6 +1,6 @@
 """From scores on tests to means over tasks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -8,6 +8,7 @@ from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import Results, Score, Task
 
 MEAN = "mean"
+_ENSEMBLE = "ensemble of "
 _METRICS = {"ndcg_at_10": "nDCG@10", "cosine_spearman": "Spearman", "v_measure": "V-measure"}
 
 
@@ -36,6 +37,11 @@ class Block:
     def columns(self) -> list[str]:
         """The tasks, then the mean."""
         return [*self.tests, MEAN]
+
+    @property
+    def best(self) -> dict[str, str | None]:
+        """Column -> its best score, as it is shown."""
+        return {column: best({model: row[column] for model, row in self.rows.items()}) for column in self.columns}
 
 
 def summary(models: Mapping[str, Results]) -> list[Block]:
@@ -89,9 +95,20 @@ def task_name(task: str) -> str:
     return "STS" if task == Task.sts else task.replace("_", " ")
 
 
-def best(scores: Iterable[float | None]) -> str | None:
-    """The best score as it is shown: what is equal to two digits is equally good."""
-    return max((show(score) for score in scores if score is not None), key=float, default=None)
+def ensemble_name(count: int) -> str:
+    """What the ensemble of so many sources is called, everywhere: its name is its price."""
+    return f"{_ENSEMBLE}{count} encoders"
+
+
+def is_ensemble(model: str) -> bool:
+    """Whether a row is no model, but what a merge is up against: it never counts as the best."""
+    return model.startswith(_ENSEMBLE)
+
+
+def best(scores: Mapping[str, float | None]) -> str | None:
+    """The best score of a model, as it is shown: what is equal to two digits is equally good."""
+    known = (show(score) for model, score in scores.items() if score is not None and not is_ensemble(model))
+    return max(known, key=float, default=None)
 
 
 def show(score: float | None) -> str:

@@ -33,7 +33,7 @@ def means_table(blocks: Sequence[Block]) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for block in blocks:
         table.add_row(Text(block.title, style="italic"))
-        top = {column: best(row[column] for row in block.rows.values()) for column in block.columns}
+        top = block.best
         for model, row in block.rows.items():
             table.add_row(f"  {model}", *(_cell(row.get(column), top.get(column)) for column in [*tasks, MEAN]))
         table.add_section()
@@ -53,7 +53,7 @@ def sweep_table(models: Mapping[str, Results]) -> Table:
     table = _table("\nmodel")
     for block in blocks:
         table.add_column(block.title.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    tops = [best(row[MEAN] for row in block.rows.values()) for block in blocks]
+    tops = [block.best[MEAN] for block in blocks]
     for model in by_dev(models):
         table.add_row(model, *(_cell(block.rows[model][MEAN], top) for block, top in zip(blocks, tops, strict=True)))
     table.caption = "percent points, mean of tasks; best on dev first; * best of its column"
@@ -76,7 +76,7 @@ def _tests_table(models: Mapping[str, Results], names: Sequence[str]) -> Table:
         for task, tests in block.tests.items():
             for test in tests:
                 scores = block.scores[test]
-                top = best(scores.values())
+                top = best(scores)
                 table.add_row(f"  {test}", block.metrics[task], *(_cell(scores[name], top) for name in names))
         table.add_section()
     return table

@@ -4,7 +4,8 @@ import pytest
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import summary
-from lightning_embed.report.summary import best, metric
+from lightning_embed.report.html import headline
+from lightning_embed.report.summary import best, ensemble_name, metric
 
 
 def test_blocks_and_means_by_hand(models):
@@ -50,8 +51,16 @@ def test_an_unknown_metric_is_refused(models):
 
 
 def test_best_compares_what_is_shown():
-    assert best([79.996, 80.0, None, 9.0]) == "80.00"
-    assert best([None]) is None
+    assert best({"a": 79.996, "b": 80.0, "c": None, "d": 9.0}) == "80.00"
+    assert best({"a": None}) is None
+
+
+def test_an_ensemble_is_never_the_best_model(models):
+    models[ensemble_name(2)] = {split: dict(tests) for split, tests in models["base"].items()}
+    models[ensemble_name(2)]["dev"] = {"squad": {**models["base"]["dev"]["squad"], "score": 99.0}}
+    assert summary(models)[0].rows["ensemble of 2 encoders"]["mean"] == 99
+    assert summary(models)[0].best["mean"] == "61.00"
+    assert headline(models).startswith("<b>retrieval</b> is best on dev")
 
 
 def test_nothing_measured_is_no_block():
