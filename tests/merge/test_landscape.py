@@ -64,7 +64,9 @@ def test_a_hill_is_a_barrier_of_known_height() -> None:
     height, share = found.walks[2].barrier()
     assert share == 0.5
     assert height == pytest.approx(squared / 4)
-    assert found.findings[2].startswith("Between 's0' and 's1' there is a barrier: at 50% of the way the loss (mean) is 0.187")
+    assert found.findings[2].startswith(
+        "Between 's0' and 's1' there is a barrier: at 50% of the way the loss (mean) is 0.187"
+    )
 
 
 def test_the_plane_has_the_true_angle_and_lengths() -> None:
