@@ -4,10 +4,11 @@ import filecmp
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lightning_embed import faults
 from lightning_embed.errors import CheckpointError
 
 RECORD_FILE = "merge.json"
@@ -28,24 +29,36 @@ def replaced(target: Path) -> Iterator[Path]:
     A merge that was killed leaves its folder behind, hidden; the next one to the same target removes it.
 
     Raises:
-        CheckpointError: `target` has content that no merge has written.
+        CheckpointError: `target` has content that no merge has written, or cannot be written: a full disk.
     """
-    if target.exists() and not (target / RECORD_FILE).exists() and any(target.iterdir()):
+    partial, old = (target.with_name(f".{target.name}.{state}") for state in ("partial", "old"))
+    try:
+        _refuse_others_work(target)
+        _put_back(old, target)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        faults.point("before_merge_replaces")
+        if target.exists():
+            target.rename(old)
+        faults.point("while_merge_replaces")
+        partial.rename(target)
+        faults.point("after_merge_replaced")
+    except OSError as error:
+        raise CheckpointError(
+            f"{target} cannot be written ({error}). Make room, or choose another target; what was there is as it was."
+        ) from error
+    finally:
+        with suppress(OSError):
+            _put_back(old, target)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_others_work(target: Path) -> None:
+    if target.exists() and not (target / RECORD_FILE).exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(
             f"{target} exists and holds no {RECORD_FILE}, so no merge wrote it. Choose another target, or remove it."
         )
-    partial, old = (target.with_name(f".{target.name}.{state}") for state in ("partial", "old"))
-    _put_back(old, target)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-    finally:
-        _put_back(old, target)
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_back(old: Path, target: Path) -> None:

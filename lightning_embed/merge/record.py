@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -93,9 +93,28 @@ class MergeRecord:
         base = ModelRecord(**fields["base"]) if fields["base"] else None
         return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
 
+    def remarks(self) -> list[str]:
+        """What the merged model has not got from all sources alike: one short line each."""
+        first, lines = self.sources[0].name, []
+        for source in self.sources:
+            if source.differing_files:
+                files = _listed(source.differing_files)
+                lines.append(f"{source.name} differs from {first} in {files}; the merged model has those of {first}.")
+        for model in [*self.sources, *([self.base] if self.base else [])]:
+            if model.dropped:
+                lines.append(f"Left out of {model.name}: {_listed(model.dropped)}.")
+            if model.lent:
+                lines.append(f"Taken from {model.name} as they are, because not all have them: {_listed(model.lent)}.")
+        return lines
+
     def write(self, folder: Path) -> None:
         """Write merge.json."""
         (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+
+
+def _listed(names: Sequence[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def versions() -> dict[str, str]:

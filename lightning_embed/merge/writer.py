@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from lightning_embed import faults
 from lightning_embed.merge.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.merge.names import Header, TensorInfo
 
@@ -60,6 +61,7 @@ def write_tensors(
                 [_encode({name: header[name] for name in names})], map(_bytes, pieces(names))
             )
             for part in parts:
+                faults.point("writing_merge")
                 stream.write(part)
                 digest.update(part)
         digests[file] = digest.hexdigest()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,35 @@ def test_leftovers_of_a_killed_merge(tmp_path: Path) -> None:
         (folder / "merge.json").write_text("new")
     assert (tmp_path / "out/merge.json").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
+    source = Source(toy.write(tmp_path / "a", toy.model(0)), "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file exists and holds no merge.json, so no merge wrote it"):
+        merge_models(toy.strategy("soup"), [source], None, tmp_path / "file")
+    with pytest.raises(
+        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Make room, or choose"
+    ):
+        merge_models(toy.strategy("soup"), [source], None, tmp_path / "file" / "merged")
+
+
+def test_remarks(tmp_path: Path) -> None:
+    _, tensors = toy.family(3)
+    tensors[1] |= {"pooler.weight": torch.ones(2), "embeddings.position_ids": torch.arange(3)}
+    paths = [toy.write(tmp_path / name, t) for name, t in zip("abc", tensors, strict=True)]
+    for number, path in enumerate(paths):
+        (path / "vocab.txt").write_text(f"words {number > 1}")
+        (path / "prompts.json").write_text(f"[{number}]")
+    record = merge_models(toy.strategy("soup"), [Source(p, p.name) for p in paths], paths[0], tmp_path / "merged")
+    assert record.remarks() == [
+        "b differs from a in prompts.json; the merged model has those of a.",
+        "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
+        "Left out of b: embeddings.position_ids.",
+        "Taken from b as they are, because not all have them: pooler.weight.",
+    ]
+    many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
+    assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]
 
 
 def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp_path: Path) -> None:
