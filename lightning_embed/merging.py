@@ -17,7 +17,8 @@ from rich.console import Console
 from lightning_embed import config, examination, provenance, registry
 from lightning_embed.errors import ConfigError
 from lightning_embed.examination import MakeProbe
-from lightning_embed.merge import MergeStrategy, Reporter, Source
+from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
+from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
 from lightning_embed.report import BASE, Run, ensemble_name
@@ -122,10 +123,11 @@ def finish(
         make_probe: makes what a strategy looks at data with; None: there is no data.
         recipe: a merge to be repeated: of these sources by this strategy.
     """
-    models = ({BASE: base} if base is not None else {}) | {source.name: source.path for source in sources}
+    looks = strategy is not None and strategy.needs_probe and recipe is None
+    opened = {s.name: _opened(out, s, base) if looks or scores is not None else s.path for s in sources}
+    models = ({BASE: base} if base is not None else {}) | opened
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, recipe)
-    looks = strategy is not None and strategy.needs_probe and recipe is None
     with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
         if strategy is None or merged is None:
             target = examination.alone(console, out, sources, base)
@@ -136,7 +138,8 @@ def finish(
                 console.print(f"repeating {recipe.file}")
                 recipe.repeat(strategy, target)
             else:
-                _merge(cfg, target, strategy, sources, base, make_probe if looks else None, _Curves(loggers))
+                look = partial(make_probe, opened[sources[0].name]) if looks and make_probe is not None else None
+                _merge(cfg, target, strategy, sources, base, look, _Curves(loggers))
         if target is not None:
             examination.show(console, cfg, out, target, sources, base, make_probe)
         if scores is not None:
@@ -146,12 +149,22 @@ def finish(
             if cfg.ensemble and len(sources) > 1:
                 name = ensemble_name(len(sources))
                 console.print(f"evaluating {name}")
-                run.add(name, scores(*(source.path for source in sources)))
+                run.add(name, scores(*opened.values()))
         run.print(console)
         report = run.write_html(config.plain(cfg, as_words=True))
         _log(loggers, run.models)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
+
+
+def _opened(out: Path, source: Source, base: Path | None) -> Path:
+    """A source as what computes embeddings can open it: an adapter is folded to `<out>/folded/<name>/` first."""
+    if not is_adapter(source.path):
+        return source.path
+    target = out / "folded" / source.name
+    if not examination.is_current(target, [source.path]):
+        merge_models(registry.build("merge", {"name": "soup"}), [source], base, target, out_dtype="auto")
+    return target / MODEL_FOLDER
 
 
 @contextmanager
@@ -184,16 +197,18 @@ def _merge(
     strategy: MergeStrategy,
     sources: Sequence[Source],
     base: Path | None,
-    make_probe: MakeProbe | None,
+    look: Callable[[], Probe] | None,
     reporter: Reporter,
 ) -> None:
     """Merge; what is there, and younger than its sources, is left as it is."""
     if examination.is_current(target, [*(source.path for source in sources), *([base] if base is not None else [])]):
         return
     console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
-    probe = None if make_probe is None else make_probe(sources[0].path)
+    probe = None if look is None else look()
     given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "reporter": reporter}
-    merge_models(strategy, sources, base, target, **given)
+    record = merge_models(strategy, sources, base, target, **given)
+    for remark in record.remarks():
+        console.print(remark, markup=False, highlight=False)
 
 
 def _log(loggers: Sequence[Any], models: Mapping[str, Results]) -> None:

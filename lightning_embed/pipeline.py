@@ -27,6 +27,7 @@ from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import BASE, JOINT, Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
+from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.probe import encoder_probe
 
@@ -92,7 +93,7 @@ def _sources_of(
         for name in plan.sources(expert)
     ]
     for source in sources:
-        if source.path.parent != models:
+        if source.path.parent != models and not is_adapter(source.path):
             ModelDirectory.open(source)
     return sources
 

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lightning_embed import cli, merging
 from lightning_embed.errors import ConfigError
 from tests.merge import toy
 from tests.test_pipeline import _cfg
+from tests.toy import write_toy
 
 
 @pytest.fixture
@@ -63,3 +66,44 @@ def test_no_recipe() -> None:
         ConfigError, match=r"^recipe=nowhere.json: no such file. Give the merge.json that a merge wrote.$"
     ):
         _merge("recipe=nowhere.json", "evaluation=none", "logger=none")
+
+
+def test_what_the_sources_do_not_share_is_said(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models/s1/vocab.txt").write_text("words")
+    _merge(*sources, f"out={tmp_path}/one")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "s1 differs from s0 in vocab.txt; the merged model has those of s0." in said
+
+
+@pytest.mark.filterwarnings("ignore")  # of peft and of Lightning
+def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_path: Path) -> None:
+    """Merged as they are, and with a probe; evaluated as models."""
+    import peft
+    from transformers import AutoModel
+
+    toy_data = write_toy(tmp_path / "toy")
+    for seed in range(2):
+        torch.manual_seed(seed)
+        adapted = peft.get_peft_model(AutoModel.from_pretrained(tiny_model), peft.LoraConfig(target_modules=["query"]))
+        for name, parameter in adapted.named_parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape) * (".lora_" in name)
+        adapted.save_pretrained(tmp_path / f"models/a{seed}")
+    overrides = [
+        f"sources=[{tmp_path}/models/a0,{tmp_path}/models/a1]", f"base={tiny_model}", f"out={tmp_path}/out", "logger=none",
+        "data=sample", "data.datasets.phrases.score_range=[0,1]", "probe.num_rows=32",
+        *(f"data.datasets.{name}.path={toy_data}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
+    ]  # fmt: skip
+    _merge(*overrides, "merge=lm_cocktail")
+    results = json.loads((tmp_path / "out/results.json").read_text())["models"]
+    assert {"base", "a0", "a1"} < results.keys()
+    folded = load_file(tmp_path / "out/folded/a0/model/model.safetensors")
+    (merged,) = (tmp_path / "out/merged").glob("lm_cocktail-*")
+    record = json.loads((merged / "merge.json").read_text())
+    assert record["sources"][0]["path"].endswith("models/a0")
+    name = "encoder.layer.0.attention.self.query.weight"
+    original = load_file(tiny_model / "model.safetensors")
+    assert not torch.equal(folded[name], original[name])
+    other = "encoder.layer.0.attention.self.key.weight"
+    assert torch.equal(folded[other], original[other])

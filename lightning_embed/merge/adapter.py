@@ -98,6 +98,11 @@ class AdaptedModel(ModelDirectory):
         return stored if change is None else change.added_to(stored)
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a directory holds an adapter, as peft writes one."""
+    return (folder / CONFIG_FILE).exists()
+
+
 def open_model(source: Source, base: Path | None) -> ModelDirectory:
     """Open a model directory, or an adapter with its base.
 
@@ -108,7 +113,7 @@ def open_model(source: Source, base: Path | None) -> ModelDirectory:
     Raises:
         CheckpointError: neither can be read, or this kind of adapter cannot be folded.
     """
-    if not (source.path / CONFIG_FILE).exists():
+    if not is_adapter(source.path):
         return ModelDirectory.open(source)
     if any((source.path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
         raise CheckpointError(f"{source.path} holds a model and an adapter. Keep the one that is to be merged.")
