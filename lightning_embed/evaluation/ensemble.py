@@ -34,5 +34,5 @@ class Ensemble:
         """Embed `texts`; None: behind the default prompt of each member."""
         prompts = [None] * len(self.members) if prompt is None else json.loads(prompt)
         parts = [member.encode(texts, prompt=own) for member, own in zip(self.members, prompts, strict=True)]
-        joined: Tensor = torch.cat([normalize(part, dim=-1) for part in parts], dim=-1)
-        return joined / len(parts) ** 0.5
+        joined: Tensor = torch.cat([normalize(part, dim=-1) for part in parts], dim=-1) / len(parts) ** 0.5
+        return joined

@@ -20,11 +20,13 @@ class Examined:
     Args:
         names: of the sources.
         geometry: of the sources.
+        contents: tells these sources from others of the same names.
         merges: name of a merge -> the geometry that was measured with it.
     """
 
     names: list[str]
     geometry: Geometry
+    contents: str
     merges: Mapping[str, Geometry]
 
     @property
@@ -38,21 +40,19 @@ def examined(records: Mapping[str, Record]) -> list[Examined]:
     alike: dict[str, dict[str, Record]] = {}
     for name, record in records.items():
         if record["geometry"]:
-            alike.setdefault(_contents(record), {})[name] = record
+            alike.setdefault(contents(record), {})[name] = record
     return [_joined(found) for found in alike.values()]
 
 
-def _contents(record: Record) -> str:
-    return repr(
-        [
-            (model["name"], model["sha256"])
-            for model in (*record["sources"], record["base"] or {"name": "", "sha256": ""})
-        ]
-    )
+def contents(record: Record) -> str:
+    """What tells the sources and the base of a record from others."""
+    models = [*record["sources"], *([record["base"]] if record["base"] else [])]
+    return repr([(model["name"], model["sha256"]) for model in models])
 
 
 def _joined(records: Mapping[str, Record]) -> Examined:
     """The doctor alone sees the most."""
     fullest = max(records.values(), key=lambda record: record["strategy"] == NOTHING)
     merges = {name: record["geometry"] for name, record in records.items() if record["geometry"]["merged_cosines"]}
-    return Examined([source["name"] for source in fullest["sources"]], fullest["geometry"], merges)
+    names = [source["name"] for source in fullest["sources"]]
+    return Examined(names, fullest["geometry"], contents(fullest), merges)

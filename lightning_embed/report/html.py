@@ -1,7 +1,7 @@
 """`<out>/report.html`: what came out of a run, on one page without external requests."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,12 @@ from typing import Any
 import yaml
 
 from lightning_embed.report.doctor import doctor_section
-from lightning_embed.report.examined import NOTHING, Examined, examined
+from lightning_embed.report.examined import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.kinds import kind_of, labels, read_records
+from lightning_embed.report.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.page import PAGE, details, table
 from lightning_embed.report.plot import BASE, panels
+from lightning_embed.report.scatter import as_svg, scatter
 from lightning_embed.report.summary import MEAN, Block, best, is_ensemble, metric, sections, show, summary, task_name
 from lightning_embed.report.table import by_dev
 from lightning_embed.types import Results
@@ -27,9 +30,11 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
         models: scores by name of a model.
         config: the resolved config.
     """
-    records = {file.parent.name: json.loads(file.read_text()) for file in sorted(out.glob("merged/*/merge.json"))}
-    parts = [f'<p class="headline">{headline(models)}</p>', *map(_block, summary(models)), _tests(models)]
-    parts += [_doctor(seen) for seen in examined(records)]
+    records = read_records(out)
+    parts = [f'<p class="headline">{headline(models)}</p>', _scatter(models, records)]
+    parts += [*map(_block, summary(models)), _tests(models)]
+    named = {label: records[name] for name, label in labels(records).items()}
+    parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
     parts += [_merge(name, record) for name, record in records.items() if record["strategy"] != NOTHING]
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
@@ -89,8 +94,20 @@ def _merge(name: str, record: Mapping[str, Any]) -> str:
     return f"<h2>Merge {escape(name)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
 
 
-def _doctor(seen: Examined) -> str:
-    return f"<h2>Geometry: {escape(', '.join(seen.names))}</h2>{doctor_section(seen)}"
+def _scatter(models: Mapping[str, Results], records: Mapping[str, Record]) -> str:
+    figure = scatter(models, {model: kind_of(model, records) for model in models}, labels(records))
+    return "" if figure is None else f"<h2>In domain against out of domain</h2><figure>{as_svg(figure)}</figure>"
+
+
+def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[Landscape]) -> str:
+    parts = [f"<h2>Geometry: {escape(', '.join(seen.names))}</h2>", doctor_section(seen)]
+    searches = {name: records[name]["plan"].get("path", []) for name in seen.merges}
+    for landscape in landscapes:
+        if contents(landscape) == seen.contents:
+            said = "".join(f"<p>{escape(finding)}</p>" for finding in landscape["findings"])
+            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2>{said}")
+            parts += [f"<figure>{picture}</figure>" for picture in landscape_pictures(landscape, seen, searches)]
+    return "".join(parts)
 
 
 def _cell(score: float | None, top: str | None) -> str:

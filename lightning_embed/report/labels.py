@@ -10,27 +10,34 @@ _WIDE, _HIGH = 0.60, 1.25  # of a letter, in font sizes
 _AROUND = ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, -1))
 
 
-def add_labels(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str], size: float = 8) -> None:
-    """Write `names` beside `points`, first names first; a name that had to go far gets a line to its point."""
+def add_labels(
+    axes: Any,
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    others: Sequence[tuple[float, float]] = (),
+    size: float = 8.0,
+) -> None:
+    """Write `names` beside `points`, first names first; a name that had to go far gets a line to its point.
+
+    Args:
+        axes: of matplotlib, with everything else drawn.
+        points: in the units of the data.
+        names: of the points.
+        others: points that must not be covered either.
+        size: of the letters, in points of the printer.
+    """
     axes.figure.draw_without_rendering()
-    unit = 72 / axes.figure.dpi
-    frame = axes.get_window_extent()
+    unit, frame = 72 / axes.figure.dpi, axes.get_window_extent()
     room = (unit * frame.x0, unit * frame.y0, unit * frame.x1, unit * frame.y1)
-    at = [tuple(unit * axes.transData.transform(point)) for point in points]
+    at = [(unit * x, unit * y) for x, y in map(axes.transData.transform, [*points, *others])]
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in at]
-    for (x, y), point, name in zip(at, points, names, strict=True):
-        (dx, dy), box = best_place((x, y), (_WIDE * size * len(name), _HIGH * size), taken, room)
+    for place, point, name in zip(at, points, names, strict=False):
+        (dx, dy), box = best_place(place, (_WIDE * size * len(name), _HIGH * size), taken, room)
         taken.append(box)
-        far = max(abs(dx), abs(dy)) > 3 * _MARK
-        arrow = (
-            {"arrowprops": {"arrowstyle": "-", "color": "#999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}}
-            if far
-            else {}
-        )
+        line = {"arrowstyle": "-", "color": "#999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        style = {"arrowprops": line} if max(abs(dx), abs(dy)) > 3 * _MARK else {}
         side = {1: "left", 0: "center", -1: "right"}[(dx > 0) - (dx < 0)]
-        axes.annotate(
-            name, point, (dx, dy), textcoords="offset points", ha=side, va="center", fontsize=size, zorder=5, **arrow
-        )
+        axes.annotate(name, point, (dx, dy), textcoords="offset points", ha=side, va="center", fontsize=size, **style)
 
 
 def best_place(

@@ -1,8 +1,8 @@
 """The loss between the sources, as pictures: along paths, and on the plane of two of them."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_embed.report.examined import Examined, Record, examined
 from lightning_embed.report.labels import add_labels
+from lightning_embed.report.scatter import as_svg
 from lightning_embed.report.svg import COLOURS, DASHES
 
 LANDSCAPES = "landscapes"
@@ -24,14 +25,33 @@ Landscape = Mapping[str, Any]
 """A file of `<out>/landscapes`: see `lightning_embed.merge.landscape`."""
 
 
+def read_landscapes(out: Path) -> list[Landscape]:
+    """All that was measured in a folder."""
+    return [json.loads(file.read_text()) for file in sorted((out / LANDSCAPES).glob("*.json"))]
+
+
 def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:
     """Write the pictures beside merge.json."""
-    if landscape["walks"]:
-        (folder / PATHS_FILE).write_text(draw_paths(landscape), encoding="utf-8")
     for seen in examined({record["strategy"]: record}):
-        if landscape["plane"]:
-            searches = {record["strategy"]: record["plan"].get("path", [])}
-            (folder / PLANE_FILE).write_text(draw_plane(landscape, seen, searches), encoding="utf-8")
+        searches = {record["strategy"]: record["plan"].get("path", [])}
+        for file, picture in zip(_files(landscape), landscape_pictures(landscape, seen, searches), strict=True):
+            (folder / file).write_text(picture, encoding="utf-8")
+
+
+def _files(landscape: Landscape) -> list[str]:
+    return [PATHS_FILE] * bool(landscape["walks"]) + [PLANE_FILE] * bool(landscape["plane"])
+
+
+def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> list[str]:
+    """SVG of the paths and of the plane, where they were measured.
+
+    Args:
+        landscape: what was measured.
+        seen: its sources, and the merges that are shown in the plane.
+        searches: name of a merge -> the points that its search went through.
+    """
+    paths = [draw_paths(landscape)] if landscape["walks"] else []
+    return paths + ([draw_plane(landscape, seen, searches)] if landscape["plane"] else [])
 
 
 def draw_paths(landscape: Landscape) -> str:
@@ -57,10 +77,10 @@ def draw_paths(landscape: Landscape) -> str:
         for axes in grid[:, 0]:
             axes.set_ylabel("loss, % of the base's")
         grid[0, 0].legend(frameon=False, fontsize=8)
-        return _svg(figure)
+        return as_svg(figure)
 
 
-def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]] | None = None) -> str:
+def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> str:
     """Filled contours of the mean loss, and of each task's where there are several, with all models in them."""
     plane = landscape["plane"]
     tasks = list(plane["losses"])
@@ -68,8 +88,8 @@ def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequ
         figure = _figure(4.6 * len(tasks), 4.3)
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
             _contours(figure, axes, plane, task)
-            _models(axes, plane, seen, searches or {})
-        return _svg(figure)
+            _models(axes, plane, seen, searches)
+        return as_svg(figure)
 
 
 def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> None:
@@ -159,10 +179,3 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Any) -> str:
-    image = StringIO()
-    figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
-    text = image.getvalue()
-    return text[text.index("<svg") :]

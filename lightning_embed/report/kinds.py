@@ -1,0 +1,62 @@
+"""What the models of a folder are: base, sources, merges; and merges by the options that set them apart."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.report.plot import BASE
+from lightning_embed.report.summary import is_ensemble
+
+
+class Kind(StrEnum):
+    """A measured model."""
+
+    base = "base"
+    source = "source"
+    merge = "merge"
+    ensemble = "ensemble"
+
+
+def kind_of(model: str, records: Mapping[str, Any]) -> Kind:
+    """What a model is, given the records of all merges by name."""
+    if model == BASE:
+        return Kind.base
+    if is_ensemble(model):
+        return Kind.ensemble
+    return Kind.merge if model in records else Kind.source
+
+
+def read_records(folder: Path) -> dict[str, Any]:
+    """Every merge.json of a run, by the name of its merge."""
+    return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("merged/*/merge.json"))}
+
+
+def labels(records: Mapping[str, Any]) -> dict[str, str]:
+    """For each merge its strategy, and the options in which it differs from others of that strategy.
+
+    Merges that differ in something else, in the seed for example, keep the hash of their folder.
+    """
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records.values():
+        alike.setdefault(record["strategy"], []).append(record["options"])
+    found = {name: _label(record, alike[record["strategy"]]) for name, record in records.items()}
+    often = Counter(found.values())
+    return {
+        name: label if often[label] == 1 else f"{label} ({name.rpartition('-')[2]})" for name, label in found.items()
+    }
+
+
+def _label(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    keys = [key for key in record["options"] if len(set(_values(key, others))) > 1]
+    return " ".join([record["strategy"], *(f"{key}={_short(record['options'][key])}" for key in keys)])
+
+
+def _values(key: str, options: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [repr(found.get(key)) for found in options]
+
+
+def _short(value: Any) -> str:
+    return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else "null" if value is None else str(value)
