@@ -60,7 +60,7 @@ def draw_paths(landscape: Landscape) -> str:
     tasks = [task for task in walks[0]["losses"] if task != "mean"] or ["mean"]
     base = {task: walks[0]["losses"][task][0] for task in tasks}  # the first path starts there
     columns = min(3, len(walks))
-    with _style("paths"):
+    with _style():
         figure = _figure(3.4 * columns, 2.3 * math.ceil(len(walks) / columns))
         grid = figure.subplots(math.ceil(len(walks) / columns), columns, sharey=True, squeeze=False)
         for axes in grid.flat[len(walks) :]:
@@ -84,7 +84,7 @@ def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequ
     """Filled contours of the mean loss, and of each task's where there are several, with all models in them."""
     plane = landscape["plane"]
     tasks = list(plane["losses"])
-    with _style("plane"):
+    with _style():
         figure = _figure(4.6 * len(tasks), 4.3)
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
             _contours(figure, axes, plane, task)
@@ -169,10 +169,10 @@ def _short(name: str) -> str:
     return name if len(name) <= 12 else f"{name[:5]}…{name[-6:]}"
 
 
-def _style(salt: str) -> Any:
+def _style() -> Any:
     import matplotlib as mpl
 
-    return mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9})
+    return mpl.rc_context({"font.size": 9})
 
 
 def _figure(width: float, height: float) -> Any:

@@ -39,16 +39,19 @@ def scatter(
 
 
 def as_svg(figure: Any) -> str:
-    """A figure as inline SVG."""
+    """A figure as inline SVG: letters are letters, and the same figure gives the same text."""
+    import matplotlib as mpl
+
     image = StringIO()
-    figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "figure"}):
+        figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
     text = image.getvalue()
     return text[text.index("<svg") :]
 
 
 def save(figure: Any, file: Path) -> list[Path]:
     """Write an SVG and a PNG; `file` without suffix."""
-    svg, png = file.with_suffix(".svg"), file.with_suffix(".png")
+    svg, png = (file.with_name(f"{file.name}.{suffix}") for suffix in ("svg", "png"))
     svg.write_text(as_svg(figure), encoding="utf-8")
     figure.savefig(png, dpi=150)
     return [svg, png]
@@ -58,7 +61,7 @@ def _draw(at: Mapping[str, tuple[float, float]], kinds: Mapping[str, Kind], name
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scatter", "font.size": 9}):
+    with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(7.2, 5.2), layout="constrained")
         axes = figure.subplots()
         for kind in Kind:
