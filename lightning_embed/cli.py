@@ -4,6 +4,7 @@ Hydra's own messages name neither the nearest word nor the file. So the config i
 (0.3 s), and what goes wrong is told in one sentence.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from yaml import MarkedYAMLError
 
 from lightning_embed import config
 from lightning_embed.check import check
-from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
+from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedError, nearest
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
@@ -66,8 +67,10 @@ def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float 
 
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
-    """Our error, also inside what Hydra and OmegaConf wrap around it."""
+    """Our error, also inside what Hydra and OmegaConf wrap around it; a full disk, wherever it was noticed."""
     while error is not None and not isinstance(error, LightningEmbedError):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return CheckpointError(f"The disk is full ({error}). Make room, or give another out=.")
         error = error.__cause__ or (error.__context__ if isinstance(error, OmegaConfBaseException) else None)
     return error
 

@@ -19,6 +19,7 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.adapter import is_adapter
+from lightning_embed.merge.directory import settle
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
 from lightning_embed.report import BASE, Run, ensemble_name
@@ -201,6 +202,7 @@ def _merge(
     reporter: Reporter,
 ) -> None:
     """Merge; what is there, and younger than its sources, is left as it is."""
+    settle(target)
     if examination.is_current(target, [*(source.path for source in sources), *([base] if base is not None else [])]):
         return
     console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")

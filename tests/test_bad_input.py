@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
+from safetensors.torch import save_file
 
 from lightning_embed import cli, merging, pipeline
 from lightning_embed.errors import LightningEmbedError
+from tests.merge import toy as merge_toy
 from tests.test_pipeline import ROOT, _cfg, _overrides
 from tests.toy import write_toy
 
@@ -272,6 +275,137 @@ def test_duplicate_dataset(tmp_path: Path) -> None:
         cli.check_command("train", ["data=mine"], str(tmp_path))
     assert "\n" not in str(caught.value)
     assert re.search(r"mine.yaml.*line 5.*duplicate key a", str(caught.value))
+
+
+def spoiled(folder: Path, change: Callable[[dict[str, torch.Tensor]], object], source: str = "s1") -> None:
+    """Write a source again, with other tensors."""
+    tensors = merge_toy.read(folder / source)
+    change(tensors)
+    save_file(tensors, folder / source / "model.safetensors")
+
+
+def cut(size: int) -> Spoil:
+    def spoil(folder: Path) -> None:
+        file = folder / "s1" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:size])
+
+    return spoil
+
+
+def pickled(folder: Path) -> None:
+    (folder / "s1" / "model.safetensors").unlink()
+    torch.save({"a": torch.ones(1)}, folder / "s1" / "pytorch_model.bin")
+
+
+def adapter_of_a_name(folder: Path) -> None:
+    (folder / "s1" / "model.safetensors").unlink()
+    (folder / "s1" / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "hub/name"}')
+
+
+WORD, BASE = "embeddings.word.weight", "base={toy}/s0"
+MERGES: dict[str, tuple[Spoil, list[str], str]] = {
+    "nothing to merge": (
+        nothing, ["sources=[]"], "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>.",
+    ),
+    "a source that is not there": (
+        nothing, ["sources=[{toy}/s0,{toy}/t*]"],
+        "{toy}/t* is no directory: sources and base are model directories on this machine.",
+    ),
+    "a header cut short": (
+        cut(60), [],
+        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: invalid header length). Copy it again.",
+    ),
+    "data cut short": (
+        cut(-1), [],
+        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: incomplete metadata, "
+        "file not fully covered). Copy it again.",
+    ),
+    "an empty file": (
+        cut(0), [],
+        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: header too small). Copy it again.",
+    ),
+    "a header of other bytes": (
+        raw("s1/model.safetensors", b"\x10" + bytes(7) + b"\xff" * 40), [],
+        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: invalid UTF-8 in header: "
+        "invalid utf-8 sequence of 1 bytes from index 0). Copy it again.",
+    ),
+    "a pickle": (
+        pickled, [],
+        "{toy}/s1: expected model.safetensors or model.safetensors.index.json, found only pytorch_model.bin. A pickle can run code and is "
+        "never opened: export it, with save_pretrained, to a directory with safetensors.",
+    ),
+    "a pickle that is called safetensors": (
+        lambda folder: torch.save({"a": torch.ones(1)}, folder / "s1" / "model.safetensors"), [],
+        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: header too large). Copy it again.",
+    ),
+    "other shapes": (
+        lambda folder: spoiled(folder, lambda t: t.update({WORD: torch.ones(60, 8)})), [],
+        "Only models of one architecture and vocabulary can be merged; 's0' and 's1' differ in 1 tensors: embeddings.word.weight is [50, 8] "
+        "in 's0' and [60, 8] in 's1'.",
+    ),
+    "NaN in a source": (
+        lambda folder: spoiled(folder, lambda t: t[WORD][3].fill_(torch.nan)), [],
+        "'s1' has NaN or infinity in embeddings.word.weight. Leave it out of the merge, or export it again.",
+    ),
+    "infinity in the base": (
+        lambda folder: spoiled(folder, lambda t: t[WORD][3].fill_(torch.inf), "s0"), ["sources=[{toy}/s1]", BASE, "merge=task_arithmetic"],
+        "'base' has NaN or infinity in embeddings.word.weight. Leave it out of the merge, or export it again.",
+    ),
+    "other buffers": (
+        lambda folder: spoiled(folder, lambda t: t.update({merge_toy.BUFFER: torch.zeros(5, dtype=torch.int64)})), [],
+        "encoder.layer.1.steps has torch.int64 values, which cannot be averaged, and differs between 's0' and 's1'. Make it equal, or leave "
+        "one of the models out.",
+    ),
+    "an adapter of a model that is not there": (
+        adapter_of_a_name, [],
+        "{toy}/s1 is an adapter of 'hub/name', which is no directory on this machine. Give base=<a directory of that model>.",
+    ),
+    "no base for deltas": (
+        nothing, ["merge=ties"],
+        "merge=ties works on deltas and got no base. Give base=<the model that all sources started from>.",
+    ),
+    "a rule for no layer": (
+        nothing, [BASE, "merge.layers=['encoder.layer.7.*=0.5']"],
+        "layers: 'encoder.layer.7.*=0.5' matches no parameter. The whole name must match. Did you mean 'encoder.layer.1.scale' or "
+        "'encoder.layer.1.zero.bias' or 'encoder.layer.0.dense.bias'? Known: embeddings.word.weight, encoder.layer.0.dense.bias, encoder.layer.0.dense.weight, encoder.layer.1.norm.weight, encoder.layer.1.scale, "
+        "encoder.layer.1.temperature, encoder.layer.1.zero.bias.",
+    ),
+}  # fmt: skip
+
+
+def merge_command(folder: Path, spoil: Spoil, *overrides: str) -> list[str]:
+    """What to give merge.py, for two small models, one of them spoiled."""
+    for number, tensors in enumerate(merge_toy.family(2)[1]):
+        merge_toy.write(folder / f"s{number}", tensors)
+    spoil(folder)
+    given = (part.replace("{toy}", str(folder)) for part in overrides)
+    return [f"sources=[{folder}/s0,{folder}/s1]", f"out={folder}/out", "evaluation=none", "logger=none", *given]
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_one_sentence_of_a_merge(name: str, tmp_path: Path) -> None:
+    spoil, overrides, expected = MERGES[name]
+    given = merge_command(tmp_path, spoil, *overrides)
+
+    def run() -> None:
+        GlobalHydra.instance().clear()
+        cli.check_command("merge", given)
+        merging.merge(_cfg("merge", given))
+
+    with pytest.raises(LightningEmbedError) as caught:
+        run()
+    assert str(caught.value).replace(str(tmp_path), "{toy}") == expected
+    assert not list(tmp_path.glob("out/merged/*"))
+    assert not list(tmp_path.glob("out/merged/.*"))
+
+
+def test_no_traceback_of_a_merge(tmp_path: Path) -> None:
+    spoil, overrides, expected = MERGES["NaN in a source"]
+    command = [sys.executable, str(ROOT / "merge.py"), *merge_command(tmp_path, spoil, *overrides)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"CheckpointError: {expected}"
+    assert "Traceback" not in done.stdout
 
 
 def test_one_source_to_merge(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
-"""What a training survives: kills at the worst moments, a full disk."""
+"""What a run survives: kills at the worst moments, a full disk."""
 
+import hashlib
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import torch
 from lightning_embed import faults, load, pipeline
 from lightning_embed.callback import AtomicCheckpointIO
 from lightning_embed.encoder import Encoder
+from tests.merge import toy as merge_toy
 from tests.test_fitting import _weights
 from tests.test_pipeline import ROOT, _cfg, _overrides
 from tests.toy import write_toy
@@ -103,6 +107,54 @@ def test_killed_five_times_at_random(tiny_model: Path, toy: Path, undisturbed: P
     _same_models(undisturbed, tmp_path)
 
 
+def _digests(folder: Path) -> dict[Path, str]:
+    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+
+
+def _merge(
+    overrides: list[str], folder: Path, word: str = "dare", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    whole = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, str(ROOT / "merge.py"), *overrides, f"merge={word}", "evaluation=none", "logger=none"]
+    return subprocess.run(command, env=whole, cwd=folder, text=True, capture_output=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_merge(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], bytes]:
+    """Where the models are, what to merge, and what comes of it."""
+    folder = tmp_path_factory.mktemp("merge")
+    base, tensors = merge_toy.family(2)
+    sources = [merge_toy.write(folder / f"models/s{number}", t) for number, t in enumerate(tensors)]
+    overrides = [f"sources=[{','.join(map(str, sources))}]", f"base={merge_toy.write(folder / 'models/base', base)}"]
+    assert _merge([*overrides, f"out={folder}/out"], folder).returncode == 0
+    (whole,) = folder.glob("out/merged/*/model/model.safetensors")
+    return folder / "models", overrides, whole.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize(
+    "point", ["writing_merge:3", "before_merge_replaces", "while_merge_replaces", "after_merge_replaced"]
+)
+def test_a_merge_is_killed_at(
+    point: str, earlier: bool, undisturbed_merge: tuple[Path, list[str], bytes], tmp_path: Path
+) -> None:
+    """What is there is whole; the same command again ends with the undisturbed merge's bytes."""
+    models, overrides, whole = undisturbed_merge
+    overrides, inputs = [*overrides, f"out={tmp_path}"], _digests(models)
+    if earlier:  # that is older than a source: it will be replaced
+        assert _merge(overrides, tmp_path).returncode == 0
+        os.utime(models / "s0/model.safetensors")
+    assert _merge(overrides, tmp_path, **{faults.VARIABLE: point}).returncode == -signal.SIGKILL
+    for target in tmp_path.glob("merged/[!.]*"):
+        recorded = json.loads((target / "merge.json").read_text())["sha256"]
+        assert recorded == {"model.safetensors": _digests(target)[target / "model/model.safetensors"]}
+    assert _merge(overrides, tmp_path).returncode == 0
+    (target,) = (tmp_path / "merged").iterdir()
+    assert (target / "model/model.safetensors").read_bytes() == whole
+    assert _digests(models) == inputs
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A tmpfs of 3 MiB, where this machine may mount one."""
@@ -135,3 +187,30 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny_model: Path) -> None:
     filler.unlink()
     encoder.export(small_disk / "models" / "joint")
     assert (small_disk / "models" / "joint" / "model.safetensors").exists()
+
+
+def test_a_merge_that_does_not_fit(small_disk: Path, tmp_path: Path) -> None:
+    """One sentence, exit code 2; the merge that was there stays, and no half of another is left."""
+    sources = {name: f"sources=[{tmp_path}/{name}/0,{tmp_path}/{name}/1]" for name in ("small", "large")}
+    for name, size in {"small": 10, "large": 1_000_000}.items():
+        for number in range(2):
+            merge_toy.write(tmp_path / name / str(number), {"a": torch.full((size,), float(number))})
+    assert _merge([sources["small"], f"out={small_disk}/one"], tmp_path, "soup").returncode == 0
+    before = _digests(small_disk)
+    done = _merge([sources["large"], f"out={small_disk}/two"], tmp_path, "soup")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"CheckpointError: /.*/two/merged/soup-\w+ cannot be written \(\[Errno 28\] No space left on device\). Make room, or choose another "
+        r"target; what was there is as it was.",
+        done.stderr.strip(),
+    )
+    assert not list((small_disk / "two/merged").iterdir())
+    assert {file: digest for file, digest in _digests(small_disk).items() if "one" in file.parts} == before
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**12))
+    done = _merge([sources["small"], f"out={small_disk}/three"], tmp_path, "soup")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "CheckpointError: The disk is full ([Errno 28] No space left on device). Make room, or give another out=."
+    )

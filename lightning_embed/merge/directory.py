@@ -31,11 +31,10 @@ def replaced(target: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: `target` has content that no merge has written, or cannot be written: a full disk.
     """
-    partial, old = (target.with_name(f".{target.name}.{state}") for state in ("partial", "old"))
+    partial, old = _hidden(target)
     try:
         _refuse_others_work(target)
-        _put_back(old, target)
-        shutil.rmtree(partial, ignore_errors=True)
+        settle(target)
         partial.mkdir(parents=True)
         yield partial
         faults.point("before_merge_replaces")
@@ -50,8 +49,21 @@ def replaced(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         with suppress(OSError):
-            _put_back(old, target)
-        shutil.rmtree(partial, ignore_errors=True)
+            settle(target)
+
+
+def settle(target: Path) -> None:
+    """Remove what a killed merge left beside `target`; what stood there before is put back, if nothing else does."""
+    partial, old = _hidden(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _hidden(target: Path) -> tuple[Path, Path]:
+    """The folder to write to, and the one to which the earlier merge is moved."""
+    return target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.old")
 
 
 def _refuse_others_work(target: Path) -> None:
@@ -59,13 +71,6 @@ def _refuse_others_work(target: Path) -> None:
         raise CheckpointError(
             f"{target} exists and holds no {RECORD_FILE}, so no merge wrote it. Choose another target, or remove it."
         )
-
-
-def _put_back(old: Path, target: Path) -> None:
-    """Undo or finish an exchange that stopped between its two renames."""
-    if old.exists() and not target.exists():
-        old.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None:
