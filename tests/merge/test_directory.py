@@ -118,7 +118,7 @@ def test_remarks(tmp_path: Path) -> None:
 
 def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
     paths = []
     for number, mode in enumerate(("mean", "cls")):
@@ -126,14 +126,18 @@ def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp
         torch.manual_seed(number)
         for parameter in body.parameters():
             parameter.data += 0.1 * torch.randn(parameter.shape)
-        pooling = Pooling(32, pooling_mode=mode)
+        modules = [body, Pooling(32, pooling_mode=mode), Dense(32, 16), Normalize()]
         paths.append(tmp_path / mode)
-        SentenceTransformer(modules=[body, pooling], prompts={"query": "ask: "}, device="cpu").save(str(paths[-1]))
+        SentenceTransformer(modules=modules, prompts={"query": f"ask {mode}: "}, device="cpu").save(str(paths[-1]))
     record = merge_models(toy.strategy("soup"), [Source(p, p.name) for p in paths], tiny_model, tmp_path / "merged")
-    assert record.sources[1].differing_files == ["1_Pooling/config.json"]
+    assert record.sources[1].differing_files == [
+        "1_Pooling/config.json", "2_Dense/model.safetensors", "config_sentence_transformers.json",
+    ]  # fmt: skip
     merged, *sources = (SentenceTransformer(str(p), device="cpu") for p in (tmp_path / "merged/model", *paths))
-    assert merged.prompts["query"] == "ask: "
+    assert merged.prompts["query"] == "ask mean: "
     assert merged[1].pooling_mode == sources[0][1].pooling_mode
+    assert torch.equal(merged[2].linear.weight, sources[0][2].linear.weight)
+    assert [type(module) for module in merged] == [Transformer, Pooling, Dense, Normalize]
     means = {n: (p + sources[1][0].get_parameter(n)) / 2 for n, p in sources[0][0].named_parameters()}
     toy.close({n: p.detach() for n, p in merged[0].named_parameters()}, means, 1e-6)
-    assert merged.encode(["the red cat"]).shape == (1, 32)
+    assert merged.encode(["the red cat"]).shape == (1, 16)
