@@ -29,6 +29,7 @@ def help_page(words: Callable[[str], list[str]]) -> str:
         "    python train.py data=ir_sts data.root=... merge=slerp     real data, another merge",
         "    python train.py inspect=true                              look at the data and the plan first",
         "    python merge.py -m merge=soup,slerp 'sources=[a,b]'       merge models that you have",
+        "    python merge.py recipe=<merge.json>                       the same merge again, to the last bit",
         "",
         "Every option: --cfg job      One group: --cfg job -p merge      Sweep: -m",
     ]
