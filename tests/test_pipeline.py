@@ -212,14 +212,17 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
         sys.executable, str(ROOT / "merge.py"), "-m", "merge=soup,slerp,task_arithmetic", f"out={tmp_path / 'sweep'}",
         f"sources=[{models}/retrieval,{models}/sts]", f"base={models}/base", "data=sample", "evaluation=local",
         *(f"data.datasets.{name}.path={toy}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
-        "data.datasets.phrases.score_range=[0,1]",
+        "data.datasets.phrases.score_range=[0,1]", "ensemble=true",
     ]  # fmt: skip
-    wide = {**os.environ, "COLUMNS": "120"}
+    wide = {**os.environ, "COLUMNS": "120", "LIGHTNING_EMBED_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=wide, timeout=300)
     table = done.stdout[done.stdout.rindex("report: ") :]
     assert "best on dev first" in " ".join(table.split())
     for model in ("base", "retrieval", "sts", "soup-", "slerp-", "task_arithmetic-"):
         assert model in table
+    kept = list((tmp_path / "cache" / "scores").iterdir())
+    assert len(kept) == 3 + 1 + 2 + 1, "merges, base, sources and ensemble: each was measured once in three jobs"
+    assert "ensemble of 2 encoders" in table
 
 
 @pytest.mark.slow
