@@ -56,7 +56,7 @@ class AdaMerging(Learned):
     def coefficients(
         self,
         numbers: Numbers,
-        grams: Float[Tensor, "groups sources sources"],  # noqa: ARG002
+        grams: Float[Tensor, "groups sources sources"],
     ) -> Float[Tensor, "groups sources"]:
         """What is learnt."""
         return numbers["c"]

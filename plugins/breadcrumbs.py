@@ -18,7 +18,6 @@ from lightning_embed.merge import (
     Reporter,
     Weighted,
     check_density,
-    check_votes,
     fuse,
     num_kept,
     thresholds,
@@ -72,10 +71,13 @@ class Breadcrumbs(Weighted):
                 f"merge=breadcrumbs: gamma must be 0 or more and density + gamma at most 1, "
                 f"got density={self.density} and gamma={self.gamma}. Make one smaller."
             )
-        if self.combine == Combine.ties:
-            check_votes(self.word, self.weights)
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    @property
+    def negative(self) -> bool:  # type: ignore[override]
+        """Votes cannot be negative."""
+        return self.combine == Combine.linear
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights, and the largest and smallest magnitude that each source keeps in each parameter."""
         return {"weights": self.source_weights(sources), "thresholds": thresholds(sources, base, self._ranks)}
 
@@ -85,7 +87,7 @@ class Breadcrumbs(Weighted):
         tensors: Float[Tensor, " sources *shape"],
         base: Float[Tensor, "*shape"] | None,
         plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """Mask, combine."""
         assert base is not None

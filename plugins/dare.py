@@ -16,7 +16,6 @@ from lightning_embed.merge import (
     Reporter,
     Weighted,
     check_density,
-    check_votes,
     fuse,
 )
 from lightning_embed.registry import register
@@ -64,16 +63,19 @@ class Dare(Weighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_density(self.word, self.density)
-        if self.combine == Combine.ties:
-            check_votes(self.word, self.weights)
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    @property
+    def negative(self) -> bool:  # type: ignore[override]
+        """Votes cannot be negative."""
+        return self.combine == Combine.linear
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights."""
         return {"weights": self.source_weights(sources)}
 
     def merge(
         self,
-        name: str,  # noqa: ARG002
+        name: str,
         tensors: Float[Tensor, " sources *shape"],
         base: Float[Tensor, "*shape"] | None,
         plan: Plan,

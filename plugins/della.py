@@ -19,7 +19,6 @@ from lightning_embed.merge import (
     Reporter,
     Weighted,
     check_density,
-    check_votes,
     fuse,
 )
 from lightning_embed.registry import register
@@ -78,16 +77,19 @@ class Della(Weighted):
                 f"merge=della: chances from density - epsilon to density + epsilon must be above 0 and at most 1, "
                 f"got density={self.density} and epsilon={self.epsilon}. Make epsilon smaller."
             )
-        if self.combine == Combine.ties:
-            check_votes(self.word, self.weights)
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    @property
+    def negative(self) -> bool:  # type: ignore[override]
+        """Votes cannot be negative."""
+        return self.combine == Combine.linear
+
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights."""
         return {"weights": self.source_weights(sources)}
 
     def merge(
         self,
-        name: str,  # noqa: ARG002
+        name: str,
         tensors: Float[Tensor, " sources *shape"],
         base: Float[Tensor, "*shape"] | None,
         plan: Plan,

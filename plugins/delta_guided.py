@@ -63,6 +63,7 @@ class DeltaGuided(Combination, Weighted):
     """
 
     needs_base = True
+    negative = False
     laws = frozenset(Law)
 
     granularity: Granularity = Granularity.tensor
@@ -80,17 +81,13 @@ class DeltaGuided(Combination, Weighted):
             raise ConfigError(
                 f"merge=delta_guided: temperature={self.temperature} must be above 0; null for the plain ratio."
             )
-        if self.weights and min(self.weights) < 0:
-            raise ConfigError(
-                f"merge=delta_guided: weights={self.weights} has a negative number: shares would not add up. Use 0 or more."
-            )
 
     @property
     def cut(self) -> Cut:  # type: ignore[override]
         """Only rows must be whole."""
         return Cut.row if self.granularity == Granularity.row else Cut.element
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The shares of the sources, if they are those of whole tensors; `merge` finds those of elements and rows."""
         weights = self.source_weights(sources)
         if self.granularity in (Granularity.element, Granularity.row):

@@ -47,11 +47,11 @@ class Fisher(Measured):
 
     def merge(
         self,
-        name: str,  # noqa: ARG002
+        name: str,
         tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,  # noqa: ARG002
+        base: Float[Tensor, "*shape"] | None,
         plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """Every element with its own shares."""
         weights = tensors.new_tensor(plan["weights"]).view(-1, *[1] * (tensors.dim() - 1))

@@ -35,7 +35,7 @@ class ModelStock(Combination):
     num_sources = SEVERAL
     laws = frozenset({Law.copies, Law.permutation, Law.scale})
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The share of each source, which is t / N, for every parameter."""
         grams = gram_matrices(sources, base)
         return {"coefficients": {name: [_ratio(gram) / len(gram)] * len(gram) for name, gram in grams.items()}}

@@ -69,11 +69,11 @@ class RegMean(Measured):
 
     def merge(
         self,
-        name: str,  # noqa: ARG002
+        name: str,
         tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,  # noqa: ARG002
+        base: Float[Tensor, "*shape"] | None,
         plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """A regression, or the average."""
         mean = torch.tensordot(tensors.new_tensor(plan["weights"]), tensors, dims=1)

@@ -57,7 +57,7 @@ class Sce(MergeStrategy):
         super().__post_init__()
         check_density(self.word, self.density)
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The smallest variance that is selected, and the q_i, for every parameter."""
         found = thresholds(
             sources, base, lambda numel: [num_kept(numel, self.density)], lambda block: [_variance(block.tensors)]
@@ -78,7 +78,7 @@ class Sce(MergeStrategy):
         tensors: Float[Tensor, " sources *shape"],
         base: Float[Tensor, "*shape"] | None,
         plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """Select, erase, average."""
         assert base is not None

@@ -20,6 +20,6 @@ class Soup(Combination, Weighted):
 
     laws = frozenset({Law.copies, Law.single, Law.permutation, Law.scale})
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The share of each source."""
         return {"coefficients": {ALL: self.source_weights(sources)}}

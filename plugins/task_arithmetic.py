@@ -31,6 +31,6 @@ class TaskArithmetic(Combination, Weighted):
 
     scale: float = 0.4
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """What each delta is multiplied with."""
         return {"coefficients": {ALL: [self.scale * weight for weight in self.source_weights(sources)]}}

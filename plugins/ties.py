@@ -16,7 +16,6 @@ from lightning_embed.merge import (
     Reporter,
     Weighted,
     check_density,
-    check_votes,
     fuse,
     num_kept,
     thresholds,
@@ -52,6 +51,7 @@ class Ties(Weighted):
     """
 
     needs_base = True
+    negative = False  # weights are votes
     laws = frozenset({Law.permutation, Law.scale})
 
     density: float = 0.2
@@ -60,9 +60,8 @@ class Ties(Weighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_density(self.word, self.density)
-        check_votes(self.word, self.weights)
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights, and the threshold of each source in each parameter."""
         found = thresholds(sources, base, lambda numel: [num_kept(numel, self.density)])
         smallest = {name: [threshold for (threshold,) in rows] for name, rows in found.items()}
@@ -74,7 +73,7 @@ class Ties(Weighted):
         tensors: Float[Tensor, " sources *shape"],
         base: Float[Tensor, "*shape"] | None,
         plan: Plan,
-        generator: torch.Generator,  # noqa: ARG002
+        generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """Trim, elect, average."""
         assert base is not None

@@ -40,6 +40,6 @@ class WiseFt(Combination, Weighted):
                 f"merge=wise_ft: share={self.share} is not between the base, 0, and the sources, 1. To go beyond, use merge=task_arithmetic."
             )
 
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
+    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """What each delta is multiplied with."""
         return {"coefficients": {ALL: [self.share * weight for weight in self.source_weights(sources)]}}

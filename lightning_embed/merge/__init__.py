@@ -21,7 +21,6 @@ from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
 from lightning_embed.merge.election import Combine as Combine
-from lightning_embed.merge.election import check_votes as check_votes
 from lightning_embed.merge.election import disjoint_mean as disjoint_mean
 from lightning_embed.merge.election import elected as elected
 from lightning_embed.merge.election import fuse as fuse

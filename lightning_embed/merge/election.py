@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError
-
 
 class Combine(StrEnum):
     """linear: the weighted mean of all deltas, zeros included. ties: of those with the elected sign."""
@@ -43,15 +41,3 @@ def fuse(deltas: Float[Tensor, " sources *shape"], weights: Sequence[float], how
         return disjoint_mean(deltas, elected(deltas, shares), shares)
     mean: Tensor = torch.tensordot(shares / shares.sum(), deltas, dims=1)
     return mean
-
-
-def check_votes(word: str, weights: Sequence[float] | None) -> None:
-    """Refuse weights that cannot take part in an election.
-
-    Raises:
-        ConfigError: a negative weight.
-    """
-    if weights and min(weights) < 0:
-        raise ConfigError(
-            f"merge={word}: weights={list(weights)} has a negative number, and an election counts votes. Use 0 or more."
-        )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -36,6 +37,7 @@ class Measured(Weighted):
     """
 
     needs_probe = True
+    negative: ClassVar[bool] = False
 
     num_batches: int = 64
     batches: Batches = Batches.all
@@ -44,10 +46,6 @@ class Measured(Weighted):
         super().__post_init__()
         if self.num_batches < 1:
             raise ConfigError(f"merge={self.word}: num_batches={self.num_batches} must be at least 1.")
-        if self.weights and min(self.weights) < 0:
-            raise ConfigError(
-                f"merge={self.word}: weights={self.weights} has a negative number, by which nothing can be averaged. Use 0 or more."
-            )
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
         """The weights; and a look whether there are batches, before the first source takes its time."""

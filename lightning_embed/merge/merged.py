@@ -15,7 +15,7 @@ from lightning_embed.merge.geometry import Sums, group_of, measure
 from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.names import Header, TensorInfo
 from lightning_embed.merge.stream import Block, Span, in_parallel, is_finite, not_finite, spans
-from lightning_embed.merge.ties import tied
+from lightning_embed.merge.tied import tied
 from lightning_embed.seeding import derive_seed
 
 Piece = tuple[Shaped[Tensor, "..."], tuple[str, Sums] | None]

@@ -4,12 +4,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError
 from lightning_embed.merge.combination import Combination
 from lightning_embed.merge.contract import Cut, Model, Plan, Probe, Reporter
 from lightning_embed.merge.geometry import gram_matrices, gram_matrix
@@ -50,15 +50,10 @@ class Spherical(Combination, Weighted):
         ConfigError: a negative weight, which would leave the sphere's part between the sources.
     """
 
+    negative: ClassVar[bool] = False
+
     of: Of = Of.delta
     granularity: Granularity = Granularity.model
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weights and min(self.weights) < 0:
-            raise ConfigError(
-                f"merge={self.word}: weights={self.weights} has a negative number, and an arc ends at its sources. Use 0 or more."
-            )
 
     @property
     def needs_base(self) -> bool:  # type: ignore[override]

@@ -28,8 +28,12 @@ class Weighted(MergeStrategy):
 
     Raises:
         ConfigError: weights without `given`, `given` without weights, a weight that is not finite, only zeros, a
-            sum that cannot be normalised, as many weights as there are no sources, or a source of unknown size.
+            sum that cannot be normalised, a negative weight where that means nothing, not as many weights as sources, or
+            a source of unknown size.
     """
+
+    negative: ClassVar[bool] = True
+    """Whether a weight may be negative."""
 
     normalise: ClassVar[bool] = True
     """Whether the weights are divided by their sum. Otherwise equal and size have mean 1, and given stay as they are."""
@@ -48,6 +52,10 @@ class Weighted(MergeStrategy):
             )
         if self.weights:
             _check(self.weights, self.normalise)
+            if not self.negative and min(self.weights) < 0:
+                raise ConfigError(
+                    f"merge={self.word}: weights={list(self.weights)} has a negative number, which means nothing here. Use 0 or more."
+                )
 
     def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
         """Refuse, beside the rest, weights or sizes that do not fit the sources."""

@@ -108,6 +108,6 @@ def test_epsilon_beyond_the_chances(density: float, epsilon: float) -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"merge=della: density=0.0 must be above 0"):
         _how(density=0.0)
-    with pytest.raises(ConfigError, match=r"merge=della: .* counts votes"):
+    with pytest.raises(ConfigError, match=r"merge=della: .* means nothing here"):
         _how(2.0, -1.0)
     _how(2.0, -1.0, combine=Combine.linear)
