@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ Track = Callable[[Sequence[Point]], Iterable[Point]]
 _LONGER_SIDE = 0.7  # of the longer of two task vectors, in the picture of Self Positioning
 _NO_BARRIER = 0.02  # of the mean loss of the ends: less than that a few batches cannot tell from nothing
 _ANY = "mean"
+BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ def survey(
     wanted = dict.fromkeys([point for _, _, way in paths for point in way] + [point for row in cells for point in row])
     measure = _Measure(sources, base, probe, batches)
     losses = {point: measure(point) for point in track(list(wanted))}
-    names = ["base", *(source.name for source in sources)]
+    names = [BASE, *(source.name for source in sources)]
     shares = [place / (points + 1) for place in range(points + 2)]
     walks = [Walk(names[i], names[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
     rows = [_by_task([losses[point] for point in row]) for row in cells]
     by_task = {task: [row[task] for row in rows] for task in rows[0]} if rows else {}
     plane = Plane([sources[i].name for i in pair], places, ticks, by_task) if grid else None
-    return Landscape(walks, plane, batches, [_finding(walk) for walk in walks])
+    return Landscape(walks, plane, batches, [said for walk in walks for said in _findings(walk)])
 
 
 class _Measure:
@@ -204,17 +205,20 @@ def _point(count: int, pair: tuple[int, int], places: Sequence[Sequence[float]],
     return tuple(found.get(i, 0.0) for i in range(count))
 
 
-def _finding(walk: Walk) -> str:
-    """What a path says about merging its ends."""
-    losses = walk.losses[_ANY]
-    worst = max((walk.barrier(task), task) for task in walk.losses)
-    (height, share), task = worst
-    where = f"Between {walk.start!r} and {walk.end!r}"
+def _findings(walk: Walk) -> Iterator[str]:
+    """What a path says about merging its ends; nothing, where a source is the best of its way from the base."""
+    where, tasks = f"Between {walk.start!r} and {walk.end!r}", [task for task in walk.losses if task != _ANY] or [_ANY]
+    (height, share), task = max((walk.barrier(task), task) for task in tasks)
     if height > _NO_BARRIER * (walk.losses[task][0] + walk.losses[task][-1]) / 2:
-        return f"{where} there is a barrier: at {share:.0%} of the way the loss ({task}) is {height:.3g} above the line of its ends. A plain average will suffer."
-    lowest, best = min(zip(losses, walk.shares, strict=True))
-    if 0 < best < 1:
-        return f"{where} there is no barrier: the mean loss is lowest {best:.0%} of the way ({lowest:.3g}; ends {losses[0]:.3g} and {losses[-1]:.3g})."
-    end = walk.start if best == 0 else walk.end
-    monotone = all(a >= b for a, b in pairwise(losses)) or all(a <= b for a, b in pairwise(losses))
-    return f"{where} there is no barrier: the mean loss {'only falls' if monotone else 'falls'} towards {end!r} ({lowest:.3g}), and what is mixed with the other end costs."
+        yield (
+            f"{where} there is a barrier: {share:.0%} of the way the loss{_on(task)} is {height:.2g} above the line of its ends. A plain average will suffer."
+        )
+        return
+    lowest = {task: min(zip(walk.losses[task], walk.shares, strict=True))[1] for task in tasks}
+    if walk.start != BASE or min(lowest.values()) < 1:
+        places = [f"{best:.0%} of the way{_on(task)}" for task, best in lowest.items()]
+        yield f"{where} there is no barrier; the loss is lowest {', '.join(places)}."
+
+
+def _on(task: str) -> str:
+    return "" if task == _ANY else f" on {task}"

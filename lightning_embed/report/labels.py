@@ -35,9 +35,11 @@ def add_labels(
         (dx, dy), box = best_place(place, (_WIDE * size * len(name), _HIGH * size), taken, room)
         taken.append(box)
         line = {"arrowstyle": "-", "color": "#999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-        style = {"arrowprops": line} if max(abs(dx), abs(dy)) > 3 * _MARK else {}
+        style: dict[str, Any] = {"arrowprops": line} if max(abs(dx), abs(dy)) > 3 * _MARK else {}
         side = {1: "left", 0: "center", -1: "right"}[(dx > 0) - (dx < 0)]
-        axes.annotate(name, point, (dx, dy), textcoords="offset points", ha=side, va="center", fontsize=size, **style)
+        ground = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.6, "linewidth": 0}
+        style |= {"ha": side, "va": "center", "size": size, "bbox": ground}
+        axes.annotate(name, point, (dx, dy), textcoords="offset points", **style)
 
 
 def best_place(

@@ -94,10 +94,10 @@ def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequ
 
 def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> None:
     ticks, losses = plane["ticks"], np.array(plane["losses"][task])
-    filled = axes.contourf(ticks, ticks, losses, levels=14, cmap="YlGnBu_r")
+    filled = axes.contourf(ticks, ticks, losses, levels=14, cmap="YlGnBu")
     axes.contour(ticks, ticks, losses, levels=14, colors="white", linewidths=0.4)
     lowest = np.unravel_index(losses.argmin(), losses.shape)
-    axes.plot(ticks[lowest[1]], ticks[lowest[0]], marker="+", color="white", markersize=9, markeredgewidth=1.6)
+    axes.plot(ticks[lowest[1]], ticks[lowest[0]], marker="+", color=_INK, markersize=9)
     figure.colorbar(filled, ax=axes, shrink=0.8)
     title = "mean loss of the tasks" if task == "mean" and len(plane["losses"]) > 1 else f"loss ({task})"
     axes.set(title=f"{title}; + lowest: {losses.min():.3g}", aspect="equal", xticks=[], yticks=[])
@@ -126,10 +126,12 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
             axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=f"search of {name}")
             axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
     for place in plane["places"]:
-        axes.plot([0, place[0]], [0, place[1]], color="white", linewidth=0.8, linestyle=":")
+        axes.plot([0, place[0]], [0, place[1]], color=_INK, linewidth=0.8, linestyle=":")
     edge = [plane["ticks"][0], plane["ticks"][-1], *(part for place in points for part in place)]
     margin = 0.04 * (max(edge) - min(edge))
     axes.set(xlim=(min(edge) - margin, max(edge) + margin), ylim=(min(edge) - margin, max(edge) + margin))
+    if any("outside" in name for name in names):
+        axes.set_xlabel("hollow: its nearest point in the plane; its loss is another", fontsize=8)
     add_labels(axes, points, names)
 
 

@@ -55,7 +55,10 @@ def test_paths_go_from_the_base_to_every_source_and_from_source_to_source() -> N
 def test_a_valley_has_no_barrier_and_its_lowest_point_is_named() -> None:
     found = look(QuadraticProbe([ONE, OTHER]), ONE, OTHER, points=3, batches=2)
     assert found.walks[2].barrier()[0] == 0
-    assert "Between 's0' and 's1' there is no barrier: the mean loss is lowest 50% of the way" in found.findings[2]
+    assert found.findings == [
+        "Between 'base' and 's0' there is no barrier; the loss is lowest 100% of the way on task 0, 25% of the way on task 1.",
+        "Between 's0' and 's1' there is no barrier; the loss is lowest 0% of the way on task 0, 100% of the way on task 1.",
+    ]
 
 
 def test_a_hill_is_a_barrier_of_known_height() -> None:
@@ -64,8 +67,8 @@ def test_a_hill_is_a_barrier_of_known_height() -> None:
     height, share = found.walks[2].barrier()
     assert share == 0.5
     assert height == pytest.approx(squared / 4)
-    assert found.findings[2].startswith(
-        "Between 's0' and 's1' there is a barrier: at 50% of the way the loss (mean) is 0.187"
+    assert found.findings[-1] == (
+        "Between 's0' and 's1' there is a barrier: 50% of the way the loss is 0.19 above the line of its ends. A plain average will suffer."
     )
 
 
