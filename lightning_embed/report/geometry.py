@@ -32,7 +32,7 @@ def pictures(seen: Examined) -> list[str]:
 def _norms(seen: Examined, groups: Mapping[str, Geometry]) -> str:
     """Of a merge with many others, the sources alone."""
     moved = {name: [part["delta_norms"][i] for part in groups.values()] for i, name in enumerate(seen.names)}
-    if len(seen.names) + len(seen.merges) <= _MOST_LINES:
+    if len(seen.merges) == 1 or len(seen.names) + len(seen.merges) <= _MOST_LINES:
         moved |= {
             name: [found["groups"][group]["merged_norm"] for group in groups] for name, found in seen.merges.items()
         }

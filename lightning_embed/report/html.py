@@ -104,8 +104,8 @@ def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[
     searches = {name: records[name]["plan"].get("path", []) for name in seen.merges}
     for landscape in landscapes:
         if contents(landscape) == seen.contents:
-            said = "".join(f"<p>{escape(finding)}</p>" for finding in landscape["findings"])
-            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2>{said}")
+            said = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
+            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{said}</ul>")
             parts += [f"<figure>{picture}</figure>" for picture in landscape_pictures(landscape, seen, searches)]
     return "".join(parts)
 

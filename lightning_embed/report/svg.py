@@ -13,7 +13,8 @@ _INK, _SOFT, _LINE = "#1a1a1a", "#666", "#ddd"
 # Okabe and Ito's colours, which colour-blind people tell apart; the merged model and what stands alone is black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "10 4", "4 2 1 2")
-_LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 42.0, 92.0, 42.0, 150.0, 58.0
+_LEFT, _TOP, _HEIGHT, _BOTTOM = 46.0, 42.0, 150.0, 64.0
+_LETTER = 6.4  # width of one in a name
 _LABEL = 12.0  # height of a line of text
 _MOST_TICKS = 14  # names along the x axis
 _LONGEST = 16  # letters of a name
@@ -43,9 +44,10 @@ def lines(
     known = [value for values in series.values() for value in values if value is not None]
     ticks = nice_ticks(min([0.0, *known]), max([0.0, *known, *([level[1]] if level else [])]))
     low, high = ticks[0], ticks[-1]
+    right = WIDTH - 8 - _width([*series, *([level[0]] if level else [])])
 
     def x(place: int) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (place + 0.5) / len(places)
+        return _LEFT + (right - _LEFT) * (place + 0.5) / len(places)
 
     def y(value: float) -> float:
         return _TOP + _HEIGHT * (high - value) / (high - low)
@@ -55,29 +57,27 @@ def lines(
         _text(4.0, _TOP - 14, unit, anchor="start", colour=_SOFT, longest=40),
     ]
     for tick in ticks:
-        parts.append(_line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), _INK if tick == 0 else _LINE))
+        parts.append(_line(_LEFT, y(tick), right, y(tick), _INK if tick == 0 else _LINE))
         parts.append(_text(_LEFT - 5, y(tick) + 3.5, f"{tick:g}", anchor="end"))
     parts += _places(places, x)
     ends = {}
     for number, (name, values) in enumerate(series.items()):
-        style = (
-            (_INK, DASHES[bold.index(name) % 6], 2.2)
-            if name in bold
-            else (COLOURS[number % 6], DASHES[number % 6], 1.6)
-        )
+        style = (COLOURS[number % 6], DASHES[(number + number // 6) % 6], 1.6)  # no pair comes again before the 36th
+        if name in bold:
+            style = (_INK, DASHES[bold.index(name) % 6], 2.2)
         points = [(x(place), y(value)) for place, value in enumerate(values) if value is not None]
         parts.append(_path(points, *style))
         ends[name] = (points[-1][1], style[0])
     if level:
-        parts.append(_line(_LEFT, y(level[1]), WIDTH - _RIGHT, y(level[1]), _SOFT, "3 3"))
+        parts.append(_line(_LEFT, y(level[1]), right, y(level[1]), _SOFT, "3 3"))
         ends[level[0]] = (y(level[1]), _SOFT)
-    parts += _end_labels(ends)
+    parts += _end_labels(ends, right)
     return _frame(parts, _TOP + _HEIGHT + _BOTTOM)
 
 
 def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
     """Numbers from -1 to 1 in cells: blue above 0, orange below."""
-    names, top = 98.0, 74.0
+    names, top = 12 + _width(rows), 38 + 0.6 * _width(columns)
     side = min(46.0, (WIDTH - names - 8) / len(columns), max(16.0, 180 / len(rows)))
     left = max(names, (WIDTH - side * len(columns)) / 2)
     parts = [_text(WIDTH / 2, 14.0, title, size=12.0, longest=60)]
@@ -128,7 +128,7 @@ def _places(places: Sequence[str], x: Callable[[int], float]) -> list[str]:
         if place in shown:
             parts.append(_text(x(place), below, last))
         elif place not in counted:
-            parts.append(_text(x(place) + 3, below, last, turn=-40.0, anchor="end"))
+            parts.append(_text(x(place) + 3, below, last, turn=-50.0, anchor="end"))
     if counted:
         middle = (x(counted[0]) + x(counted[-1])) / 2
         kinds = ", ".join(dict.fromkeys(numbered[i][0] for i in counted))
@@ -136,7 +136,7 @@ def _places(places: Sequence[str], x: Callable[[int], float]) -> list[str]:
     return parts
 
 
-def _end_labels(ends: Mapping[str, tuple[float, str]]) -> list[str]:
+def _end_labels(ends: Mapping[str, tuple[float, str]], right: float) -> list[str]:
     """Names at the ends of lines, moved apart where they would meet."""
     order = sorted(ends, key=lambda name: ends[name][0])
     heights = [ends[name][0] for name in order]
@@ -147,9 +147,14 @@ def _end_labels(ends: Mapping[str, tuple[float, str]]) -> list[str]:
         limit = heights[i + 1] - _LABEL if i + 1 < len(heights) else heights[i] - overflow
         heights[i] = min(heights[i], limit)
     return [
-        _text(WIDTH - _RIGHT + 4, height + 3.5, name, anchor="start", colour=ends[name][1])
+        _text(right + 4, height + 3.5, name, anchor="start", colour=ends[name][1])
         for name, height in zip(order, heights, strict=True)
     ]
+
+
+def _width(names: Sequence[str]) -> float:
+    """Of the longest name."""
+    return _LETTER * max(min(_LONGEST, len(name)) for name in names)
 
 
 def _frame(parts: Sequence[str], height: float, width: float = WIDTH) -> str:

@@ -8,6 +8,7 @@ import pytest
 from lightning_embed.report import Run
 from lightning_embed.report.html import headline
 from tests.report.conftest import record
+from tests.report.test_landscape import landscape
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_merges_of_the_same_sources_share_one_geometry(page):
     ):
         assert text in page
     assert re.search("<tr><td>soup</td><td>1.5</td><td>1.50%</td><td>0.66</td><td>0.77</td></tr>", page)
+
+
+def test_landscapes_stand_with_the_sources_that_they_are_of(models, tmp_path):
+    folder = tmp_path / "merged" / "soup-1f3a9c"
+    folder.mkdir(parents=True)
+    (folder / "merge.json").write_text(json.dumps(record("soup")))
+    (tmp_path / "landscapes").mkdir()
+    others = {**landscape(), "sources": [], "findings": ["of other sources"]}
+    for name, found in (("1", landscape()), ("2", others)):
+        (tmp_path / "landscapes" / f"{name}.json").write_text(json.dumps(found))
+    page = Run(tmp_path).write_html({}).read_text()
+    assert "<li>Between &lt;a&gt; and b</li>" in page
+    assert "of other sources" not in page
+    assert "loss (retrieval)" in page
 
 
 def test_the_headline_is_chosen_on_dev_and_read_on_test(models):
