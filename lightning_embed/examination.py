@@ -34,7 +34,7 @@ def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe:
     """
     options, names = _options(cfg), [source.name for source in sources]
     if options.needs_probe and not (has_base and has_probe and len(sources) > 1):
-        found = f"{len(sources)} sources, {'a' if has_base else 'no'} base and {'' if has_probe else 'no '}data"
+        found = f"{len(sources)} source{'s' * (len(sources) != 1)}, {'a' if has_base else 'no'} base and {'' if has_probe else 'no '}data"
         raise ConfigError(
             f"doctor.points and doctor.grid measure the loss around a base and two sources at least; got {found}. Give them, or doctor=geometry."
         )

@@ -39,7 +39,7 @@ def examined(records: Mapping[str, Record]) -> list[Examined]:
     """Put together the records of the same sources and base; those without a geometry are left out."""
     alike: dict[str, dict[str, Record]] = {}
     for name, record in records.items():
-        if record["geometry"]:
+        if "groups" in (record["geometry"] or {}):  # which an old merge.json has not
             alike.setdefault(contents(record), {})[name] = record
     return [_joined(found) for found in alike.values()]
 
