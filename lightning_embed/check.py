@@ -97,7 +97,9 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
         return
     if config.recipe is None and not config.sources:
         yield "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."
-    beside = [key for key in _MERGED_BY if any(f"{name}.".startswith(f"{key}.") for name in given)]
+    looked = config.doctor.points or config.doctor.grid  # by the doctor, whose probe no recipe has
+    said = [key for key in _MERGED_BY if key != "probe" or not looked]
+    beside = [key for key in said if any(f"{name}.".startswith(f"{key}.") for name in given)]
     if config.recipe is not None and beside:
         yield f"recipe={config.recipe} says how to merge, and {', '.join(beside)} too: give one or the other."
 

@@ -56,14 +56,16 @@ def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | N
 
 
 def is_current(target: Path, inputs: Sequence[Path]) -> bool:
-    """Whether a merge is there, and younger than its sources."""
+    """Whether a merge is there, and younger than what it was made of: model directories, and the file of its strategy."""
     record = target / RECORD_FILE
     return record.exists() and record.stat().st_mtime_ns >= max(map(_changed, inputs))
 
 
-def _changed(model: Path) -> int:
-    """When the weights of a model directory were last written, in nanoseconds."""
-    return max((file.stat().st_mtime_ns for file in model.glob("*.safetensors")), default=0)
+def _changed(path: Path) -> int:
+    """When a file, or any of a model directory, was last written, in nanoseconds."""
+    # not the weights alone: prompts, heads and the options of an adapter make the merged model too
+    files = [path] if path.is_file() else [*path.glob("*"), *path.glob("*/*")]
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def show(

@@ -4,6 +4,7 @@ What takes seconds to import (Lightning, transformers, mteb) is imported when th
 """
 
 import glob
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,13 @@ def _sources(cfg: DictConfig) -> list[Source]:
     for path in (*paths, *([Path(cfg.base)] if cfg.base is not None else [])):
         if not path.is_dir():
             raise ConfigError(f"{path} is no directory: sources and base are model directories on this machine.")
-    names = _distinct([path.resolve() for path in paths])
+    resolved = [path.resolve() for path in paths]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise ConfigError(
+                f"sources: {path} is there twice. Leave one out; to give it more weight, use merge.weights."
+            )
+    names = _distinct(resolved)
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
 
 
@@ -189,6 +196,8 @@ def _merge_name(
     parts = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
     if strategy.needs_probe:
         parts += [config.plain(cfg[key]) for key in ("probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
+    if strategy.needs_scores:
+        parts += [config.plain(cfg.evaluation), cfg.optimized_metric]
     return f"{strategy.word}-{config.digest(parts)}"
 
 
@@ -201,9 +210,10 @@ def _merge(
     look: Callable[[], Probe] | None,
     reporter: Reporter,
 ) -> None:
-    """Merge; what is there, and younger than its sources, is left as it is."""
+    """Merge; what is there, and younger than its sources and the strategy's file, is left as it is."""
     settle(target)
-    if examination.is_current(target, [*(source.path for source in sources), *([base] if base is not None else [])]):
+    made_of = [*(source.path for source in sources), *([base] if base is not None else [])]
+    if examination.is_current(target, [*made_of, Path(inspect.getfile(type(strategy)))]):
         return
     console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
     probe = None if look is None else look()

@@ -28,6 +28,7 @@ class GreedySoup(Combination):
     """
 
     needs_probe = True
+    needs_scores = True
     laws = frozenset({Law.copies, Law.single, Law.permutation})
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:

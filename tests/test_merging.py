@@ -1,6 +1,7 @@
 """merge.py as a whole: what it makes, what it says, what it refuses."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from safetensors.torch import load_file
 
 from lightning_embed import cli, merging
 from lightning_embed.errors import ConfigError
+from lightning_embed.examination import is_current
+from lightning_embed.merge import Source
 from tests.merge import toy
 from tests.test_pipeline import _cfg
 from tests.toy import write_toy
@@ -59,6 +62,67 @@ def test_sources_or_a_recipe(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         cli.check_command("merge", overrides)
     assert str(caught.value) == message
+
+
+def test_the_doctor_has_a_probe_of_its_own_beside_a_recipe() -> None:
+    cli.check_command("merge", ["recipe=a/merge.json", "doctor=landscape", "probe.batch_size=8"])
+    with pytest.raises(ConfigError, match="and probe too"):
+        cli.check_command("merge", ["recipe=a/merge.json", "probe.batch_size=8"])
+
+
+def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:
+    twice = f"sources=[{tmp_path}/models/*,{tmp_path}/models/../models/s1]"
+    with pytest.raises(ConfigError, match=r"models/s1 is there twice. Leave one out"):
+        _merge(*sources, twice, f"out={tmp_path}/one")
+
+
+@pytest.mark.parametrize("file", ["prompts.json", "1_Pooling/config.json"])
+def test_a_merge_is_made_anew_when_any_file_of_a_source_has_changed(
+    file: str, sources: list[str], tmp_path: Path
+) -> None:
+    """Not the weights alone: the merged model has the rest too."""
+    own = tmp_path / "models/s0" / file
+    own.parent.mkdir(exist_ok=True)
+    own.write_text('{"is": "old"}')
+    (tmp_path / "models/s0/modules.json").write_text('[{"path": "1_Pooling"}]')
+    _merge(*sources, f"out={tmp_path}/one")
+    (merged,) = (tmp_path / "one/merged").iterdir()
+    own.write_text('{"is": "new"}')
+    later = (merged / "merge.json").stat().st_mtime + 1
+    os.utime(own, (later, later))
+    _merge(*sources, f"out={tmp_path}/one")
+    assert json.loads((merged / "model" / file).read_text()) == {"is": "new"}
+
+
+def test_a_merge_is_made_anew_when_its_strategy_has_changed(tmp_path: Path) -> None:
+    merge, code = tmp_path / "merge.json", tmp_path / "strategy.py"
+    for file in (code, merge):
+        file.touch()
+    os.utime(merge, (2, 2))
+    os.utime(code, (1, 1))
+    assert is_current(tmp_path, [code])
+    os.utime(code, (3, 3))
+    assert not is_current(tmp_path, [code])
+
+
+@pytest.mark.parametrize(
+    ("word", "other", "same"),
+    [
+        ("greedy_soup", "optimized_metric=dev/sts", False),
+        ("greedy_soup", "evaluation.max_dev_queries=5", False),
+        ("lm_cocktail", "optimized_metric=dev/sts", True),  # looks at losses
+    ],
+)
+def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: bool) -> None:
+    base, models = Path("base"), [Source(Path("a"), "a")]
+
+    def name(*overrides: str) -> str:
+        cfg = _cfg("merge", ["sources=[a]", f"merge={word}", *overrides])
+        strategy = merging.strategy_of(cfg)
+        assert strategy is not None
+        return merging._merge_name(cfg, strategy, models, base, None)
+
+    assert (name() == name(other)) is same
 
 
 def test_no_recipe() -> None:

@@ -140,6 +140,7 @@ class MergeStrategy(ABC):
     Class attributes:
         needs_base: refuse to run without the model that all sources started from.
         needs_probe: refuse to run without a probe.
+        needs_scores: asks the probe for dev scores; another metric or evaluation may then give another model.
         num_sources: how many sources it can merge.
         cut: which blocks `merge` gets. With `element` each element of the result may depend, given the plan, on the
             same element of the inputs only.
@@ -155,6 +156,7 @@ class MergeStrategy(ABC):
 
     needs_base: ClassVar[bool] = False
     needs_probe: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = False
     num_sources: ClassVar[range] = ANY_NUMBER
     cut: ClassVar[Cut] = Cut.element
     laws: ClassVar[frozenset[Law]] = frozenset()
