@@ -125,7 +125,7 @@ def survey(
         track: shows how far it is.
 
     Raises:
-        ConfigError: the plane of two sources that span none.
+        ConfigError: the plane of two sources that span none, or a loss that is not finite.
     """
     paths = list(_paths(len(sources), points)) if points else []
     places = _places(geometry, pair) if grid else []
@@ -156,6 +156,10 @@ class _Measure:
         for batch in range(self.batches):
             found.setdefault(self.probe.task(batch), []).append(self.probe.loss(self.parameters, batch))
         means = {task: sum(losses) / len(losses) for task, losses in sorted(found.items())}
+        if not all(map(math.isfinite, means.values())):
+            raise ConfigError(
+                f"doctor: the loss of the model with the shares {[round(share, 2) for share in point]} of the deltas is {means}. Look without doctor.grid, or with other losses."
+            )
         return {_ANY: sum(means.values()) / len(means), **means} if len(means) > 1 else {_ANY: min(means.values())}
 
 

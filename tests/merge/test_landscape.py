@@ -107,6 +107,12 @@ def test_sources_on_one_line_span_no_plane() -> None:
         look(QuadraticProbe([ONE]), ONE, longer, grid=2)
 
 
+def test_a_loss_that_is_not_finite_is_told() -> None:
+    nowhere = {"layer.0.weight": torch.full((2, 2), math.inf)}
+    with pytest.raises(ConfigError, match=r"shares \[0.0, 0.0\] of the deltas is .*inf"):
+        look(QuadraticProbe([nowhere]), ONE, OTHER, points=1, batches=1)
+
+
 def test_no_point_is_measured_twice_and_all_are_tracked() -> None:
     seen: list[tuple[float, ...]] = []
 
