@@ -122,6 +122,13 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         for key in ("step_memory", "checkpoint_minutes"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."
+    word = config.merge.name
+    if (
+        word != "none"
+        and registry.get("merge", word).needs_scores
+        and str(config.evaluation._target_).endswith(".Nothing")
+    ):
+        yield f"merge={word} chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local."
     ranks = _num_ranks(config)
     if multirun and ranks != 1:
         yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."

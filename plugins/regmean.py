@@ -32,6 +32,7 @@ class RegMean(Measured):
     non-diagonal elements", is our shrinkage; our reading. Where we differ: sources may see the same batches
     (`batches=all`), and differ by what their own layers make of them; in the paper each sees its own data
     (`batches=own`). With equal inputs, as over frozen embeddings, the result is the average.
+    There G_i is a sum over tokens; here it is a mean, so that not the longer texts count more, but the larger w_i.
 
     Takes num_batches forward passes per source, the memory of a model and of its Gram matrices (in x in per layer,
     float32: 0.6 GB for BERT-base), and as much per source on disk, which stays beside merge.json. It does not obey

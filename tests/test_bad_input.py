@@ -181,6 +181,10 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
         "optimized_metric=test/mean: the test is read once, after every choice. "
         "Use dev/mean, dev/retrieval, dev/sts, dev/classification, dev/clustering.",
     ),
+    "a choice by dev scores without scores": (
+        nothing, ["merge=greedy_soup", "evaluation=none"],
+        "merge=greedy_soup chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local.",
+    ),
     "a batch that the ranks cannot share": (
         nothing, ["trainer.devices=3"],
         "facts: batch_size=8 rows cannot be shared equally by 3 ranks: use 6 or 9.\n"
@@ -362,7 +366,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "no base for deltas": (
         nothing, ["merge=ties"],
-        "merge=ties works on deltas and got no base. Give base=<the model that all sources started from>.",
+        "merge=ties needs the base and got none. Give base=<the model that all sources started from>.",
     ),
     "a rule for no layer": (
         nothing, [BASE, "merge.layers=['encoder.layer.7.*=0.5']"],

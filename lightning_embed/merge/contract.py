@@ -183,7 +183,7 @@ class MergeStrategy(ABC):
             )
         if self.needs_base and not has_base:
             raise ConfigError(
-                f"merge={self.word} works on deltas and got no base. Give base=<the model that all sources started from>."
+                f"merge={self.word} needs the base and got none. Give base=<the model that all sources started from>."
             )
         if self.layers and not has_base:
             raise ConfigError(

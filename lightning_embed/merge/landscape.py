@@ -124,12 +124,14 @@ def survey(
         pair: the sources that span the plane.
         track: shows how far it is.
 
+    Two sources that lie on one line with the base span no plane: a finding says so.
+
     Raises:
-        ConfigError: the plane of two sources that span none, or a loss that is not finite.
+        ConfigError: a loss that is not finite.
     """
     paths = list(_paths(len(sources), points)) if points else []
     places = _places(geometry, pair) if grid else []
-    ticks = _ticks(places, grid)
+    ticks = _ticks(places, grid) if places else []
     cells = [[_point(len(sources), pair, places, (x, y)) for x in ticks] for y in ticks]
     wanted = dict.fromkeys([point for _, _, way in paths for point in way] + [point for row in cells for point in row])
     measure = _Measure(sources, base, probe, batches)
@@ -139,8 +141,14 @@ def survey(
     walks = [Walk(names[i], names[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
     rows = [_by_task([losses[point] for point in row]) for row in cells]
     by_task = {task: [row[task] for row in rows] for task in rows[0]} if rows else {}
-    plane = Plane([sources[i].name for i in pair], places, ticks, by_task) if grid else None
-    return Landscape(walks, plane, batches, [said for walk in walks for said in _findings(walk)])
+    one, other = (sources[i].name for i in pair)
+    plane = Plane([one, other], places, ticks, by_task) if places else None
+    findings = [said for walk in walks for said in _findings(walk)]
+    if grid and plane is None:
+        findings.append(
+            f"{one!r} and {other!r} lie on one line with the base, so there is no plane to draw. doctor.plane=[...] names others."
+        )
+    return Landscape(walks, plane, batches, findings)
 
 
 class _Measure:
@@ -180,13 +188,11 @@ def _by_task(losses: Sequence[Losses]) -> dict[str, list[float]]:
 
 
 def _places(geometry: Part, pair: tuple[int, int]) -> list[list[float]]:
-    """Where the two vectors lie in the picture."""
+    """Where the two vectors lie in the picture; nothing, if they span no plane."""
     one, other = (geometry.delta_norms[i] for i in pair)
     cosine = geometry.delta_cosines[pair[0]][pair[1]]
     if not (one and other) or abs(cosine) > 0.9999:
-        raise ConfigError(
-            "doctor.grid: the two sources lie on one line with the base and span no plane. Name two others by doctor.plane=[...]."
-        )
+        return []
     half = math.acos(cosine) / 2
     directions = [(math.cos(math.pi / 4 + turn), math.sin(math.pi / 4 + turn)) for turn in (-half, half)]
     scale = _LONGER_SIDE / (max(one, other) * directions[0][0])

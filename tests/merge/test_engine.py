@@ -285,7 +285,7 @@ def test_number_of_sources(tmp_path: Path) -> None:
 
 
 def test_no_base(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"merge=task_arithmetic works on deltas and got no base. Give base="):
+    with pytest.raises(ConfigError, match=r"merge=task_arithmetic needs the base and got none. Give base="):
         toy.merge(tmp_path, toy.strategy("task_arithmetic"), toy.family(2)[1])
 
 

@@ -103,8 +103,10 @@ def test_obtuse_vectors_have_room() -> None:
 
 def test_sources_on_one_line_span_no_plane() -> None:
     longer = {name: 2 * tensor for name, tensor in ONE.items()}
-    with pytest.raises(ConfigError, match=r"span no plane. Name two others by doctor.plane"):
-        look(QuadraticProbe([ONE]), ONE, longer, grid=2)
+    found = look(QuadraticProbe([ONE]), ONE, longer, grid=2, points=1)
+    assert found.plane is None
+    assert len(found.walks) == 3
+    assert "lie on one line with the base, so there is no plane to draw" in found.findings[-1]
 
 
 def test_a_loss_that_is_not_finite_is_told() -> None:

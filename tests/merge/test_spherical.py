@@ -72,6 +72,6 @@ def test_refusals() -> None:
     for word in WORDS:
         with pytest.raises(ConfigError, match=rf"merge={word}: weights=\[1.0, -0.5\] has a negative number"):
             toy.strategy(word, weighting=Weighting.given, weights=[1.0, -0.5])
-        with pytest.raises(ConfigError, match=f"merge={word} works on deltas and got no base"):
+        with pytest.raises(ConfigError, match=f"merge={word} needs the base and got none"):
             toy.strategy(word, of=Of.delta).check([None] * 2, False, False)
         toy.strategy(word, of=Of.weights).check([None] * 2, False, False)

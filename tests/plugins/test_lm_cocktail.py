@@ -65,7 +65,7 @@ def test_batches_at_most() -> None:
 
 
 def test_the_base_is_needed_only_as_a_candidate() -> None:
-    with pytest.raises(ConfigError, match="merge=lm_cocktail works on deltas and got no base"):
+    with pytest.raises(ConfigError, match="merge=lm_cocktail needs the base and got none"):
         toy.strategy("lm_cocktail").check([None], False, True)
     toy.strategy("lm_cocktail", include_base=False).check([None], False, True)
 
