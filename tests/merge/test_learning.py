@@ -133,7 +133,7 @@ def test_loss_that_is_not_finite() -> None:
 
 
 def test_needs_base_and_probe() -> None:
-    with pytest.raises(ConfigError, match=r"got no base"):
+    with pytest.raises(ConfigError, match=r"needs the base and got none"):
         Plain().check([None] * 2, False, True)
     with pytest.raises(ConfigError, match=r"got no probe"):
         Plain().check([None] * 2, True, False)
