@@ -4,8 +4,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ def layer_scales(layers: Sequence[str], names: Iterable[str]) -> dict[str, float
     for number, rule in enumerate(rules):
         if number not in first.values():
             earlier = " that an earlier rule has not taken" if any(map(rule.pattern.fullmatch, names)) else ""
+            near = get_close_matches(rule.pattern.pattern, names, n=1, cutoff=0) or names[:1]
             raise ConfigError(
-                f"layers: {layers[number]!r} matches no parameter{earlier}. The whole name must match. {nearest(rule.pattern.pattern, names)}"
+                f"layers: {layers[number]!r} matches no parameter{earlier}. A rule must match a whole name, such as {near[0]!r}."
             )
     return {name: 1.0 if number is None else rules[number].scale for name, number in first.items()}
 
