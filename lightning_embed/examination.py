@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
@@ -24,6 +24,9 @@ from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, pr
 
 MakeProbe = Callable[[Path], Probe]
 """Makes a probe for models with the architecture of the one in a directory."""
+
+LOOKED_AT = ("probe", "data.datasets", "retrieval_loss", "sts_loss", "label_loss")
+"""The options that what a probe says depends on."""
 
 
 def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
@@ -98,7 +101,7 @@ def _landscape(
     make_probe: MakeProbe,
 ) -> Any:
     """The losses between the sources: measured once in a folder, whatever is merged there."""
-    asked = [config.plain(cfg[key]) for key in ("doctor", "probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
+    asked = [config.plain(OmegaConf.select(cfg, key)) for key in ("doctor", *LOOKED_AT)]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{config.digest([asked, contents, cfg.seed])}.json"
     if not file.exists():

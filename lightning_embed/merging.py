@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from lightning_embed import config, examination, provenance, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.examination import MakeProbe
+from lightning_embed.examination import LOOKED_AT, MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.directory import settle
@@ -195,7 +195,7 @@ def _merge_name(
     given = [(source.name, str(source.path), source.size) for source in sources]
     parts = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
     if strategy.needs_probe:
-        parts += [config.plain(cfg[key]) for key in ("probe", "data", "retrieval_loss", "sts_loss", "label_loss")]
+        parts += [config.plain(OmegaConf.select(cfg, key)) for key in LOOKED_AT]
     if strategy.needs_scores:
         parts += [config.plain(cfg.evaluation), cfg.optimized_metric]
     return f"{strategy.word}-{config.digest(parts)}"
