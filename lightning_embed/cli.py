@@ -4,8 +4,8 @@ Hydra's own messages name neither the nearest word nor the file. So the config i
 (0.3 s), and what goes wrong is told in one sentence.
 """
 
-import errno
 import atexit
+import errno
 import gc
 import os
 import sys
