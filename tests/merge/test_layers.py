@@ -22,7 +22,10 @@ def test_an_equals_sign_may_be_in_the_expression() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (["layer.1=0.5"], r"'layer.1=0.5' matches no parameter. A rule must match a whole name, such as 'layer.1.weight'."),
+        (
+            ["layer.1=0.5"],
+            r"'layer.1=0.5' matches no parameter. A rule must match a whole name, such as 'layer.1.weight'.",
+        ),
         ([".*=1", "layer.*=0.5"], r"'layer.\*=0.5' matches no parameter that an earlier rule has not taken"),
         (["layer.*"], r"'layer.\*' is no rule. Write \"<regular expression>=<number>\""),
         (["layer.*=much"], r"is no rule"),
