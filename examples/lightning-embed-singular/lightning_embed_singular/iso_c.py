@@ -41,5 +41,6 @@ class IsoC(MergeStrategy):
         deltas = tensors - base
         if base.dim() != 2 or len(base) > self.max_rows:
             return base + self.scale * deltas.mean(0)
-        left, values, right = torch.linalg.svd(deltas.sum(0), full_matrices=False)
-        return base + self.scale * values.mean() * (left @ right)
+        # in float64: the last digits of a decomposition depend on where its memory lies
+        left, values, right = torch.linalg.svd(deltas.sum(0).double(), full_matrices=False)
+        return base + self.scale * (values.mean() * (left @ right)).float()

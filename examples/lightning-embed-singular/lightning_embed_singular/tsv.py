@@ -42,11 +42,13 @@ class TSV(MergeStrategy):
         deltas = tensors - base
         if base.dim() != 2 or len(base) > self.max_rows:
             return base + self.scale * deltas.mean(0)
-        left, values, right = torch.linalg.svd(deltas, full_matrices=False)
+        # in float64: the last digits of a decomposition depend on where its memory lies
+        left, values, right = torch.linalg.svd(deltas.double(), full_matrices=False)
         rank = -(-values.shape[1] // len(deltas))
         left = torch.cat(list(left[:, :, :rank]), dim=1)
         right = torch.cat(list(right[:, :rank]), dim=0)
-        return base + self.scale * (_nearest(left) * values[:, :rank].flatten()) @ _nearest(right)
+        merged = (_nearest(left) * values[:, :rank].flatten()) @ _nearest(right)
+        return base + self.scale * merged.float()
 
 
 def _nearest(matrix: Tensor) -> Tensor:
