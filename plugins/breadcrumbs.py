@@ -9,25 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import (
-    Combine,
-    Law,
-    Model,
-    Plan,
-    Probe,
-    Reporter,
-    Weighted,
-    check_density,
-    fuse,
-    num_kept,
-    thresholds,
-)
+from lightning_embed.merge import Model, Plan, Probe, Reporter, Sparse, num_kept, thresholds
 from lightning_embed.registry import register
 
 
 @register("merge", "breadcrumbs")
 @dataclass(frozen=True)
-class Breadcrumbs(Weighted):
+class Breadcrumbs(Sparse):
     """Drop the largest and the smallest elements of each delta, and average the deltas.
 
         kept_i  = delta_i where t_i <= |delta_i| <= u_i, else 0
@@ -55,47 +43,30 @@ class Breadcrumbs(Weighted):
             `combine=ties`.
     """
 
-    needs_base = True
-    laws = frozenset({Law.permutation, Law.scale})
-
     density: float = 0.9
     gamma: float = 0.01
-    combine: Combine = Combine.linear
-    scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_density(self.word, self.density)
         if not (self.gamma >= 0 and self.density + self.gamma <= 1):
             raise ConfigError(
                 f"merge=breadcrumbs: gamma must be 0 or more and density + gamma at most 1, "
                 f"got density={self.density} and gamma={self.gamma}. Make one smaller."
             )
 
-    @property
-    def negative(self) -> bool:  # type: ignore[override]
-        """Votes cannot be negative."""
-        return self.combine == Combine.linear
-
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights, and the largest and smallest magnitude that each source keeps in each parameter."""
-        return {"weights": self.source_weights(sources), "thresholds": thresholds(sources, base, self._ranks)}
+        weights = super().prepare(sources, base, probe, reporter)
+        return {**weights, "thresholds": thresholds(sources, base, self._ranks)}
 
-    def merge(
-        self,
-        name: str,
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "*shape"]:
-        """Mask, combine."""
-        assert base is not None
-        deltas = tensors - base
+    def keep(
+        self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
+    ) -> Float[Tensor, " sources *shape"]:
+        """Mask both ends."""
         for delta, (largest, smallest) in zip(deltas, plan["thresholds"][name], strict=True):
             delta.mul_(delta.abs().ge_(smallest))
             delta.mul_(delta.abs().le_(largest))
-        return torch.add(base, fuse(deltas, plan["weights"], self.combine), alpha=self.scale)
+        return deltas
 
     def _ranks(self, numel: int) -> list[int]:
         dropped = floor(self.gamma * numel)

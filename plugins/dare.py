@@ -1,29 +1,18 @@
 """merge=dare."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import (
-    Combine,
-    Law,
-    Model,
-    Plan,
-    Probe,
-    Reporter,
-    Weighted,
-    check_density,
-    fuse,
-)
+from lightning_embed.merge import Law, Plan, Sparse
 from lightning_embed.registry import register
 
 
 @register("merge", "dare")
 @dataclass(frozen=True)
-class Dare(Weighted):
+class Dare(Sparse):
     """Drop most of each delta at random, rescale the rest, and average the deltas.
 
         kept_i  = delta_i / density with probability `density`, else 0; element by element
@@ -53,35 +42,11 @@ class Dare(Weighted):
         ConfigError: a density outside (0, 1]; a negative weight with `combine=ties`.
     """
 
-    needs_base = True
     laws = frozenset({Law.scale})
 
-    density: float = 0.5
-    combine: Combine = Combine.linear
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_density(self.word, self.density)
-
-    @property
-    def negative(self) -> bool:  # type: ignore[override]
-        """Votes cannot be negative."""
-        return self.combine == Combine.linear
-
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The weights."""
-        return {"weights": self.source_weights(sources)}
-
-    def merge(
-        self,
-        name: str,
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "*shape"]:
-        """Drop, combine, rescale."""
-        assert base is not None
-        kept = torch.rand(tensors.shape, generator=generator).lt_(self.density).mul_(tensors - base)
-        return torch.add(base, fuse(kept, plan["weights"], self.combine), alpha=self.scale / self.density)
+    def keep(
+        self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
+    ) -> Float[Tensor, " sources *shape"]:
+        """Drop, rescale."""
+        drawn = torch.rand(deltas.shape, generator=generator)
+        return deltas.mul_(drawn.lt_(self.density).div_(self.density))

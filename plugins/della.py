@@ -1,6 +1,5 @@
 """merge=della."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,24 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import (
-    Combine,
-    Cut,
-    Law,
-    Model,
-    Plan,
-    Probe,
-    Reporter,
-    Weighted,
-    check_density,
-    fuse,
-)
+from lightning_embed.merge import Combine, Cut, Law, Plan, Sparse
 from lightning_embed.registry import register
 
 
 @register("merge", "della")
 @dataclass(frozen=True)
-class Della(Weighted):
+class Della(Sparse):
     """Drop at random, small changes more often than large ones; rescale; elect sign and average.
 
         p_j      = density - epsilon + 2 epsilon (r_j - 1) / (m - 1),    r_j: rank of |delta_j| among the m of its row
@@ -60,48 +48,27 @@ class Della(Weighted):
             with `combine=ties`.
     """
 
-    needs_base = True
     cut = Cut.row
     laws = frozenset({Law.scale})
 
-    density: float = 0.5
     epsilon: float = 0.15
     combine: Combine = Combine.ties
-    scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_density(self.word, self.density)
         if not (0 <= self.epsilon < self.density and self.density + self.epsilon <= 1):
             raise ConfigError(
                 f"merge=della: chances from density - epsilon to density + epsilon must be above 0 and at most 1, "
                 f"got density={self.density} and epsilon={self.epsilon}. Make epsilon smaller."
             )
 
-    @property
-    def negative(self) -> bool:  # type: ignore[override]
-        """Votes cannot be negative."""
-        return self.combine == Combine.linear
-
-    def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The weights."""
-        return {"weights": self.source_weights(sources)}
-
-    def merge(
-        self,
-        name: str,
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "*shape"]:
-        """Rank, drop, rescale, combine."""
-        assert base is not None
-        deltas = tensors - base
+    def keep(
+        self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
+    ) -> Float[Tensor, " sources *shape"]:
+        """Rank, drop, rescale."""
         chances = torch.stack([self._chances(delta) for delta in deltas])
         kept = torch.rand(deltas.shape, generator=generator).lt_(chances)
-        deltas.mul_(kept.div_(chances))
-        return torch.add(base, fuse(deltas, plan["weights"], self.combine), alpha=self.scale)
+        return deltas.mul_(kept.div_(chances))
 
     def _chances(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The probability of each element to be kept."""

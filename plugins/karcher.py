@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Law, Spherical
+from lightning_embed.merge import Granularity, Law, Spherical, cosine_matrix
 from lightning_embed.registry import register
 
 _SHORT = 1e-6  # below it, the direction of a sum of unit vectors is rounding
@@ -67,12 +67,11 @@ class Karcher(Spherical):
         """The mean direction of the unit vectors, stretched."""
         shares = gram.new_tensor(weights)
         norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
-        inverse = torch.where(norms > 0, 1 / norms, 0.0)
-        cosines = inverse[..., None] * gram * inverse[..., None, :]
+        cosines = cosine_matrix(gram)
         pulls = torch.where(norms > 0, shares, 0.0)
         defined = _length(pulls, cosines) > _SHORT * pulls.sum(-1, keepdim=True)
         mean = self._mean(cosines, pulls / pulls.sum(-1, keepdim=True))
-        return torch.where(defined, mean * inverse * (norms @ shares)[..., None], shares)
+        return torch.where(defined, mean * torch.where(norms > 0, (norms @ shares)[..., None] / norms, 0.0), shares)
 
     def _mean(
         self, cosines: Float[Tensor, "*rows sources sources"], weights: Float[Tensor, "*rows sources"]

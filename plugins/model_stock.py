@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import SEVERAL, Combination, Law, Model, Plan, Probe, Reporter, gram_matrices
+from lightning_embed.merge import SEVERAL, Combination, Law, Model, Plan, Probe, Reporter, cosine_matrix, gram_matrices
 from lightning_embed.registry import register
 
 
@@ -44,8 +43,6 @@ class ModelStock(Combination):
 def _ratio(gram: Float[Tensor, "sources sources"]) -> float:
     """How far to go, from the inner products of the deltas."""
     count = len(gram)
-    norms = gram.diagonal().sqrt()
-    inverse = torch.where(norms > 0, 1 / norms, 0.0)
-    cosines = inverse[:, None] * gram * inverse
+    cosines = cosine_matrix(gram)
     cosine = max(0.0, float(cosines.sum() - cosines.trace()) / (count * (count - 1)))
     return count * cosine / (1 + (count - 1) * cosine)

@@ -7,30 +7,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import (
-    Combine,
-    Law,
-    Model,
-    Plan,
-    Probe,
-    Reporter,
-    Weighted,
-    check_density,
-    fuse,
-    num_kept,
-    thresholds,
-)
+from lightning_embed.merge import Combine, Model, Plan, Probe, Reporter, Sparse, num_kept, thresholds
 from lightning_embed.registry import register
 
 
 @register("merge", "ties")
 @dataclass(frozen=True)
-class Ties(Weighted):
+class Ties(Sparse):
     """Trim, elect sign, and take the disjoint mean: where deltas disagree, only the heavier side counts.
 
         trimmed_i = delta_i where |delta_i| >= t_i, else 0;     t_i keeps the `density` largest of each parameter
         sign      = sign(sum_i w_i trimmed_i)
         merged    = base + scale * (sum w_i trimmed_i) / (sum w_i)     over the i whose trimmed_i has that sign
+
+    `combine=linear` elects nobody and averages all that was trimmed, zeros included.
 
     Yadav et al. (2023), "TIES-Merging", arXiv 2306.01708. Where we differ: the paper ranks all elements of a model
     together; here every parameter has a threshold of its own, as in MergeKit, so that no layer is trimmed to nothing. A
@@ -44,40 +34,26 @@ class Ties(Weighted):
 
     Args:
         density: share of each delta that is kept, in (0, 1]; usually 0.1 to 0.5, 0.2 in the paper.
+        combine: ties or linear.
         scale: of the mean, usually 0.8 to 1.6; the paper's lambda.
 
     Raises:
-        ConfigError: a density outside (0, 1], a negative weight.
+        ConfigError: a density outside (0, 1]; a negative weight with `combine=ties`.
     """
 
-    needs_base = True
-    negative = False  # weights are votes
-    laws = frozenset({Law.permutation, Law.scale})
-
     density: float = 0.2
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_density(self.word, self.density)
+    combine: Combine = Combine.ties
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The weights, and the threshold of each source in each parameter."""
         found = thresholds(sources, base, lambda numel: [num_kept(numel, self.density)])
         smallest = {name: [threshold for (threshold,) in rows] for name, rows in found.items()}
-        return {"weights": self.source_weights(sources), "thresholds": smallest}
+        return {**super().prepare(sources, base, probe, reporter), "thresholds": smallest}
 
-    def merge(
-        self,
-        name: str,
-        tensors: Float[Tensor, " sources *shape"],
-        base: Float[Tensor, "*shape"] | None,
-        plan: Plan,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "*shape"]:
-        """Trim, elect, average."""
-        assert base is not None
-        deltas = tensors - base
+    def keep(
+        self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
+    ) -> Float[Tensor, " sources *shape"]:
+        """Trim."""
         for delta, threshold in zip(deltas, plan["thresholds"][name], strict=True):
             delta.mul_(delta.abs().ge_(threshold))  # masked_fill_ would take ten times as long
-        return torch.add(base, fuse(deltas, plan["weights"], Combine.ties), alpha=self.scale)
+        return deltas

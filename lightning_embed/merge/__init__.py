@@ -24,6 +24,7 @@ from lightning_embed.merge.election import Combine as Combine
 from lightning_embed.merge.election import disjoint_mean as disjoint_mean
 from lightning_embed.merge.election import elected as elected
 from lightning_embed.merge.election import fuse as fuse
+from lightning_embed.merge.geometry import cosine_matrix as cosine_matrix
 from lightning_embed.merge.geometry import gram_matrices as gram_matrices
 from lightning_embed.merge.grouping import Grouping as Grouping
 from lightning_embed.merge.grouping import groups as groups
@@ -35,9 +36,10 @@ from lightning_embed.merge.learning import Numbers as Numbers
 from lightning_embed.merge.measured import Batches as Batches
 from lightning_embed.merge.measured import Measured as Measured
 from lightning_embed.merge.measured import in_memory as in_memory
-from lightning_embed.merge.selection import check_density as check_density
-from lightning_embed.merge.selection import num_kept as num_kept
 from lightning_embed.merge.selection import thresholds as thresholds
+from lightning_embed.merge.sparse import Sparse as Sparse
+from lightning_embed.merge.sparse import check_density as check_density
+from lightning_embed.merge.sparse import num_kept as num_kept
 from lightning_embed.merge.spherical import Granularity as Granularity
 from lightning_embed.merge.spherical import Of as Of
 from lightning_embed.merge.spherical import Spherical as Spherical

@@ -134,8 +134,7 @@ def _mean(stable_ranks: Mapping[str, list[float]] | None, group: str | None) -> 
 
 
 def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
-    norms = sums.gram.diagonal().sqrt()
-    cosines = _cosines(sums.gram, norms[:, None] * norms)
+    norms, cosines = sums.gram.diagonal().sqrt(), cosine_matrix(sums.gram)
     part = Part(
         base_norm=sums.base_square**0.5,
         delta_norms=norms.tolist(),
@@ -149,6 +148,12 @@ def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
     length = sums.merged[-1].sqrt()
     toward = _cosines(sums.merged[:-1], norms * length)
     return replace(part, merged_norm=float(length), merged_cosines=toward.tolist())
+
+
+def cosine_matrix(gram: Float[Tensor, "*rows vectors vectors"]) -> Float[Tensor, "*rows vectors vectors"]:
+    """Cosines of vectors from their inner products; 0 where one of the two is zero, also with itself."""
+    norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
+    return _cosines(gram, norms[..., :, None] * norms[..., None, :])
 
 
 def _cosines(products: Float[Tensor, "*shape"], norms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

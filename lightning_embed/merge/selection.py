@@ -15,7 +15,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Model
 from lightning_embed.merge.stream import Block, Span, for_each_parameter, spans
 
@@ -24,23 +23,6 @@ _DEVIATIONS = 6  # standard deviations between a share of the sample and that sh
 
 Rows = Iterable[Float[Tensor, " _"]]
 Values = Callable[[Block], Rows]
-
-
-def check_density(word: str, density: float) -> None:
-    """Refuse a density that is no share.
-
-    Raises:
-        ConfigError: it is not in (0, 1].
-    """
-    if not 0 < density <= 1:
-        raise ConfigError(
-            f"merge={word}: density={density} must be above 0 and at most 1: it is the share that is kept."
-        )
-
-
-def num_kept(numel: int, density: float) -> int:
-    """How many elements a density keeps: never none of a parameter that has some, however small it is."""
-    return min(numel, max(1, round(density * numel)))
 
 
 def magnitudes(block: Block) -> Rows:
