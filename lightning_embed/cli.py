@@ -4,9 +4,7 @@ Hydra's own messages name neither the nearest word nor the file. So the config i
 (0.3 s), and what goes wrong is told in one sentence.
 """
 
-import atexit
 import errno
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,12 +32,12 @@ _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-
 
 
 def train() -> None:
-    """`python train.py`, `lightning-embed-train`."""
+    """Train, merge, measure, as the command line says."""
     _launch("train", _train)
 
 
 def merge() -> None:
-    """`python merge.py`, `lightning-embed-merge`."""
+    """Merge and measure, as the command line says."""
     _launch("merge", _merge)
 
 
@@ -83,7 +81,6 @@ def _exit(error: LightningEmbedError) -> NoReturn:
 
 
 def _launch(name: str, job: Callable[[DictConfig], float | None]) -> None:
-    atexit.register(gc.freeze)  # else Python looks through all of torch for garbage before it ends: 0.4 s
     try:
         config.register()
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
@@ -166,10 +163,19 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
         where = error.problem_mark
         raise ConfigError(f"{where.name}: line {where.line + 1}: {error.problem}." if where else str(error)) from error
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
-    reference = compose(name, [*(f"{key}={word}" for key, word in choices.items() if key != "experiment"), *searchpath])
+    reference = composed
+    if "experiment" in choices or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
+        words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
+        reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
+
+
+def _has_schema(composed: DictConfig, override: Override) -> bool:
+    """Whether OmegaConf has refused wrong keys and values where the override is: then there is no need to compare."""
+    owner, _, key = override.key_or_group.partition(".")
+    return not key or OmegaConf.get_type(composed, owner) is not dict
 
 
 def _explained(

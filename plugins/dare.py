@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Law, Plan, Sparse
+from lightning_embed.merge import Law, Plan, Sparse, uniform
 from lightning_embed.registry import register
 
 
@@ -48,5 +48,5 @@ class Dare(Sparse):
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
     ) -> Float[Tensor, " sources *shape"]:
         """Drop, rescale."""
-        drawn = torch.rand(deltas.shape, generator=generator)
+        drawn = uniform(deltas.shape, generator)
         return deltas.mul_(drawn.lt_(self.density).div_(self.density))

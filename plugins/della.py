@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Combine, Cut, Law, Plan, Sparse
+from lightning_embed.merge import Combine, Cut, Law, Plan, Sparse, uniform
 from lightning_embed.registry import register
 
 
@@ -67,7 +67,7 @@ class Della(Sparse):
     ) -> Float[Tensor, " sources *shape"]:
         """Rank, drop, rescale."""
         chances = torch.stack([self._chances(delta) for delta in deltas])
-        kept = torch.rand(deltas.shape, generator=generator).lt_(chances)
+        kept = uniform(deltas.shape, generator).lt_(chances)
         return deltas.mul_(kept.div_(chances))
 
     def _chances(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

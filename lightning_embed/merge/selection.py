@@ -94,10 +94,12 @@ class _Bracket:
 
     def look(self, numbers: NDArray[np.float32]) -> None:
         """At some of the numbers."""
-        self.above += int(np.count_nonzero(numbers > self.high))
-        self.highest += int(np.count_nonzero(numbers == self.high))
-        self.lowest += int(np.count_nonzero(numbers == self.low))
-        self.between.append(numbers[(numbers > self.low) & (numbers < self.high)])
+        above = numbers > self.high
+        self.above += int(np.count_nonzero(above))
+        few = numbers[(numbers >= self.low) ^ above]  # all others have been looked at twice
+        self.highest += int(np.count_nonzero(few == self.high))
+        self.lowest += int(np.count_nonzero(few == self.low))
+        self.between.append(few[(few > self.low) & (few < self.high)])
 
     def value(self) -> float:
         """What was looked for; NaN if it is not there."""

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -78,6 +79,14 @@ class Sparse(Weighted):
         assert base is not None
         kept = self.keep(name, tensors - base, plan, generator)
         return torch.add(base, fuse(kept, plan["weights"], self.combine), alpha=self.scale)
+
+
+def uniform(shape: torch.Size, generator: torch.Generator) -> Float[Tensor, "*shape"]:
+    """Numbers drawn from [0, 1), as `torch.rand` draws them, in half the time: 24 bits each, of NumPy's SFC64."""
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    bits = np.random.SFC64(seed).random_raw(-(-shape.numel() // 2)).view(np.uint32)[: shape.numel()]
+    bits >>= 8
+    return torch.from_numpy(bits.astype(np.float32)).mul_(2.0**-24).view(shape)
 
 
 def check_density(word: str, density: float) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Combine, Weighting
+from lightning_embed.merge import Combine, Weighting, uniform
 from tests.merge import toy
 from tests.plugins import block
 from tests.reference import task_vectors as reference
@@ -25,7 +25,7 @@ def test_reference_with_the_same_draws(size: int, combine: Combine, density: flo
     torch.manual_seed(1)
     deltas, weights = torch.randn(3, size), [1.0, 2.0, 0.5]
     merged = block.merge(_how(*weights, combine=combine, density=density, scale=1.1), deltas, seed=7)
-    draws = torch.rand(3, size, generator=torch.Generator().manual_seed(7))
+    draws = uniform(torch.Size((3, size)), torch.Generator().manual_seed(7))
     chances = torch.full((size,), density, dtype=torch.float64)
     kept = [reference.drop(d, chances, u) for d, u in zip(deltas.double(), draws.double(), strict=True)]
     expected = 1.1 * reference.fuse(kept, weights, combine)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Combine, Weighting
+from lightning_embed.merge import Combine, Weighting, uniform
 from tests.merge import toy
 from tests.plugins import block
 from tests.reference import task_vectors as reference
@@ -25,7 +25,7 @@ def test_reference_with_the_same_draws(shape: tuple[int, ...], combine: Combine)
     torch.manual_seed(1)
     deltas, weights = torch.randn(3, *shape), [1.0, 2.0, 0.5]
     merged = block.merge(_how(*weights, combine=combine, density=0.6, epsilon=0.2, scale=1.1), deltas, seed=7)
-    draws = torch.rand(3, *shape, generator=torch.Generator().manual_seed(7))
+    draws = uniform(torch.Size((3, *shape)), torch.Generator().manual_seed(7))
     rows = -1 if len(shape) < 2 else shape[0]
     kept = []
     for delta, drawn in zip(deltas.double(), draws.double(), strict=True):

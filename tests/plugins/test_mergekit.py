@@ -8,6 +8,7 @@ A method is a line in `ROWS`. Where the two must differ, the page of the strateg
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,8 +191,10 @@ def test_equal_with_the_same_mask(
 ) -> None:
     theirs, *kept = peer.merged[f"{number}/matrix"]
     assert 0.4 < float(torch.stack(kept).mean()) < 0.6
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: 1 - torch.stack(kept))  # 0 is below every chance, 1 is not
-    merged = models["base"]["matrix"] + block.merge(_ours(ALL[number]), _deltas(models))
+    ours = _ours(ALL[number])
+    # 0 is below every chance, 1 is not
+    monkeypatch.setattr(sys.modules[type(ours).__module__], "uniform", lambda *_: 1 - torch.stack(kept))
+    merged = models["base"]["matrix"] + block.merge(ours, _deltas(models))
     torch.testing.assert_close(merged, theirs, rtol=1e-5, atol=1e-5)
 
 

@@ -1,0 +1,44 @@
+"""SHA-256 of files: each file is read once in a process, and may be begun long before it is wanted."""
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock, Thread
+
+
+@dataclass
+class _Digest:
+    lock: Lock = field(default_factory=Lock)
+    value: str | None = None
+
+
+_digests: dict[tuple[Path, int, int, int], _Digest] = {}
+
+
+def sha256(file: Path) -> str:
+    """The digest of a file as it is now.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = file.resolve()
+    now = path.stat()
+    digest = _digests.setdefault((path, now.st_ino, now.st_size, now.st_mtime_ns), _Digest())
+    with digest.lock:
+        if digest.value is None:
+            with path.open("rb") as stream:
+                digest.value = hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest.value
+
+
+def begin(files: Iterable[Path]) -> None:
+    """Digest files in a thread of their own, which nobody waits for when the process ends."""
+
+    def work() -> None:
+        for file in files:
+            with suppress(OSError):  # told to whoever wants the digest
+                sha256(file)
+
+    Thread(target=work, daemon=True).start()
