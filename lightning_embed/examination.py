@@ -2,18 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
 from lightning_embed import config
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
+from lightning_embed.merge.current import is_current
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.doctor import NOTHING, examine
 from lightning_embed.merge.engine import open_models
@@ -22,11 +23,21 @@ from lightning_embed.merge.landscape import survey
 from lightning_embed.options import DoctorOptions
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
 
-MakeProbe = Callable[[Path], Probe]
-"""Makes a probe for models with the architecture of the one in a directory."""
 
-LOOKED_AT = ("probe", "data.datasets", "retrieval_loss", "sts_loss", "label_loss")
-"""The options that what a probe says depends on."""
+@runtime_checkable
+class MakeProbe(Protocol):
+    """Makes a probe for models with the architecture of the one in a directory."""
+
+    @property
+    def looks_at(self) -> str:
+        """Changes with the losses and the rows of the probe."""
+
+    @property
+    def chooses_by(self) -> str:
+        """Changes with the dev sets and how they are measured."""
+
+    def __call__(self, model: Path) -> Probe:
+        """Make it."""
 
 
 def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
@@ -52,23 +63,10 @@ def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | N
         return None
     given = [(source.name, str(source.path)) for source in sources]
     target = out / "merged" / f"{NOTHING}-{config.digest([given, str(base)])}"
-    if not is_current(target, [*(source.path for source in sources), *([base] if base else [])]):
+    if not is_current(target, sources, base):
         console.print(f"examining {', '.join(source.name for source in sources)}")
         examine(sources, base, target)
     return target
-
-
-def is_current(target: Path, inputs: Sequence[Path]) -> bool:
-    """Whether a merge is there, and younger than what it was made of: model directories, and the file of its strategy."""
-    record = target / RECORD_FILE
-    return record.exists() and record.stat().st_mtime_ns >= max(map(_changed, inputs))
-
-
-def _changed(path: Path) -> int:
-    """When a file, or any of a model directory, was last written, in nanoseconds."""
-    # not the weights alone: prompts, heads and the options of an adapter make the merged model too
-    files = [path] if path.is_file() else [*path.glob("*"), *path.glob("*/*")]
-    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def show(
@@ -101,7 +99,7 @@ def _landscape(
     make_probe: MakeProbe,
 ) -> Any:
     """The losses between the sources: measured once in a folder, whatever is merged there."""
-    asked = [config.plain(OmegaConf.select(cfg, key)) for key in ("doctor", *LOOKED_AT)]
+    asked = [config.plain(cfg.doctor), make_probe.looks_at]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{config.digest([asked, contents, cfg.seed])}.json"
     if not file.exists():

@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_embed import config, examination, provenance, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.examination import LOOKED_AT, MakeProbe
+from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.adapter import is_adapter
+from lightning_embed.merge.current import is_current
 from lightning_embed.merge.directory import settle
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
@@ -92,7 +93,7 @@ def _sources(cfg: DictConfig) -> list[Source]:
 def _distinct(paths: Sequence[Path]) -> list[str]:
     """The last part of each path, with as many parts before it as it takes to tell them apart."""
     for depth in range(1, 10):
-        names = ["-".join(path.parts[-depth:]) for path in paths]
+        names = ["-".join(path.relative_to(path.anchor).parts[-depth:]) for path in paths]
         if len(set(names)) == len(names) and BASE not in names:
             break
     return names
@@ -103,10 +104,10 @@ def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:
     if not (cfg.data.datasets or cfg.evaluation.get("tasks")):
         return None, None
     from lightning_embed import build
-    from lightning_embed.probe import encoder_probe
+    from lightning_embed.probe import ProbeMaker
 
     data = build.datasets(cfg)
-    return build.scores(cfg, build.evaluator(cfg), data), partial(encoder_probe, cfg, data)
+    return build.scores(cfg, build.evaluator(cfg), data), ProbeMaker(cfg, data)
 
 
 def finish(
@@ -135,7 +136,7 @@ def finish(
     opened = {s.name: _opened(out, s, base) if looks or scores is not None else s.path for s in sources}
     models = ({BASE: base} if base is not None else {}) | opened
     run = Run(out, evaluation=config.digest([config.plain(cfg.evaluation), config.plain(cfg.data.datasets)]))
-    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, recipe)
+    merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, make_probe, recipe)
     with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
         if strategy is None or merged is None:
             target = examination.alone(console, out, sources, base)
@@ -170,7 +171,7 @@ def _opened(out: Path, source: Source, base: Path | None) -> Path:
     if not is_adapter(source.path):
         return source.path
     target = out / "folded" / source.name
-    if not examination.is_current(target, [source.path]):
+    if not is_current(target, [source], base):
         merge_models(registry.build("merge", {"name": "soup"}), [source], base, target, out_dtype="auto")
     return target / MODEL_FOLDER
 
@@ -187,17 +188,20 @@ def _loggers(cfg: DictConfig, name: str, needed: bool) -> Iterator[Sequence[Any]
 
 
 def _merge_name(
-    cfg: DictConfig, strategy: MergeStrategy, sources: Sequence[Source], base: Path | None, recipe: Recipe | None
+    cfg: DictConfig,
+    strategy: MergeStrategy,
+    sources: Sequence[Source],
+    base: Path | None,
+    make_probe: MakeProbe | None,
+    recipe: Recipe | None,
 ) -> str:
     """The strategy, and a hash of all that the merge depends on."""
     if recipe is not None:
         return f"{strategy.word}-{config.digest(recipe.record.sha256)}"
     given = [(source.name, str(source.path), source.size) for source in sources]
     parts = [config.plain(cfg.merge), given, str(base), cfg.seed, cfg.out_dtype]
-    if strategy.needs_probe:
-        parts += [config.plain(OmegaConf.select(cfg, key)) for key in LOOKED_AT]
-    if strategy.needs_scores:
-        parts += [config.plain(cfg.evaluation), cfg.optimized_metric]
+    if make_probe is not None:
+        parts += [make_probe.looks_at] * strategy.needs_probe + [make_probe.chooses_by] * strategy.needs_scores
     return f"{strategy.word}-{config.digest(parts)}"
 
 
@@ -210,10 +214,9 @@ def _merge(
     look: Callable[[], Probe] | None,
     reporter: Reporter,
 ) -> None:
-    """Merge; what is there, and younger than its sources and the strategy's file, is left as it is."""
+    """Merge; what is there, of the same models and by the same code, is left as it is."""
     settle(target)
-    made_of = [*(source.path for source in sources), *([base] if base is not None else [])]
-    if examination.is_current(target, [*made_of, Path(inspect.getfile(type(strategy)))]):
+    if is_current(target, sources, base, Path(inspect.getfile(type(strategy)))):
         return
     console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
     probe = None if look is None else look()

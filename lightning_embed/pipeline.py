@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -29,7 +28,7 @@ from lightning_embed.experts import BASE, JOINT, Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.probe import encoder_probe
+from lightning_embed.probe import ProbeMaker
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -79,7 +78,7 @@ def train(cfg: DictConfig) -> float | None:
         dist.leave()
         return None
     dist.leave()
-    scores, make_probe = build.scores(cfg, evaluator, data), partial(encoder_probe, cfg, data)
+    scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
     return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe)
 
 

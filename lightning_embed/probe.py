@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from lightning_embed import build, config
@@ -16,7 +17,7 @@ from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe import ProbeBatches
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
-from lightning_embed.encoder.options import Dtype
+from lightning_embed.encoder.options import Dtype, EncoderOptions
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
@@ -171,20 +172,50 @@ def _on_dev(evaluator: Evaluator) -> Evaluator:
     return replace(evaluator, splits=("dev",)) if isinstance(evaluator, Local) else evaluator
 
 
-def encoder_probe(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Path) -> EncoderProbe:
-    """The probe of a run.
+LOOKED_AT = ("probe", "data.datasets", "retrieval_loss", "sts_loss", "label_loss")
+"""The options that what a probe says depends on."""
+
+
+@dataclass(frozen=True)
+class ProbeMaker:
+    """Makes the probe of a run.
 
     Args:
         cfg: of the run.
         data: its datasets.
-        model: a directory with the architecture of what is merged.
-
-    Raises:
-        ConfigError: no train rows to look at.
     """
-    encoder = build.loader(cfg, data.values())(model)
-    options: ProbeOptions = config.build_options(ProbeOptions, cfg.probe)
-    batches = ProbeBatches(data, options, encoder, cfg.seed)
-    losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
-    eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]
-    return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), eval_sets, cfg.optimized_metric)
+
+    cfg: DictConfig
+    data: Mapping[str, EmbeddingDataset]
+
+    @cached_property
+    def looks_at(self) -> str:
+        """Eight letters that change with the losses and the rows of the probe."""
+        rows = {name: None if d.train is None else d.train.table._fingerprint for name, d in self.data.items()}
+        return config.digest([rows, *(config.plain(OmegaConf.select(self.cfg, key)) for key in LOOKED_AT)])
+
+    @cached_property
+    def chooses_by(self) -> str:
+        """Eight letters that change with the dev sets and how they are measured."""
+        dev_sets = [eval_set for eval_set in self._eval_sets if eval_set.split == "dev"]
+        return config.digest([repr(dev_sets), config.plain(self.cfg.evaluation), self.cfg.optimized_metric])
+
+    def __call__(self, model: Path) -> EncoderProbe:
+        """The probe of models with the architecture of the one in a directory.
+
+        Raises:
+            ConfigError: no train rows to look at.
+        """
+        cfg = self.cfg
+        encoder = build.loader(cfg, self.data.values())(model)
+        if "encoder" in cfg:
+            run: EncoderOptions = config.build_options(EncoderOptions, cfg.encoder)
+            encoder.options = replace(encoder.options, dtype=run.dtype, max_tokens=run.max_tokens)
+        options: ProbeOptions = config.build_options(ProbeOptions, cfg.probe)
+        batches = ProbeBatches(self.data, options, encoder, cfg.seed)
+        losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
+        return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), self._eval_sets, cfg.optimized_metric)
+
+    @property
+    def _eval_sets(self) -> list[EvalSet]:
+        return [eval_set for dataset in self.data.values() for eval_set in dataset.eval_sets]

@@ -2,8 +2,7 @@
 
 import io
 import json
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,17 @@ def models(tmp_path: Path) -> tuple[list[Source], Path]:
     return specs, toy.write(tmp_path / "base", base)
 
 
-def _counting(asked: list[Path]) -> Callable[[Path], QuadraticProbe]:
-    def make_probe(model: Path) -> QuadraticProbe:
-        asked.append(model)
-        return QuadraticProbe.around(toy.model(0))
+@dataclass
+class _Counting:
+    """Makes a probe, and notes for which models."""
 
-    return make_probe
+    asked: list[Path] = field(default_factory=list)
+    looks_at: str = "the same rows"
+    chooses_by: str = ""
+
+    def __call__(self, model: Path) -> QuadraticProbe:
+        self.asked.append(model)
+        return QuadraticProbe.around(toy.model(0))
 
 
 def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Path) -> None:
@@ -52,8 +56,7 @@ def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Pat
     assert examination.alone(console, tmp_path / "out", sources, base) == target
     assert (target / "merge.json").stat().st_mtime_ns == written
     weights = sources[0].path / "model.safetensors"
-    time.sleep(0.01)
-    weights.write_bytes(weights.read_bytes())
+    weights.write_bytes((sources[1].path / "model.safetensors").read_bytes())
     examination.alone(console, tmp_path / "out", sources, base)
     assert (target / "merge.json").stat().st_mtime_ns > written
 
@@ -69,11 +72,11 @@ def test_without_a_probe_it_tells_and_draws_the_geometry(models: tuple[list[Sour
     console = Console(file=io.StringIO(), width=100)
     target = examination.alone(console, tmp_path, sources, base)
     assert target is not None
-    asked: list[Path] = []
-    examination.show(console, _cfg(), tmp_path, target, sources, base, _counting(asked))
+    make_probe = _Counting()
+    examination.show(console, _cfg(), tmp_path, target, sources, base, make_probe)
     assert "delta = source - base" in console.file.getvalue()  # type: ignore[attr-defined]
     assert {file.name for file in target.iterdir()} == {"merge.json", "geometry.svg"}
-    assert asked == []
+    assert make_probe.asked == []
 
 
 def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
@@ -81,16 +84,16 @@ def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
 ) -> None:
     sources, base = models
     cfg = _cfg("doctor=landscape", "doctor.points=2", "doctor.grid=4", "doctor.batches=2", "doctor.plane=[s2,s0]")
-    asked: list[Path] = []
+    make_probe = _Counting()
     for word in ("soup", "slerp"):
         target = tmp_path / "merged" / word
         merge_models(toy.strategy(word), sources, base, target)
         console = Console(file=io.StringIO(), width=200)
-        examination.show(console, cfg, tmp_path, target, sources, base, _counting(asked))
+        examination.show(console, cfg, tmp_path, target, sources, base, make_probe)
         assert "Between 's0' and 's1' there is no barrier" in console.file.getvalue()  # type: ignore[attr-defined]
         assert {"paths.svg", "plane.svg", "geometry.svg"} <= {file.name for file in target.iterdir()}
         assert word in (target / "plane.svg").read_text()
-    assert asked == [base]
+    assert make_probe.asked == [base]
     (file,) = (tmp_path / "landscapes").glob("*")
     found = json.loads(file.read_text())
     assert found["plane"]["sources"] == ["s2", "s0"]

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from lightning_embed import cli, merging
 from lightning_embed.errors import ConfigError
-from lightning_embed.examination import is_current
 from lightning_embed.merge import Source
+from lightning_embed.merge.current import is_current
+from lightning_embed.merge.engine import merge_models
+from lightning_embed.probe import ProbeMaker
 from tests.merge import toy
 from tests.test_pipeline import _cfg
 from tests.toy import write_toy
@@ -94,15 +96,34 @@ def test_a_merge_is_made_anew_when_any_file_of_a_source_has_changed(
     assert json.loads((merged / "model" / file).read_text()) == {"is": "new"}
 
 
+def test_an_older_model_in_the_place_of_a_source(sources: list[str], tmp_path: Path) -> None:
+    """`mv`, `cp -a` and rsync keep dates: content counts."""
+    weights = tmp_path / "models/s0/model.safetensors"
+    kept, other = weights.read_bytes(), (tmp_path / "models/s1/model.safetensors").read_bytes()
+    _merge(*sources, f"out={tmp_path}/one")
+    (merged,) = (tmp_path / "one/merged").iterdir()
+    written = (merged / "merge.json").stat().st_mtime_ns
+    weights.write_bytes(kept)
+    _merge(*sources, f"out={tmp_path}/one")
+    assert (merged / "merge.json").stat().st_mtime_ns == written
+    weights.write_bytes(other)
+    os.utime(weights, (1, 1))
+    _merge(*sources, f"out={tmp_path}/one")
+    assert (merged / "merge.json").stat().st_mtime_ns > written
+
+
 def test_a_merge_is_made_anew_when_its_strategy_has_changed(tmp_path: Path) -> None:
-    merge, code = tmp_path / "merge.json", tmp_path / "strategy.py"
-    for file in (code, merge):
-        file.touch()
-    os.utime(merge, (2, 2))
+    path, code = toy.write(tmp_path / "a", toy.model(0)), tmp_path / "strategy.py"
+    source, target = Source(path, "a"), tmp_path / "merged"
+    assert not is_current(target, [source], None)
+    merge_models(toy.strategy("soup"), [source], None, target)
+    code.touch()
     os.utime(code, (1, 1))
-    assert is_current(tmp_path, [code])
-    os.utime(code, (3, 3))
-    assert not is_current(tmp_path, [code])
+    assert is_current(target, [source], None, code)
+    assert not is_current(target, [source], path, code)
+    later = (target / "merge.json").stat().st_mtime + 1
+    os.utime(code, (later, later))
+    assert not is_current(target, [source], None, code)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +141,7 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
         cfg = _cfg("merge", ["sources=[a]", f"merge={word}", *overrides])
         strategy = merging.strategy_of(cfg)
         assert strategy is not None
-        return merging._merge_name(cfg, strategy, models, base, None)
+        return merging._merge_name(cfg, strategy, models, base, ProbeMaker(cfg, {}), None)
 
     assert (name() == name(other)) is same
 
@@ -171,3 +192,7 @@ def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_
     assert not torch.equal(folded[name], original[name])
     other = "encoder.layer.0.attention.self.key.weight"
     assert torch.equal(folded[other], original[other])
+
+
+def test_names_of_sources_are_no_paths() -> None:
+    assert merging._distinct([Path("/x"), Path("/a/x")]) == ["x", "a-x"]

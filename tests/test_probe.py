@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed import load, load_datasets
+from lightning_embed import build, load, load_datasets
 from lightning_embed.data import DatasetOptions, EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe import ProbeBatches
@@ -21,8 +21,9 @@ from lightning_embed.gathering import local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Probe
-from lightning_embed.probe import EncoderProbe
+from lightning_embed.probe import EncoderProbe, ProbeMaker
 from lightning_embed.types import Task
+from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy
 
 LOSSES = {Task.retrieval: InfoNCE(), Task.sts: CoSENT()}
@@ -175,6 +176,36 @@ def test_names_with_a_prefix_are_understood(data: Mapping[str, EmbeddingDataset]
     assert probe.loss({f"bert.{name}": tensor for name, tensor in parameters.items()}, 0) == probe.loss(parameters, 0)
     _, gradient = probe.loss_and_gradient({f"bert.{name}": tensor for name, tensor in parameters.items()}, 0)
     assert "bert.embeddings.word_embeddings.weight" in gradient
+
+
+# of a run
+
+
+def _maker(tmp_path: Path, tiny_model: Path, *overrides: str) -> ProbeMaker:
+    cfg = _cfg("train", _overrides(tiny_model, tmp_path / "toy", tmp_path, *overrides))
+    return ProbeMaker(cfg, build.datasets(cfg))
+
+
+def test_it_computes_as_the_run_trains(tiny_model: Path, tmp_path: Path) -> None:
+    """What was set so that training fits the memory holds for the merge too."""
+    write_toy(tmp_path / "toy")
+    probe = _maker(tmp_path, tiny_model, "encoder.dtype=bfloat16", "encoder.max_tokens=64")(tiny_model)
+    assert (probe.encoder.options.dtype, probe.encoder.options.max_tokens) == (Dtype.bfloat16, 64)
+
+
+def test_what_it_looks_at_has_a_name(tiny_model: Path, tmp_path: Path) -> None:
+    """By content: a merge that looked at other rows, or chose by others, is another merge."""
+    write_toy(tmp_path / "toy")
+    before, again = _maker(tmp_path, tiny_model), _maker(tmp_path, tiny_model)
+    assert (before.looks_at, before.chooses_by) == (again.looks_at, again.chooses_by)
+    assert before.looks_at != _maker(tmp_path, tiny_model, "probe.num_rows=8").looks_at
+    for split in ("train", "dev"):
+        file = tmp_path / f"toy/pairs/{split}.jsonl"
+        file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+        after = _maker(tmp_path, tiny_model)
+        assert (before.looks_at != after.looks_at) is (split == "train")
+        assert (before.chooses_by != after.chooses_by) is (split == "dev")
+        before = after
 
 
 # refusals

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
 from lightning_embed.fingerprint import fingerprint
+from lightning_embed.hashing import sha256
 from lightning_embed.types import EvalSet, Results
 
 
@@ -62,6 +63,5 @@ def _digest(model: Path) -> bytes:
     digest = blake2b()
     for file in sorted(path for path in model.rglob("*") if path.is_file()):
         digest.update(str(file.relative_to(model)).encode())
-        with file.open("rb") as stream:
-            digest.update(file_digest(stream, blake2b).digest())
+        digest.update(bytes.fromhex(sha256(file)))
     return digest.digest()

@@ -54,7 +54,7 @@ class Law(StrEnum):
         scale        m(b + k (s_1 - b), ...; b) = b + k (m(s_1, ...; b) - b) for all k > 0
 
     Every strategy obeys, without saying so: sources equal to the base give the base; shapes, dtypes and finite values
-    are kept; the same call gives the same bits; where blocks and shards end changes nothing.
+    are kept; the same call gives the same bits; where shards end changes nothing, nor, if it is not random, where blocks end.
     """
 
     copies = "copies"
@@ -135,7 +135,7 @@ class MergeStrategy(ABC):
     """How several models become one. Subclasses are frozen dataclasses under `@register("merge", "<word>")`.
 
     The fields are the options, refused in `__post_init__`. `prepare` looks at whole models and returns plain data;
-    `merge` then makes one block of one parameter at a time, so no model is ever in memory.
+    `merge` then makes one block of one parameter at a time, and the engine holds no model in memory.
 
     Class attributes:
         needs_base: refuse to run without the model that all sources started from.
@@ -191,7 +191,7 @@ class MergeStrategy(ABC):
             )
         if self.needs_probe and not has_probe:
             raise ConfigError(
-                f"merge={self.word} looks at data and got no probe. Give it a probe, or merge with a strategy that needs none."
+                f"merge={self.word} looks at data, and there is none. Give data=<your datasets>, or merge with a strategy that needs none."
             )
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002

@@ -1,8 +1,12 @@
 """The folder around the weights: written beside its target and renamed when whole; configuration and tokenizer copied."""
 
+import errno
 import filecmp
+import glob
 import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,51 +23,85 @@ _WEIGHTS = frozenset(
 )
 # Where and when a file was written, not what the model does.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "__version__"})
-_INCIDENTAL_FILES = frozenset({"README.md", "LICENSE"})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+INCIDENTAL_FILES = frozenset({"README.md", "LICENSE"})
 
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
     """Give an empty folder that becomes `target` when the block ends well, and disappears when it does not.
 
-    A merge that was killed leaves its folder behind, hidden; the next one to the same target removes it.
+    Every process has a folder of its own, so that several may write the same target; the last one to end counts. One
+    that was killed leaves its folder behind, hidden; the next one to the same target, on the same machine, removes it.
 
     Raises:
         CheckpointError: `target` has content that no merge has written, or cannot be written: a full disk.
     """
-    partial, old = _hidden(target)
+    partial, old = _hidden(target, os.getpid())
     try:
         _refuse_others_work(target)
         settle(target)
         partial.mkdir(parents=True)
         yield partial
         faults.point("before_merge_replaces")
-        if target.exists():
-            target.rename(old)
-        faults.point("while_merge_replaces")
-        partial.rename(target)
+        while not _put(partial, target, old):
+            shutil.rmtree(old, ignore_errors=True)
         faults.point("after_merge_replaced")
     except OSError as error:
-        raise CheckpointError(
-            f"{target} cannot be written ({error}). Make room, or choose another target; what was there is as it was."
-        ) from error
+        if error.errno in _FULL or str(target.parent) in str(error.filename):
+            raise CheckpointError(
+                f"{target} cannot be written ({error}). Make room, or choose another target; what was there is as it was."
+            ) from error
+        raise  # of the models, or of data
     finally:
         with suppress(OSError):
-            settle(target)
+            _settle(target, os.getpid())
+
+
+def _put(partial: Path, target: Path, old: Path) -> bool:
+    """Move the earlier merge away and the new one into its place; False: another process was there in between."""
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    faults.point("while_merge_replaces")
+    try:
+        partial.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def settle(target: Path) -> None:
-    """Remove what a killed merge left beside `target`; what stood there before is put back, if nothing else does."""
-    partial, old = _hidden(target)
+    """Remove what killed merges left beside `target`; what stood there before is put back, if nothing else does."""
+    for path in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.{socket.gethostname()}.*")):
+        pid = path.suffix.removeprefix(".")
+        if pid.isdigit() and not _is_alive(int(pid)):
+            _settle(target, int(pid))
+
+
+def _settle(target: Path, pid: int) -> None:
+    partial, old = _hidden(target, pid)
     if old.exists() and not target.exists():
         old.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def _hidden(target: Path) -> tuple[Path, Path]:
-    """The folder to write to, and the one to which the earlier merge is moved."""
-    return target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.old")
+def _hidden(target: Path, pid: int) -> tuple[Path, Path]:
+    """The folder that a process writes to, and the one to which it moves the earlier merge."""
+    owner = f"{socket.gethostname()}.{pid}"
+    return target.with_name(f".{target.name}.partial.{owner}"), target.with_name(f".{target.name}.old.{owner}")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _refuse_others_work(target: Path) -> None:
@@ -81,7 +119,7 @@ def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None
         target: folder to copy to.
         dtype: of the merged weights.
     """
-    for name, file in _files(folders).items():
+    for name, file in copied_files(folders).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target / name)
     config_file = target / "config.json"
@@ -92,12 +130,12 @@ def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None
 
 def differing_files(first: Sequence[Path], other: Sequence[Path]) -> list[str]:
     """Configuration, prompts, tokenizer ... that are not the same in both models, or only in one of them."""
-    ours, theirs = _files(first), _files(other)
-    names = (name for name in sorted({*ours, *theirs}) if name.name not in _INCIDENTAL_FILES)
+    ours, theirs = copied_files(first), copied_files(other)
+    names = (name for name in sorted({*ours, *theirs}) if name.name not in INCIDENTAL_FILES)
     return [str(name) for name in names if not (name in ours and name in theirs and _is_same(ours[name], theirs[name]))]
 
 
-def _files(folders: Sequence[Path]) -> dict[Path, Path]:
+def copied_files(folders: Sequence[Path]) -> dict[Path, Path]:
     """All files at the top but weights, and the folders of sentence-transformers' modules, their weights included."""
     found: dict[Path, Path] = {}
     for folder in folders:

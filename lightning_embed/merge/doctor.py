@@ -63,7 +63,8 @@ def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Su
         return reduce(Sums.__add__, map(measure, read_blocks(name, sources, base)))
 
     found: dict[str, Sums] = {}
-    for name, part in for_each_parameter(sources[0].parameters, sums).items():
+    filled = {name: shape for name, shape in sources[0].parameters.items() if shape.numel()}
+    for name, part in for_each_parameter(filled, sums).items():
         group = group_of(name)
         found[group] = found[group] + part if group in found else part
     return found

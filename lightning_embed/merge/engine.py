@@ -15,9 +15,11 @@ from lightning_embed.errors import CheckpointError, ConfigError, PluginError, ne
 from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
+from lightning_embed.merge.current import copied_digests
 from lightning_embed.merge.directory import copy_files, differing_files, replaced
 from lightning_embed.merge.expectation import explained
 from lightning_embed.merge.geometry import summarise
+from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.merged import MergedModel
 from lightning_embed.merge.names import agree
 from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, recorded_path, versions
@@ -72,6 +74,7 @@ def merge_models(
     models = open_models(sources, base)
     refuse_overlap(target, models)
     inputs, origin = models[: len(sources)], models[-1] if base else None
+    layer_scales(strategy.layers or [], inputs[0].parameters)  # a rule that matches nothing is told before the work
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads what the merge reads, at the same time and so from memory
         hashes = [readers.submit(digests, model.files) for model in models]
@@ -108,6 +111,7 @@ def merge_models(
             prepare_seconds=round(prepared - opened, 3),
             merge_seconds=round(done - prepared, 3),
             statistics=[found.result() for found in measured_hashes],
+            copied=copied_digests(inputs[0].folders),
         )
         record.write(folder)
     return record

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
-from lightning_embed.merge.geometry import Geometry
+import torch
+
+from lightning_embed.merge.geometry import Geometry, effective_directions
 
 UNRELATED = 0.7  # |delta| / |base|: independent models of one length are sqrt(2) = 1.4 apart, fine-tunes less than 0.1
 STILL = 0.01  # of the longest delta: what moved less changes no merge that anyone could measure
@@ -45,6 +47,12 @@ class Seen:
     def cosines(self) -> list[float]:
         """Of those pairs."""
         return [cosine for cosine, _, _ in self.pairs]
+
+    @property
+    def directions(self) -> float:
+        """How many independent directions the deltas that moved make up."""
+        cosines = torch.tensor(self.geometry.delta_cosines, dtype=torch.float64)
+        return effective_directions(cosines[self.moved][:, self.moved])
 
     @property
     def kept_by_average(self) -> float:
@@ -134,7 +142,7 @@ def _lengths(seen: Seen) -> Iterator[str]:
     if long >= LONGER * short:
         yield (
             f"{seen.names[j]!r} is {long / short:.1f} times as long as {seen.names[i]!r} and dominates an average. To give both a say: weighting=given with a smaller weight "
-            "for the long one, or multislerp, which merges directions."
+            "for the long one, or multislerp with of=delta, which merges directions."
         )
 
 
@@ -142,8 +150,8 @@ def _conflicts(seen: Seen) -> Iterator[str]:
     share, chance = seen.geometry.sign_conflict_share, 1 - 2.0 ** (1 - len(seen.moved))
     if seen.pairs and max(seen.cosines) <= ORTHOGONAL and share <= FEW_CONFLICTS * chance:
         yield (
-            f"Only {share:.0%} of the elements have conflicting signs (chance: {chance:.0%}): the sources moved different elements, and adding them up "
-            "(task_arithmetic with a scale near 1) disturbs none of them much."
+            f"Only {share:.0%} of the elements that moved have conflicting signs (chance: {chance:.0%}): the sources moved different ones, and adding them up "
+            "(task_arithmetic with a scale near 1) disturbs none of the sources much."
         )
 
 
@@ -152,7 +160,7 @@ def _copies(seen: Seen) -> Iterator[str]:
     if seen.pairs and min(seen.cosines) < PARALLEL <= max(seen.cosines):
         cosine, i, j = max(seen.pairs)
         yield (
-            f"{len(seen.moved)} task vectors make up {seen.geometry.effective_directions:.1f} independent directions: {seen.named([i, j])} are nearly one (cosine {cosine:.2f}) "
+            f"{len(seen.moved)} task vectors make up {seen.directions:.1f} independent directions: {seen.named([i, j])} are nearly one (cosine {cosine:.2f}) "
             "and count twice in an average. Leave one out, or give each half the weight."
         )
 

@@ -25,7 +25,7 @@ class Sums:
     gram: Float[Tensor, "sources sources"]  # of the deltas
     merged: Float[Tensor, " sources_and_itself"] | None  # inner products of the merged model's delta
     conflicts: int
-    elements: int
+    moved: int
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
@@ -33,7 +33,7 @@ class Sums:
             self.gram + other.gram,
             None if self.merged is None or other.merged is None else self.merged + other.merged,
             self.conflicts + other.conflicts,
-            self.elements + other.elements,
+            self.moved + other.moved,
         )
 
 
@@ -45,7 +45,8 @@ class Part:
         base_norm: |base|; 0 without a base, and then deltas are the sources themselves.
         delta_norms: |source - base|.
         delta_cosines: cosine between each two deltas; 0 where one of them is zero.
-        sign_conflict_share: share of all elements at which one delta is positive and another negative.
+        sign_conflict_share: share of the elements that any source moved at which one delta is positive and another negative;
+            where all move at random it is 1 - 2^(1 - sources).
         effective_directions: how many independent directions the deltas make up, from 1 (all parallel) to their number
             (at right angles): exp(-sum_k p_k ln p_k), p the eigenvalues of the matrix of cosines, divided by their sum.
             As the effective rank of Roy and Vetterli (EUSIPCO 2007), of which differ: squared singular values, because
@@ -98,7 +99,7 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
         gram_matrix(deltas) if block.base is None else _products(deltas, deltas.T),
         toward,
         int(np.count_nonzero((least < 0) & (most > 0))),
-        deltas.shape[1],
+        int(np.count_nonzero((least < 0) | (most > 0))),
     )
 
 
@@ -140,7 +141,7 @@ def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
         base_norm=sums.base_square**0.5,
         delta_norms=norms.tolist(),
         delta_cosines=cosines.tolist(),
-        sign_conflict_share=sums.conflicts / max(sums.elements, 1),
+        sign_conflict_share=sums.conflicts / max(sums.moved, 1),
         effective_directions=effective_directions(cosines),
         stable_ranks=stable_ranks,
     )

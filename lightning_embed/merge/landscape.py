@@ -218,8 +218,11 @@ def _point(count: int, pair: tuple[int, int], places: Sequence[Sequence[float]],
 def _findings(walk: Walk) -> Iterator[str]:
     """What a path says about merging its ends; nothing, where a source is the best of its way from the base."""
     where, tasks = f"Between {walk.start!r} and {walk.end!r}", [task for task in walk.losses if task != _ANY] or [_ANY]
-    (height, share), task = max((walk.barrier(task), task) for task in tasks)
-    if height > _NO_BARRIER * (walk.losses[task][0] + walk.losses[task][-1]) / 2:
+    heights = {task: walk.barrier(task) for task in tasks}
+    ends = {task: abs(walk.losses[task][0]) + abs(walk.losses[task][-1]) for task in tasks}
+    task = max(tasks, key=lambda task: heights[task][0] / (ends[task] or 1))  # losses have scales of their own
+    height, share = heights[task]
+    if height > _NO_BARRIER * ends[task] / 2:
         yield (
             f"{where} there is a barrier: {share:.0%} of the way the loss{_on(task)} is {height:.2g} above the line of its ends. A plain average will suffer."
         )

@@ -52,6 +52,6 @@ def _parse(rule: str) -> LayerRule:
         equals = ""
     if not (equals and pattern and math.isfinite(scale)):
         raise ConfigError(
-            f'layers: {rule!r} is no rule. Write "<regular expression>=<number>", as "encoder.layer.0.*=0.5".'
+            f'layers: {rule!r} is no rule. Write "<regular expression>=<number>", as "encoder.layer.1[.].*=0.5".'
         )
     return LayerRule(compiled, scale)

@@ -1,17 +1,15 @@
 """merge.json as a recipe: the same merge again, from its stored plan."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
+from lightning_embed.merge.current import changed_file
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
-from lightning_embed.merge.record import MergeRecord, ModelRecord, digests, versions
+from lightning_embed.merge.record import MergeRecord, ModelRecord, versions
 from lightning_embed.merge.statistics import statistics_folders
 
 
@@ -99,23 +97,20 @@ class Recipe:
         return (self.file.parent / model.path).resolve()
 
     def _refuse_changes(self) -> None:
-        records = [*self.record.sources, *([self.record.base] if self.record.base else [])]
-        folders = [*map(self._path, records), *statistics_folders(self._statistics, len(self.record.statistics))]
-        for folder in folders:
+        folders = [*map(self._path, self.record.models)]
+        measured = statistics_folders(self._statistics, len(self.record.statistics))
+        for folder in (*folders, *measured):
             if not folder.is_dir():
                 raise CheckpointError(
                     f"{folder} does not exist, and {self.file} merges it. Put it back, or merge anew."
                 )
-        recorded = [*(record.sha256 for record in records), *self.record.statistics]
-        files = [open_model(Source(folder, folder.name), self.base).files for folder in folders]
-        with ThreadPoolExecutor(torch.get_num_threads()) as readers:
-            for folder, paths, then, now in zip(folders, files, recorded, readers.map(digests, files), strict=True):
-                for name in sorted({**now, **then}):
-                    if now.get(name) != then.get(name):
-                        file = next((path for path in paths if path.name == name), folder / name)
-                        raise CheckpointError(
-                            f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
-                        )
+        models, statistics = (
+            [open_model(Source(folder, folder.name), self.base) for folder in some] for some in (folders, measured)
+        )
+        if (file := changed_file(self.record, models, statistics)) is not None:
+            raise CheckpointError(
+                f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
+            )
 
     def _why(self) -> str:
         """What may make another model of the same files."""

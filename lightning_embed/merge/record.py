@@ -62,6 +62,7 @@ class MergeRecord:
         prepare_seconds: of `seconds`, what the strategy took to look at the models.
         merge_seconds: of `seconds`, what merging and writing took.
         statistics: of each source, what data says of it: file -> its digest.
+        copied: what the merged model has from the first source beside the weights: file -> its digest.
     """
 
     strategy: str
@@ -80,6 +81,12 @@ class MergeRecord:
     prepare_seconds: float = 0.0
     merge_seconds: float = 0.0
     statistics: list[dict[str, str]] = field(default_factory=list)
+    copied: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def models(self) -> list[ModelRecord]:
+        """The sources, and the base if there was one."""
+        return [*self.sources, *([self.base] if self.base else [])]
 
     @classmethod
     def read(cls, file: Path) -> "MergeRecord":
@@ -100,7 +107,7 @@ class MergeRecord:
             if source.differing_files:
                 files = _listed(source.differing_files)
                 lines.append(f"{source.name} differs from {first} in {files}; the merged model has those of {first}.")
-        for model in [*self.sources, *([self.base] if self.base else [])]:
+        for model in self.models:
             if model.dropped:
                 lines.append(f"Left out of {model.name}: {_listed(model.dropped)}.")
             if model.lent:

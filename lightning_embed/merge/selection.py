@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -50,11 +51,12 @@ def thresholds(
         return (delta.abs() for delta in span.deltas()) if values is magnitudes else values(span.read())
 
     def find(name: str) -> list[list[float]]:
-        parts, numel = list(spans(name, sources, base)), sources[0].parameters[name].numel()
-        found = order_statistics(lambda: map(rows, parts), ranks(numel), map(rows, _thinned(parts, numel)), numel)
-        if any(math.isnan(value) for row in found for value in row):
+        parts, shape = list(spans(name, sources, base)), sources[0].parameters[name]
+        numel = shape.numel()
+        found = order_statistics(lambda: map(rows, parts), ranks(numel), map(rows, _thinned(parts, shape)), numel)
+        if not all(math.isfinite(value) for row in found for value in row):
             for part in parts:
-                part.read()  # a rank is missing where a model has NaN: reading says which
+                part.read()  # says which model has NaN or infinity in it
         return found
 
     return for_each_parameter(sources[0].parameters, find)
@@ -132,9 +134,11 @@ def _search(blocks: Iterable[Rows], brackets: list[list[_Bracket]]) -> list[list
     return [[bracket.value() for bracket in own] for own in brackets]
 
 
-def _thinned(parts: Sequence[Span], numel: int) -> Iterator[Span]:
-    """Every so-manieth element: about `_SAMPLE` of a parameter, and, as the step is odd, of all columns of a matrix."""
-    step, start = max(1, numel // _SAMPLE) | 1, 0
+def _thinned(parts: Sequence[Span], shape: torch.Size) -> Iterator[Span]:
+    """Every so-manieth element: about `_SAMPLE` of a parameter, of all columns of a matrix alike."""
+    step, start = max(1, shape.numel() // _SAMPLE), 0
+    while math.gcd(step, math.prod(shape[1:])) > 1:
+        step += 1
     for part in parts:
         yield replace(part, views=[view[start::step] for view in part.views])
         start = (start - len(part.views[0])) % step

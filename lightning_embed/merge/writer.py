@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from lightning_embed import faults
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.merge.names import Header, TensorInfo
 
@@ -28,6 +29,9 @@ _DTYPES = {
     torch.int16: "I16",
     torch.int8: "I8",
     torch.uint8: "U8",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
     torch.bool: "BOOL",
 }
 
@@ -86,6 +90,10 @@ def _encode(header: Header) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, info in header.items():
+        if info.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{name} would be written as {info.dtype}, which this does not do. Use out_dtype=float32."
+            )
         start, end = end, end + _size(info)
         entries[name] = {"dtype": _DTYPES[info.dtype], "shape": list(info.shape), "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()

@@ -45,7 +45,9 @@ def _together(seen: Examined) -> str:
     count = len(seen.names)
     if count == 1:
         return "One source"
-    conflicts = f"{seen.geometry['sign_conflict_share']:.0%} of the elements (chance: {1 - 2.0 ** (1 - count):.0%})"
+    conflicts = (
+        f"{seen.geometry['sign_conflict_share']:.0%} of the elements that moved (chance: {1 - 2.0 ** (1 - count):.0%})"
+    )
     directions = f"{seen.geometry['effective_directions']:.2f} independent directions in {count} sources"
     return f"{directions}; signs conflict at {conflicts}"
 

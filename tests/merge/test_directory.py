@@ -1,4 +1,7 @@
 import json
+import os
+import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,15 +79,37 @@ def test_broken_json(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_merge(tmp_path: Path) -> None:
-    for name in (".out.partial", ".out.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "merge.json").write_text(name)
+    with subprocess.Popen(["true"]) as killed:
+        owner = f"{socket.gethostname()}.{killed.pid}"
+    for kind in ("partial", "old"):
+        (tmp_path / f".out.{kind}.{owner}").mkdir()
+        (tmp_path / f".out.{kind}.{owner}" / "merge.json").write_text(kind)
     with replaced(tmp_path / "out") as folder:
         # killed between two renames: the earlier merge is put back before anything else
-        assert (tmp_path / "out/merge.json").read_text() == ".out.old"
+        assert (tmp_path / "out/merge.json").read_text() == "old"
         (folder / "merge.json").write_text("new")
     assert (tmp_path / "out/merge.json").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_processes_may_write_one_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out"
+    with replaced(target) as ours:
+        (ours / "merge.json").write_text("ours")
+        with monkeypatch.context() as theirs:
+            theirs.setattr(os, "getpid", os.getppid)
+            with replaced(target) as folder:
+                (folder / "merge.json").write_text("theirs")
+            assert ours.exists()
+        assert (target / "merge.json").read_text() == "theirs"
+    assert (target / "merge.json").read_text() == "ours"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_not_the_disks_fault_is_not_called_so(tmp_path: Path) -> None:
+    (tmp_path / "merges").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"nowhere/train.jsonl"), replaced(tmp_path / "merges/out"):
+        Path("/nowhere/train.jsonl").read_text()
 
 
 def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:

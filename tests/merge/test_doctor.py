@@ -77,3 +77,13 @@ def test_a_source_is_never_written_over(written: tuple[list[Source], Path], tmp_
     sources, base = written
     with pytest.raises(CheckpointError, match="Choose another target"):
         examine(sources, base, tmp_path)
+
+
+def test_a_parameter_without_elements(tmp_path: Path) -> None:
+    models = [
+        toy.write(tmp_path / name, {"a.empty": torch.zeros(0, 4), "a.weight": torch.randn(3)})
+        for name in ("one", "two", "base")
+    ]
+    found = examine([Source(path, path.name) for path in models[:2]], models[2], tmp_path / "none").geometry
+    assert found is not None
+    assert len(found.delta_norms) == 2

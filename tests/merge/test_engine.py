@@ -294,7 +294,7 @@ def test_no_probe() -> None:
     class Looks(First):
         needs_probe: ClassVar[bool] = True
 
-    with pytest.raises(ConfigError, match=r"merge=Looks looks at data and got no probe"):
+    with pytest.raises(ConfigError, match=r"merge=Looks looks at data, and there is none. Give data="):
         Looks().check([None] * 2, True, False)
 
 

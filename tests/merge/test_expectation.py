@@ -29,7 +29,16 @@ def test_orthogonal_sources() -> None:
     assert "nearly orthogonal (cosine 0.05)" in direction
     assert "keeps 1/2 of each (72% of their mean length)" in direction
     assert "task_arithmetic with a scale between 0.50 and 1, or self_positioning" in direction
-    assert "Only 0% of the elements have conflicting signs (chance: 50%)" in signs
+    assert (
+        "Only 0% of the elements that moved have conflicting signs (chance: 50%): the sources moved different" in signs
+    )
+
+
+def test_the_same_few_elements() -> None:
+    """Where both moved, signs conflict as often as chance wants: what neither moved says nothing."""
+    four = [E[0] + E[1] + E[2] + E[3], E[0] - E[1] + E[2] - E[3]]
+    (sentence,) = said(four)
+    assert "nearly orthogonal" in sentence
 
 
 def test_the_range_of_cosines_is_told() -> None:
@@ -53,6 +62,7 @@ def test_between_parallel_and_orthogonal() -> None:
 def test_a_long_source_dominates() -> None:
     sentences = said([E[0], 3 * E[1]])
     assert "'b' is 3.0 times as long as 'a' and dominates an average." in sentences[1]
+    assert "or multislerp with of=delta" in sentences[1]
     assert not any("dominates" in sentence for sentence in said([E[0], 1.9 * E[1]]))
 
 
@@ -90,7 +100,10 @@ def test_without_a_base_the_weights_are_compared() -> None:
 
 def test_copies_count_twice() -> None:
     sentences = said([E[0], E[0] + 0.1 * E[1], E[2]])
-    assert "3 task vectors make up 1.9 independent directions: 'a' and 'b' are nearly one (cosine 1.00)" in sentences[1]
+    expected = "3 task vectors make up 1.9 independent directions: 'a' and 'b' are nearly one (cosine 1.00)"
+    assert expected in sentences[1]
+    still = 0.001 * E[3]  # counts neither as a vector nor as a direction
+    assert expected in said([E[0], E[0] + 0.1 * E[1], E[2], still])[2]
 
 
 def test_layers_that_stand_out() -> None:

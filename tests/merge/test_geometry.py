@@ -22,7 +22,7 @@ def test_values_a_human_can_check() -> None:
     assert found.delta_cosines[0] == pytest.approx([1, -7 / 25, 0])
     assert found.delta_cosines[2] == [0, 0, 0]  # a zero delta has no direction
     assert found.pair_cosines == pytest.approx([-7 / 25, 0, 0])
-    assert found.sign_conflict_share == 1 / 4
+    assert found.sign_conflict_share == 1 / 2  # of the two elements that moved
     assert found.merged_norm == 2
     assert found.merged_cosines == pytest.approx([4 / 5, -4 / 5, 0])
     shares = [16 / 25, 9 / 25]  # eigenvalues 1 +- 7/25
@@ -72,7 +72,7 @@ def test_blocks_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.delta_norms == pytest.approx(deltas.norm(dim=1).tolist())
     cosines = torch.nn.functional.cosine_similarity(deltas[:, None], deltas[None], dim=2)
     torch.testing.assert_close(torch.tensor(found.delta_cosines), cosines.float())
-    conflicts = ((deltas > 0).any(0) & (deltas < 0).any(0)).double().mean()
+    conflicts = ((deltas > 0).any(0) & (deltas < 0).any(0)).sum() / (deltas != 0).any(0).sum()
     assert found.sign_conflict_share == pytest.approx(float(conflicts))
     merged = deltas.mean(0)
     assert found.merged_norm == pytest.approx(float(merged.norm()))

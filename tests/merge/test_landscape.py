@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.doctor import measure_groups
 from lightning_embed.merge.geometry import Geometry, summarise
-from lightning_embed.merge.landscape import Landscape, survey
+from lightning_embed.merge.landscape import Landscape, Walk, _findings, survey
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -70,6 +70,18 @@ def test_a_hill_is_a_barrier_of_known_height() -> None:
     assert found.findings[-1] == (
         "Between 's0' and 's1' there is a barrier: 50% of the way the loss is 0.19 above the line of its ends. A plain average will suffer."
     )
+
+
+def test_the_barrier_that_is_told_is_the_highest_for_its_loss() -> None:
+    """Losses have scales of their own: CoSENT's 5 to 5.06 is nothing, and InfoNCE's 0.1 to 0.15 is half of it."""
+    walk = Walk(
+        "a", "b", [0.0, 0.5, 1.0], {"mean": [2.55, 2.6, 2.55], "retrieval": [0.1, 0.15, 0.1], "sts": [5.0, 5.06, 5.0]}
+    )
+    assert next(_findings(walk)).startswith(
+        "Between 'a' and 'b' there is a barrier: 50% of the way the loss on retrieval is 0.05 above"
+    )
+    below = Walk("a", "b", [0.0, 0.5, 1.0], {"mean": [-5.0, -5.0, -5.0]})
+    assert "no barrier" in next(_findings(below))
 
 
 def test_the_plane_has_the_true_angle_and_lengths() -> None:

@@ -6,6 +6,7 @@ import torch
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import layer_scales
 from tests.merge import toy
+from tests.merge.toy_probe import QuadraticProbe
 
 NAMES = ["embeddings.weight", "layer.0.weight", "layer.1.weight", "layer.10.weight"]
 
@@ -47,6 +48,17 @@ def test_a_layer_goes_its_share_of_the_way_from_the_base(tmp_path: Path) -> None
     for name in toy.SHAPES:
         expected = base[name] + shares.get(name, 0.5 if ".layer.0." in name else 1) * (plain[name] - base[name])
         torch.testing.assert_close(found[name], expected, msg=name)
+
+
+def test_a_rule_that_matches_nothing_is_told_before_the_work(tmp_path: Path) -> None:
+    base, sources = toy.family(2)
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        toy.merge(tmp_path, toy.strategy("fisher", layers=["typo.*=0.5"]), sources, base, probe=_Untouchable([base]))
+
+
+class _Untouchable(QuadraticProbe):
+    def loss_and_gradient(self, *_: object) -> tuple[float, dict[str, torch.Tensor]]:
+        raise AssertionError("the work has begun")
 
 
 def test_no_base(tmp_path: Path) -> None:

@@ -135,5 +135,5 @@ def test_loss_that_is_not_finite() -> None:
 def test_needs_base_and_probe() -> None:
     with pytest.raises(ConfigError, match=r"needs the base and got none"):
         Plain().check([None] * 2, False, True)
-    with pytest.raises(ConfigError, match=r"got no probe"):
+    with pytest.raises(ConfigError, match=r"looks at data, and there is none"):
         Plain().check([None] * 2, True, False)

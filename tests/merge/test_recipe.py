@@ -116,6 +116,21 @@ def test_a_model_has_changed(name: str, merged: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "two").exists()
 
 
+def test_what_the_merged_model_has_from_the_first_source_has_changed(tmp_path: Path) -> None:
+    sources, base = _run(tmp_path, 2)
+    pooling = sources[0].path / "1_Pooling/config.json"
+    pooling.parent.mkdir()
+    pooling.write_text('{"pooling_mode": "mean"}')
+    (sources[0].path / "modules.json").write_text('[{"path": "1_Pooling"}]')
+    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    recipe = tmp_path / "merged/one/merge.json"
+    (sources[0].path / "README.md").write_text("another card")
+    _repeat(recipe, tmp_path / "two")
+    pooling.write_text('{"pooling_mode": "cls"}')
+    with pytest.raises(CheckpointError, match=r"1_Pooling/config.json is not the file that .* merges"):
+        _repeat(recipe, tmp_path / "three")
+
+
 def test_a_model_is_missing(merged: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "models/s1")
     with pytest.raises(CheckpointError) as caught:

@@ -86,10 +86,11 @@ def test_something_is_always_kept(numel: int, density: float, kept: int) -> None
     assert num_kept(numel, density) == kept
 
 
-def test_not_finite_names_the_model() -> None:
-    models = [toy.InMemory({"w": torch.tensor([1.0, math.nan])}, name) for name in ("a", "b")]
+@pytest.mark.parametrize(("value", "rank"), [(math.nan, 2), (math.inf, 1)])
+def test_not_finite_names_the_model(value: float, rank: int) -> None:
+    models = [toy.InMemory({"w": torch.tensor([1.0, value])}, name) for name in ("a", "b")]
     with pytest.raises(CheckpointError, match=r"'a' has NaN or infinity in w"):
-        thresholds(models, None, lambda _: [2])
+        thresholds(models, None, lambda _: [rank])
 
 
 def test_no_elements() -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.names import TensorInfo
 from lightning_embed.merge.writer import write_tensors
 
@@ -35,6 +36,20 @@ def test_same_bytes_as_safetensors(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "theirs", metadata={"format": "pt"})
     assert [path.name for path in tmp_path.glob("*.json")] == []
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_buffers(dtype: torch.dtype, tmp_path: Path) -> None:
+    counts = torch.tensor([1, 2**15], dtype=dtype)
+    write_tensors(tmp_path, {"counts": TensorInfo(dtype, counts.shape)}, lambda _: [counts], 10**9)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("counts"), counts)
+
+
+def test_a_dtype_that_is_not_written(tmp_path: Path) -> None:
+    header = {"w": TensorInfo(torch.float8_e4m3fn, torch.Size([2]))}
+    with pytest.raises(CheckpointError, match=r"w would be written as torch.float8_e4m3fn.* Use out_dtype=float32."):
+        write_tensors(tmp_path, header, _pieces, 10**9)
 
 
 @pytest.mark.parametrize("limit", [1, 40, 60])
