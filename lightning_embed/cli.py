@@ -87,11 +87,26 @@ def _launch(name: str, job: Callable[[DictConfig], float | None]) -> None:
             check_command(name, *_arguments())
     except LightningEmbedError as error:
         _exit(error)
-    if {"-m", "--multirun"} & set(
-        sys.argv[1:]
-    ):  # the logged runs of all jobs are one group; the same sweep, the same group
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        # the logged runs of all jobs are one group; the same sweep, the same group
         os.environ.setdefault("LIGHTNING_EMBED_SWEEP", f"sweep-{config.digest(sorted(sys.argv[1:]))}")
+        sys.argv[1:] = _options_of_swept_words(sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(job)()
+
+
+def _options_of_swept_words(arguments: list[str]) -> list[str]:
+    """`merge=ties,dare merge.density=0.3` as `merge.density=choice(0.3)`.
+
+    Hydra composes a sweep once without all that is swept, so with merge=soup, and stops at an option that soup lacks.
+    """
+    overrides = {o.input_line: o for o in OverridesParser.create().parse_overrides(_arguments()[0])}
+    swept = [o.package or o.key_or_group for o in overrides.values() if o.is_sweep_override()]
+    for line, override in overrides.items():
+        owner = any(override.key_or_group.startswith(f"{word}.") for word in swept)
+        if line and owner and not (override.is_sweep_override() or override.is_delete()):
+            key, _, value = line.partition("=")
+            arguments = [f"{key}=choice({value})" if argument == line else argument for argument in arguments]
+    return arguments
 
 
 def _arguments() -> tuple[list[str], str | None, bool]:

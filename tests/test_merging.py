@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.probe import ProbeMaker
 from tests.merge import toy
-from tests.test_pipeline import _cfg
+from tests.test_pipeline import ROOT, _cfg
 from tests.toy import write_toy
 
 
@@ -70,6 +72,30 @@ def test_the_doctor_has_a_probe_of_its_own_beside_a_recipe() -> None:
     cli.check_command("merge", ["recipe=a/merge.json", "doctor=landscape", "probe.batch_size=8"])
     with pytest.raises(ConfigError, match="and probe too"):
         cli.check_command("merge", ["recipe=a/merge.json", "probe.batch_size=8"])
+
+
+@pytest.mark.slow
+def test_a_sweep_over_words_with_an_option_that_soup_lacks(sources: list[str], tmp_path: Path) -> None:
+    """Hydra composes a sweep first without what is swept, so with soup, and would stop at the option."""
+    command = [sys.executable, str(ROOT / "merge.py"), "-m", "merge=ties,dare", "merge.density=0.3", *sources]
+    subprocess.run(
+        [*command, f"base={tmp_path}/models/s0", f"out={tmp_path}/swept"], check=True, timeout=120, capture_output=True
+    )
+    records = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("swept/merged/*/merge.json"))]
+    assert [(record["strategy"], record["options"]["density"]) for record in records] == [("dare", 0.3), ("ties", 0.3)]
+
+
+def test_options_of_swept_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        "-m",
+        "loss@retrieval_loss=infonce,multi_positive",
+        "retrieval_loss.temperature=0.1",
+        "seed=1",
+        "merge.x=1,2",
+    ]
+    monkeypatch.setattr(sys, "argv", ["merge.py", *given])
+    changed = cli._options_of_swept_words(given)
+    assert changed == [*given[:2], "retrieval_loss.temperature=choice(0.1)", *given[3:]]
 
 
 def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:

@@ -222,7 +222,8 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
         assert model in table
     kept = list((tmp_path / "cache" / "scores").iterdir())
     assert len(kept) == 3 + 1 + 2 + 1, "merges, base, sources and ensemble: each was measured once in three jobs"
-    assert "ensemble of 2 encoders" in table
+    assert " ensemble of 2 encoders  " in " ".join(table.split("\n"))
+    assert "encoders of" not in " ".join(table.split())
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ class SweepTable(Callback):
             for model, results_of in found[folder].items():
                 alike = all(others.get(model) == results_of for others in found.values())  # the base, say
                 before, label = "" if alike else f"{own}/", chosen.get(model, model)
-                options = label.partition(" ")[2]
+                options = chosen.get(model, "").partition(" ")[2]
                 name = f"{before}{model}" + (f" {options}" if options else "")
                 rows[name] = Row(results_of, kind_of(model, records), f"{before}{label}")
         if rows:
