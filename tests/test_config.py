@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import cli, config, registry
+from lightning_embed import cli, config, registry, start
 from lightning_embed.errors import ConfigError, PluginError
 
 GROUPS = sorted(path.name for path in config.conf_folder().iterdir() if path.is_dir() and not path.name.startswith("_"))
@@ -173,7 +173,7 @@ def test_several_devices_in_a_sweep() -> None:
 
 def test_console_scripts_exist() -> None:
     scripts = [point for point in entry_points(group="console_scripts") if point.name.startswith("lightning-embed")]
-    assert {point.load() for point in scripts} == {cli.train, cli.merge}
+    assert {point.load() for point in scripts} == {start.train, start.merge}
 
 
 def test_what_may_be_added() -> None:

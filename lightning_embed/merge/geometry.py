@@ -96,21 +96,18 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
         toward = torch.cat([_products(deltas, moved), _products(moved, moved)[None]])
     return Sums(
         0.0 if block.base is None else float(torch.linalg.vector_norm(block.base, dtype=torch.float64)) ** 2,
-        _gram(deltas, block.base is not None),
+        gram_matrix(deltas) if block.base is None else _products(deltas, deltas.T),
         toward,
         int(np.count_nonzero((least < 0) & (most > 0))),
         int(np.count_nonzero((least < 0) | (most > 0))),
     )
 
 
-def _gram(vectors: Float[Tensor, "sources elements"], are_deltas: bool) -> Float[Tensor, "sources sources"]:
-    return _products(vectors, vectors.T) if are_deltas else gram_matrix(vectors)
-
-
 def _products(left: Float[Tensor, "*rows elements"], right: Float[Tensor, "elements ..."]) -> Float[Tensor, "..."]:
     """Inner products, left @ right, in float32 within a block and in float64 over blocks.
 
-    Six digits in a third of the time. They tell the angles between deltas, which are wide; not those between sources.
+    Six digits in a third of the time, for people: wide angles between deltas. Not for angles between sources, nor for a
+    merge, whose deltas may be parallel.
     """
     cuts = zip(torch.split(left, BLOCK_ELEMENTS, dim=-1), torch.split(right, BLOCK_ELEMENTS), strict=True)
     products: Tensor = torch.stack([(one @ other).double() for one, other in cuts]).sum(0)
@@ -184,8 +181,6 @@ def gram_matrices(sources: Sequence[Model], base: Model | None) -> dict[str, Flo
     zero = torch.zeros(len(sources), len(sources), dtype=torch.float64)
 
     def gram(name: str) -> Float[Tensor, "sources sources"]:
-        return sum(
-            (_gram(block.deltas.flatten(1), base is not None) for block in read_blocks(name, sources, base)), zero
-        )
+        return sum((gram_matrix(block.deltas.flatten(1)) for block in read_blocks(name, sources, base)), zero)
 
     return for_each_parameter(sources[0].parameters, gram)
