@@ -141,10 +141,11 @@ def test_a_merge_is_killed_at(
 ) -> None:
     """What is there is whole; the same command again ends with the undisturbed merge's bytes."""
     models, overrides, whole = undisturbed_merge
-    overrides, inputs = [*overrides, f"out={tmp_path}"], _digests(models)
-    if earlier:  # that is older than a source: it will be replaced
+    overrides = [*overrides, f"out={tmp_path}"]
+    if earlier:  # of other files: it will be replaced
         assert _merge(overrides, tmp_path).returncode == 0
-        os.utime(models / "s0/model.safetensors")
+        (models / "s0/prompts.json").write_text(f'"{point}"')
+    inputs = _digests(models)
     assert _merge(overrides, tmp_path, **{faults.VARIABLE: point}).returncode == -signal.SIGKILL
     for target in tmp_path.glob("merged/[!.]*"):
         recorded = json.loads((target / "merge.json").read_text())["sha256"]
