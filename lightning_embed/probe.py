@@ -33,7 +33,8 @@ class EncoderProbe:
     """A `Probe` (see lightning_embed.merge) over an encoder.
 
     Our readings, where papers are silent: no dropout; batches of one dataset; the losses are those of training, other
-    rows of the batch as negatives included. Gradients are computed in the dtype of training, all else in float32.
+    rows of the batch as negatives included. Gradients are computed in the dtype of training; all else too where
+    encoder.dtype names one, and in float32 where it is auto.
 
     Args:
         encoder: its architecture, pooling and prompts are used; its weights are replaced by whatever is looked at.

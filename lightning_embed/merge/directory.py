@@ -48,7 +48,7 @@ def replaced(target: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         faults.point("after_merge_replaced")
     except OSError as error:
-        if error.errno in _FULL or str(target.parent) in str(error.filename):
+        if error.errno in _FULL or _lies_beside(target, error.filename):
             raise CheckpointError(
                 f"{target} cannot be written ({error}). Make room, or choose another target; what was there is as it was."
             ) from error
@@ -56,6 +56,10 @@ def replaced(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _settle(target, os.getpid())
+
+
+def _lies_beside(target: Path, file: object) -> bool:
+    return isinstance(file, str) and Path(file).absolute().is_relative_to(target.parent.absolute())
 
 
 def _put(partial: Path, target: Path, old: Path) -> bool:

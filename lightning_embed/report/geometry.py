@@ -67,7 +67,7 @@ def _pair_cosines(groups: Mapping[str, Geometry], names: Sequence[str]) -> str:
 def _conflicts(groups: Mapping[str, Geometry], count: int) -> str:
     shares = {"sources": [100 * part["sign_conflict_share"] for part in groups.values()]}
     chance = ("by chance", 100 * (1 - 2.0 ** (1 - count)))
-    return lines("Elements with conflicting signs", "%", list(groups), shares, bold=["sources"], level=chance)
+    return lines("Conflicting signs, of elements that moved", "%", list(groups), shares, bold=["sources"], level=chance)
 
 
 def _ranks(groups: Mapping[str, Geometry], names: Sequence[str]) -> list[str]:

@@ -106,9 +106,12 @@ def test_two_processes_may_write_one_target(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_is_not_the_disks_fault_is_not_called_so(tmp_path: Path) -> None:
-    (tmp_path / "merges").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"nowhere/train.jsonl"), replaced(tmp_path / "merges/out"):
+@pytest.mark.parametrize("target", ["merges/out", "out"])
+def test_what_is_not_the_disks_fault_is_not_called_so(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere/train.jsonl"), replaced(Path(target)):
         Path("/nowhere/train.jsonl").read_text()
 
 
