@@ -168,6 +168,10 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
     yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)
+    groups = {options.group or str(options.task) for options in config.data.datasets.values()}
+    for task in config.probe.task_shares if groups else ():
+        if task not in groups:
+            yield f"probe.task_shares.{task}: no dataset trains {task}. {nearest(task, groups)}"
     for name in config.probe.datasets or ():
         if name not in config.data.datasets:
             yield f"probe.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"

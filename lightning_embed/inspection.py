@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_embed import build
+from lightning_embed.cost import rows_trained
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
@@ -53,7 +54,7 @@ def show_experts(
 ) -> None:
     """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
-    whole = _rows_trained(joint, *limits)
+    whole = rows_trained(cfg, joint)
     table = Table(title_justify="left", box=SIMPLE_HEAD)
     for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
         table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
@@ -62,18 +63,11 @@ def show_experts(
         warmup = OmegaConf.select(cfg, "scheduler.warmup_share")
         table.add_row(
             expert.name, expert.start, ", ".join(batches.train_rows), f"{sum(map(len, batches.train_rows.values())):,}",
-            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{_rows_trained(batches, *limits) / whole:.2f}",
+            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{rows_trained(cfg, batches) / whole:.2f}",
         )  # fmt: skip
-    total = sum(_rows_trained(batches, *limits) for batches in modules) / whole
+    total = sum(rows_trained(cfg, batches) for batches in modules) / whole
     table.title = f"{len(experts)} expert{'s' * (len(experts) != 1)}, {total:.2f} times the cost of one joint training"
     console.print(table)
-
-
-def _rows_trained(batches: EmbeddingDataModule, max_steps: int, max_epochs: int) -> float:
-    """Rows that a training goes through, repetitions included: its cost."""
-    stream = batches.steps()
-    rows = sum(count * stream.schedule.batch_rows(stream.feeds[name]) for name, count in stream.num_batches.items())
-    return batches.num_steps(max_steps, max_epochs) * rows / len(stream)
 
 
 def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, trainer: Any) -> None:

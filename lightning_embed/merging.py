@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -21,11 +21,15 @@ from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.current import is_current
-from lightning_embed.merge.directory import settle
+from lightning_embed.merge.directory import RECORD_FILE, settle
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
+from lightning_embed.merge.record import MergeRecord
 from lightning_embed.report import BASE, Run, ensemble_name
 from lightning_embed.types import Results
+
+if TYPE_CHECKING:
+    from lightning_embed.cost import Costs
 
 console = Console()
 
@@ -119,6 +123,7 @@ def finish(
     scores: Scores | None,
     make_probe: MakeProbe | None,
     recipe: Recipe | None = None,
+    costs: "Costs | None" = None,
 ) -> float | None:
     """Merge what was exported, score base, sources and the merged model, report.
 
@@ -131,6 +136,7 @@ def finish(
         scores: measures a model; None: nothing is measured.
         make_probe: makes what a strategy looks at data with; None: there is no data.
         recipe: a merge to be repeated: of these sources by this strategy.
+        costs: of the sources, where they are known.
     """
     looks = strategy is not None and strategy.needs_probe and recipe is None
     opened = {s.name: _opened(out, s, base) if looks or scores is not None else s.path for s in sources}
@@ -154,16 +160,27 @@ def finish(
         if scores is not None:
             for name, path in models.items():
                 console.print(f"evaluating {name}")
-                run.add(name, scores(path))
+                run.add(name, scores(path), _cost(name, target, costs))
             if cfg.ensemble and len(sources) > 1:
                 name = ensemble_name(len(sources))
                 console.print(f"evaluating {name}")
-                run.add(name, scores(*opened.values()))
+                run.add(name, scores(*opened.values()), None if costs is None else costs.all)
         run.print(console)
         report = run.write_html(config.plain(cfg, as_words=True))
         _log(loggers, run.models)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
+
+
+def _cost(name: str, target: Path | None, costs: "Costs | None") -> float | None:
+    """Of the base, of a source, or of the merge in `target`."""
+    if name == BASE:
+        return 0.0
+    if costs is None:
+        return None
+    if target is None or name in costs.sources:
+        return costs.sources[name]
+    return costs.merged(MergeRecord.read(target / RECORD_FILE).probe_rows)
 
 
 def _opened(out: Path, source: Source, base: Path | None) -> Path:

@@ -20,6 +20,7 @@ from lightning_embed import (
     provenance,
     registry,
 )
+from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
@@ -46,11 +47,13 @@ def train(cfg: DictConfig) -> float | None:
     data = build.datasets(cfg)
     base = build.encoder(cfg, data.values())
     train_sets = {
-        n: TrainSet(d.options.task, len(d.train), d.options.batch_size) for n, d in data.items() if d.train is not None
+        name: TrainSet(rows.options.counts_as, len(rows), rows.options.batch_size)
+        for name, dataset in data.items()
+        if (rows := dataset.train) is not None
     }
     plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = merging.strategy_of(cfg), build.evaluator(cfg)
-    losses = build.losses(cfg, {s.task for s in train_sets.values()})
+    losses = build.losses(cfg, {data[name].options.task for name in train_sets})
     preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
@@ -66,6 +69,7 @@ def train(cfg: DictConfig) -> float | None:
     for expert, module in zip(trained, modules, strict=True):
         fitting.check(cfg, plan, expert, module)
     joint = build.datamodule(cfg, data, base, Expert(JOINT, dict.fromkeys(train_sets)))
+    by_name = {expert.name: module for expert, module in zip(trained, modules, strict=True)}
     if cfg.inspect:
         inspection.show(console, cfg, base, data, trained, modules, joint)
         return None
@@ -79,7 +83,8 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe)
+    found = costs(cfg, plan, experts, by_name, joint)
+    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=found)
 
 
 def _sources_of(

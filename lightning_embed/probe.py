@@ -26,6 +26,7 @@ from lightning_embed.loss import Loss
 from lightning_embed.report.summary import metric
 from lightning_embed.types import Batch, EvalSet, Task
 
+_FORWARD = 1 / 3  # of the work of a forward and a backward pass
 _CHUNK_TOKENS = 512  # of which the inputs of all layers are in memory together
 
 
@@ -60,6 +61,7 @@ class EncoderProbe:
         self.evaluator = _on_dev(evaluator)
         self.eval_sets = [eval_set for eval_set in eval_sets if eval_set.split == "dev"]
         self.metric = metric
+        self.rows_seen = 0.0
         self._own = dict(encoder.backbone.named_parameters())
         self._names: dict[str, str] = {}
 
@@ -70,18 +72,18 @@ class EncoderProbe:
 
     def task(self, batch: int) -> str:
         """What a batch trains."""
-        return str(self.batches.task(batch))
+        return self.batches.task(batch)
 
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         """Loss of a model on a batch."""
         with self._holding(parameters), torch.no_grad():
-            return float(self._loss(self.batches[batch]))
+            return float(self._loss(self._looked_at(batch, _FORWARD)))
 
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
         """The loss, and its gradient by each parameter that has one."""
         with self._holding(parameters) as own, self._computing_as_in_training():
             self.encoder.zero_grad(set_to_none=True)
-            value = self._loss(self.batches[batch])
+            value = self._loss(self._looked_at(batch, 1.0))
             value.backward()  # type: ignore[no-untyped-call]
             return float(value.detach()), {name: p.grad for name, p in own.items() if p.grad is not None}
 
@@ -89,7 +91,7 @@ class EncoderProbe:
         self, parameters: Mapping[str, Tensor], batch: int
     ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
         """What a batch feeds to each linear layer, padding left out: (name of the layer's weight, its inputs)."""
-        tokens = self.batches[batch].tokens.to(self.encoder.device)
+        tokens = self._looked_at(batch, _FORWARD).tokens.to(self.encoder.device)
         seen: list[tuple[str, Tensor]] = []
         with self._holding(parameters) as own, torch.no_grad(), _listening(self.encoder.backbone, own, seen):
             packed = self.encoder.packed  # elsewhere one text at a time
@@ -109,6 +111,11 @@ class EncoderProbe:
         if found is None:
             raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")
         return found
+
+    def _looked_at(self, number: int, cost: float) -> Batch:
+        batch = self.batches[number]
+        self.rows_seen += cost * len(batch.query)
+        return batch
 
     def _loss(self, batch: Batch) -> Float[Tensor, ""]:
         batch, loss = batch.to(self.encoder.device), self.losses[batch.task]

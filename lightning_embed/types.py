@@ -6,7 +6,7 @@ Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from jaxtyping import Float, Int
@@ -158,12 +158,14 @@ class EvalSet:
 
 
 class Score(TypedDict):
-    """One model on one test; the plain dictionary that stands in results.json."""
+    """One model on one test; the plain dictionary that stands in results.json, without `each` and `gold`."""
 
     task: str  # a Task, or the type of an mteb benchmark task: "reranking", "pair_classification", ...
     metric: str  # mteb's name of its main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
     score: float  # percent points: 100 * what mteb says
     in_domain: bool
+    each: NotRequired[list[float]]  # nDCG@10 of every query, or the cosine of every pair; of the run's own sets
+    gold: NotRequired[list[float]]  # score of every pair
 
 
 Results = dict[str, dict[str, Score]]  # split -> test -> score of one model

@@ -13,11 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_embed import cli, config, registry, start
 from lightning_embed.errors import ConfigError, PluginError
 
-GROUPS = sorted(path.name for path in config.conf_folder().iterdir() if path.is_dir() and not path.name.startswith("_"))
+GROUPS = sorted(
+    path.name
+    for path in config.conf_folder().iterdir()
+    if path.is_dir() and not path.name.startswith("_") and path.name != "hydra"
+)
 KEYS = {"loss": ("loss@retrieval_loss",)}
 CHOICES = [
     (root, f"{key}={word}")
-    for root, groups in {"train": GROUPS, "merge": ("data", "merge", "evaluation", "logger", "experiment")}.items()
+    for root, groups in {"train": GROUPS, "merge": ("data", "merge", "evaluation", "logger")}.items()
     for group in groups
     for key in KEYS.get(group, (group,))
     for word in config.words(group)

@@ -236,10 +236,22 @@ def test_no_dev_set(data: Mapping[str, EmbeddingDataset], tiny_model: Path) -> N
     [
         ({"num_rows": 1}, "probe.num_rows: expected at least 2, got 1"),
         ({"batch_size": 1}, "probe.batch_size: expected at least 2, got 1"),
-        ({"task_shares": {"stss": 1.0}}, "probe.task_shares: no task 'stss'. Did you mean 'sts'"),
         ({"task_shares": {"sts": 0.0}}, "probe.task_shares.sts: expected a positive number, got 0.0"),
     ],
 )
 def test_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ProbeOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_group_counts_as_a_task(data: dict[str, EmbeddingDataset], tiny_model: Path) -> None:
+    """Retrieval rows that the config counts as sts: a share of their own, and their name in every report."""
+    grouped = dict(data)
+    options = replace(data["pairs"].options, group="entailment")
+    train = data["pairs"].train
+    assert train is not None
+    grouped["pairs"] = replace(data["pairs"], options=options, train=replace(train, options=options))
+    batches = _batches(grouped, tiny_model, task_shares={"entailment": 1.0})
+    assert list(batches.num_batches) == ["pairs"]
+    assert batches.task(0) == "entailment"
+    assert batches[0].task == Task.retrieval, "its loss is that of its rows"

@@ -16,7 +16,7 @@ from lightning_embed.data.options import ProbeOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.seeding import derive_seed
-from lightning_embed.types import Batch, Task
+from lightning_embed.types import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class ProbeBatches:
                 "A probe looks at train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
             )
         for task in self.options.task_shares:
-            if not any(rows.options.task == task for rows in self.rows.values()):
+            if not any(rows.options.counts_as == task for rows in self.rows.values()):
                 raise ConfigError(f"probe.task_shares.{task}: no dataset trains {task}. Leave it out.")
 
     def __len__(self) -> int:
@@ -58,9 +58,9 @@ class ProbeBatches:
         """Batch `number`, from 0 on without end."""
         return self._collate([self._planned[self._plan(number)]])[0]
 
-    def task(self, number: int) -> Task:
-        """Of batch `number`."""
-        return self.rows[self._plan(number).dataset].options.task
+    def task(self, number: int) -> str:
+        """Of batch `number`: its task, or the group of its dataset."""
+        return self.rows[self._plan(number).dataset].options.counts_as
 
     @cached_property
     def rows(self) -> dict[str, Rows]:
@@ -72,20 +72,20 @@ class ProbeBatches:
             for name in chosen
             if (rows := self.datasets[name].train) is not None
             and len(rows) > 1
-            and (not shares or rows.options.task in shares)
+            and (not shares or rows.options.counts_as in shares)
         }
 
     @cached_property
     def num_batches(self) -> dict[str, int]:
         """Batches of each dataset in a pass: as many rows as all tasks can give in their shares."""
-        sizes: dict[Task, int] = {}
+        sizes: dict[str, int] = {}
         for rows in self.rows.values():
-            sizes[rows.options.task] = sizes.get(rows.options.task, 0) + len(rows)
+            sizes[rows.options.counts_as] = sizes.get(rows.options.counts_as, 0) + len(rows)
         shares = {task: self.options.task_shares.get(task, 1.0) for task in sizes}
         shares = {task: share / sum(shares.values()) for task, share in shares.items()}
         total = min(self.options.num_rows, *(sizes[task] / shares[task] for task in sizes))
         wanted = {
-            name: total * shares[rows.options.task] * len(rows) / sizes[rows.options.task]
+            name: total * shares[rows.options.counts_as] * len(rows) / sizes[rows.options.counts_as]
             for name, rows in self.rows.items()
         }
         return {name: max(1, int(wanted[name]) // self._size(name)) for name in self.rows}
@@ -101,9 +101,9 @@ class ProbeBatches:
     def _pass(self, turn: int) -> list[BatchPlan]:
         """All batches of a pass: tasks evenly, the datasets of a task in random order."""
         places: list[tuple[float, BatchPlan]] = []
-        for task in sorted({rows.options.task for rows in self.rows.values()}):
+        for task in sorted({rows.options.counts_as for rows in self.rows.values()}):
             plans = [
-                p for name, rows in self.rows.items() if rows.options.task == task for p in self._plans(name, turn)
+                p for name, rows in self.rows.items() if rows.options.counts_as == task for p in self._plans(name, turn)
             ]
             order = _shuffled(len(plans), self.seed, "order", task, turn)
             places += [((i + 0.5) / len(plans), plans[plan]) for i, plan in enumerate(order.tolist())]

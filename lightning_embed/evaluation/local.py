@@ -21,7 +21,7 @@ def to_task(eval_set: EvalSet) -> AbsTask:
     return _TASKS[eval_set.task](eval_set)
 
 
-class _LocalTask(AbsTask):
+class LocalTask(AbsTask):
     """Knows its data instead of loading them. The name is the dataset's, so prompts by dataset name apply."""
 
     task_type: ClassVar[str]
@@ -29,6 +29,7 @@ class _LocalTask(AbsTask):
 
     def __init__(self, eval_set: EvalSet) -> None:
         self.eval_set = eval_set
+        self.details: dict[str, list[float]] = {}  # `each` and `gold` of the Score, once it was evaluated
         super().__init__()
 
     @cached_property  # not an attribute: mteb deletes it when it unloads the data
@@ -61,7 +62,7 @@ class _LocalTask(AbsTask):
             )
 
 
-class _LocalRetrieval(_LocalTask, AbsTaskRetrieval):
+class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
     task_type = "Retrieval"
     main_score = "ndcg_at_10"
     # mteb goes up to 1000: the same nDCG@10, in five times the time (measured on 4,452 queries).
@@ -80,8 +81,14 @@ class _LocalRetrieval(_LocalTask, AbsTaskRetrieval):
             }
         }
 
+    def task_specific_scores(self, scores: dict[str, dict[str, float]], *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Keep the score of every query, in the order of their ids."""
+        self.details["each"] = [scores[query]["ndcg_cut_10"] for query in sorted(scores)]
+        found: dict[str, float] = super().task_specific_scores(scores, *args, **kwargs)
+        return found
 
-class _LocalSts(_LocalTask, AbsTaskSTS):
+
+class _LocalSts(LocalTask, AbsTaskSTS):
     task_type = "STS"
     main_score = "cosine_spearman"
 
@@ -90,8 +97,13 @@ class _LocalSts(_LocalTask, AbsTaskSTS):
         columns = {"sentence1": content.text1, "sentence2": content.text2, "score": content.score}
         return {self.eval_set.split: _table(columns)}
 
+    def _calculate_scores(self, scores: Any, normalized_scores: list[float]) -> Any:
+        """Keep the similarity of every pair; mteb has no public place where they pass."""
+        self.details |= {"each": [round(float(s), 6) for s in scores["cosine_scores"]], "gold": list(normalized_scores)}
+        return super()._calculate_scores(scores, normalized_scores)
 
-class _LocalClassification(_LocalTask, AbsTaskClassification):
+
+class _LocalClassification(LocalTask, AbsTaskClassification):
     task_type = "Classification"
     main_score = "accuracy"
 
@@ -104,7 +116,7 @@ class _LocalClassification(_LocalTask, AbsTaskClassification):
         return {"train": _table(train), self.eval_set.split: _table(held_out)}
 
 
-class _LocalClustering(_LocalTask, AbsTaskClustering):
+class _LocalClustering(LocalTask, AbsTaskClustering):
     task_type = "Clustering"
     main_score = "v_measure"
     max_fraction_of_documents_to_embed = None  # mteb takes 4 % of its big sets; a local set is used whole
@@ -118,7 +130,7 @@ def _table(columns: dict[str, Any]) -> Dataset:
     return Dataset.from_dict({name: list(values) for name, values in columns.items()})
 
 
-_TASKS: dict[Task, type[_LocalTask]] = {
+_TASKS: dict[Task, type[LocalTask]] = {
     Task.retrieval: _LocalRetrieval,
     Task.sts: _LocalSts,
     Task.classification: _LocalClassification,

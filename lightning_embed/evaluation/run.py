@@ -13,6 +13,7 @@ from mteb.abstasks import AbsTask
 
 from lightning_embed.errors import DataError
 from lightning_embed.evaluation.evaluator import TextEncoder
+from lightning_embed.evaluation.local import LocalTask
 from lightning_embed.evaluation.model import MtebEncoder
 from lightning_embed.types import Score
 
@@ -21,6 +22,8 @@ BATCH_SIZE = 1024  # texts that mteb hands over at once; how many the encoder ru
 
 def run(encoder: TextEncoder, task: AbsTask, in_domain: bool) -> Score:
     """Score `encoder` on `task`: its main metric, averaged over splits and subsets as mteb does.
+
+    Of local sets, also what every query or pair scored.
 
     Raises:
         DataError: the metric is undefined, for example because all embeddings are equal.
@@ -39,7 +42,10 @@ def run(encoder: TextEncoder, task: AbsTask, in_domain: bool) -> Score:
     score = float(result.task_results[0].get_score())
     if not math.isfinite(score):
         raise DataError(f"{metadata.name}: {metadata.main_score} is {score}: are all embeddings, or all labels, equal?")
-    return Score(task=_words(metadata.type), metric=metadata.main_score, score=100 * score, in_domain=in_domain)
+    found = Score(task=_words(metadata.type), metric=metadata.main_score, score=100 * score, in_domain=in_domain)
+    if isinstance(task, LocalTask):
+        found |= task.details  # type: ignore[typeddict-item]
+    return found
 
 
 def _words(task_type: str) -> str:

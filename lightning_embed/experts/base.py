@@ -9,16 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.types import Task
 
 BASE = "base"  # the name of the model that all experts start from
 
 
 @dataclass(frozen=True)
 class TrainSet:
-    """What a plan knows of a dataset: its task, its train rows, the rows of a batch."""
+    """What a plan knows of a dataset: its task (or the group that it counts as), its train rows, the rows of a batch."""
 
-    task: Task
+    task: str
     num_rows: int
     batch_size: int = 1
 

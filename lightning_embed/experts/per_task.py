@@ -20,4 +20,4 @@ class PerTask(ExpertPlan):
         """One expert per task that has train rows, named after the task."""
         del seed, measure
         tasks = dict.fromkeys(dataset.task for dataset in datasets.values())
-        return [Expert(str(task), {name: None for name, d in datasets.items() if d.task is task}) for task in tasks]
+        return [Expert(str(task), {name: None for name, d in datasets.items() if d.task == task}) for task in tasks]

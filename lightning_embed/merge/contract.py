@@ -104,6 +104,10 @@ class Probe(Protocol):
     def num_batches(self) -> int:
         """Batches until all rows have been seen once; larger numbers see them in another order."""
 
+    @property
+    def rows_seen(self) -> float:
+        """Rows looked at until now; those without a gradient count a third."""
+
     def task(self, batch: int) -> str:
         """What a batch trains."""
 

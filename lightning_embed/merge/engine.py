@@ -112,6 +112,7 @@ def merge_models(
             merge_seconds=round(done - prepared, 3),
             statistics=[found.result() for found in measured_hashes],
             copied=copied_digests(inputs[0].folders),
+            probe_rows=0.0 if probe is None else probe.rows_seen,
         )
         record.write(folder)
     return record

@@ -63,6 +63,7 @@ class MergeRecord:
         merge_seconds: of `seconds`, what merging and writing took.
         statistics: of each source, what data says of it: file -> its digest.
         copied: what the merged model has from the first source beside the weights: file -> its digest.
+        probe_rows: rows that the strategy looked at, as often as it did; without a gradient they count a third.
     """
 
     strategy: str
@@ -82,6 +83,7 @@ class MergeRecord:
     merge_seconds: float = 0.0
     statistics: list[dict[str, str]] = field(default_factory=list)
     copied: dict[str, str] = field(default_factory=dict)
+    probe_rows: float = 0.0
 
     @property
     def models(self) -> list[ModelRecord]:

@@ -1,23 +1,27 @@
 """`<out>/results.json`: the scores of all models that were measured in a folder.
 
     {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
-     "evaluations": {"base": "3f9a1c"}}
+     "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0.0}}
 
 Scores are percent points. `evaluations` says how each model was measured (a hash of the evaluation's options and
-data): scores of different evaluations are never compared.
+data): scores of different evaluations are never compared. `costs`: what it took to make the model, in joint trainings;
+null: not known. What every query and pair scored stands beside it, in `<out>/each/<model>.json`.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
 from filelock import FileLock
 
 from lightning_embed.errors import DataError
-from lightning_embed.types import Results
+from lightning_embed.types import Results, Score
 
 FILE = "results.json"
+EACH = "each"  # folder of what every query and pair scored
+_APART = ("each", "gold")
 
 
 class Content(TypedDict):
@@ -25,6 +29,7 @@ class Content(TypedDict):
 
     models: dict[str, Results]
     evaluations: dict[str, str]
+    costs: dict[str, float | None]
 
 
 def read(out: Path) -> Content:
@@ -35,25 +40,44 @@ def read(out: Path) -> Content:
     """
     file = out / FILE
     if not file.exists():
-        return Content(models={}, evaluations={})
+        return Content(models={}, evaluations={}, costs={})
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Content(models=content["models"], evaluations=content["evaluations"])
+        return Content(
+            models=content["models"], evaluations=content["evaluations"], costs=dict(content.get("costs", {}))
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is not what was written there ({error}). Delete it: the models are measured again."
         ) from None
 
 
-def add(out: Path, model: str, results: Results, evaluation: str = "") -> None:
+def read_each(out: Path, model: str) -> Results:
+    """The scores of a model with what every query and pair scored, where that was kept."""
+    file = out / EACH / f"{model}.json"
+    found: Results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
+
+
+def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
     """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time."""
-    out.mkdir(parents=True, exist_ok=True)
+    (out / EACH).mkdir(parents=True, exist_ok=True)
     with FileLock(out / f".{FILE}.lock"):
         content = read(out)
         content["models"].pop(model, None)  # the last one in the file is the last one measured
-        content["models"][model] = results
+        content["models"][model] = _means(results)
         content["evaluations"][model] = evaluation
+        content["costs"][model] = cost
+        _replace(out / EACH / f"{model}.json", json.dumps(results))
         _replace(out / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
+    """Without what every query and pair scored."""
+    return {
+        split: {test: {k: v for k, v in score.items() if k not in _APART} for test, score in scores.items()}  # type: ignore[misc]
+        for split, scores in results.items()
+    }
 
 
 def _replace(file: Path, text: str) -> None:

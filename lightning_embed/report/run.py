@@ -33,9 +33,9 @@ class Run:
             name: found for name, found in content["models"].items() if content["evaluations"][name] == self.evaluation
         }
 
-    def add(self, model: str, found: Results) -> None:
-        """Keep the scores of a model."""
-        results.add(self.out, model, found, self.evaluation)
+    def add(self, model: str, found: Results, cost: float | None = None) -> None:
+        """Keep the scores of a model, and what it cost in joint trainings."""
+        results.add(self.out, model, found, self.evaluation, cost)
 
     def metric(self, model: str, key: str) -> float | None:
         """One number for a sweeper, for example `dev/mean`; see `summary.metric`."""

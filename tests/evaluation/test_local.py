@@ -34,6 +34,17 @@ def test_sts_equals_scipys_spearman(angles):
     assert 0 < score["score"] < 100
 
 
+def test_what_every_query_and_pair_scored_averages_and_correlates_to_the_score(encoder, eval_sets):
+    """In the order of the query ids, and of the pairs: so that two models can be compared row by row."""
+    scores = Local()(encoder, eval_sets)["test"]
+    nouns, pairs = scores["nouns"], scores["pairs"]
+    assert len(nouns["each"]) == 9
+    assert 100 * sum(nouns["each"]) / 9 == pytest.approx(nouns["score"], abs=1e-2)  # mteb rounds its mean
+    assert len(pairs["each"]) == len(pairs["gold"]) == 9
+    assert 100 * spearmanr(pairs["each"], pairs["gold"])[0] == pytest.approx(pairs["score"], abs=1e-4)
+    assert "each" not in scores["sizes"]
+
+
 @pytest.mark.parametrize("labels", [["x", "y"], ["x", "y", "z"]])  # two labels take another path through mteb
 def test_classification_counts_right_answers(angles, labels):
     degrees = {f"{label}{i}": 120 * k + i for k, label in enumerate(labels) for i in range(6)}

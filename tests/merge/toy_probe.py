@@ -32,6 +32,10 @@ class QuadraticProbe:
     def num_batches(self) -> int:
         return len(self.targets)
 
+    @property
+    def rows_seen(self) -> float:
+        return 0.0
+
     def task(self, batch: int) -> str:
         return f"task {batch % len(self.targets)}"
 
@@ -68,6 +72,10 @@ class RegressionProbe:
     @property
     def num_batches(self) -> int:
         return len(self.data) * min(map(len, self.data.values()))
+
+    @property
+    def rows_seen(self) -> float:
+        return 0.0
 
     def task(self, batch: int) -> str:
         return list(self.data)[batch % len(self.data)]

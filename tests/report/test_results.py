@@ -8,7 +8,7 @@ import pytest
 
 from lightning_embed.errors import DataError
 from lightning_embed.report import Run
-from lightning_embed.report.results import FILE
+from lightning_embed.report.results import FILE, read_each
 
 
 def test_scores_come_back_from_the_file(models, tmp_path):
@@ -18,6 +18,17 @@ def test_scores_come_back_from_the_file(models, tmp_path):
     assert list(Run(tmp_path / "run").models) == list(models)
     content = json.loads((tmp_path / "run" / FILE).read_text())
     assert content["models"]["base"]["test"]["stsb"]["score"] == 70
+
+
+def test_what_every_query_scored_stands_beside_the_file(models, tmp_path):
+    models["base"]["test"]["stsb"] |= {"each": [0.1, 0.7], "gold": [0.0, 5.0]}
+    Run(tmp_path).add("base", models["base"], cost=0.0)
+    Run(tmp_path).add("soup", models["base"], cost=1.8)
+    content = json.loads((tmp_path / FILE).read_text())
+    assert "each" not in content["models"]["base"]["test"]["stsb"]
+    assert content["costs"] == {"base": 0.0, "soup": 1.8}
+    assert read_each(tmp_path, "soup")["test"]["stsb"] == models["base"]["test"]["stsb"]
+    assert read_each(tmp_path, "ties") == {}
 
 
 def test_a_folder_without_results_is_empty(tmp_path):

@@ -1,0 +1,197 @@
+"""conf/experiment/: the papers' values as papers.md has them, and a short run of every experiment."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed import cli, config, pipeline
+from lightning_embed.evaluation.benchmark import check_tasks
+from tests.toy import write_toy
+
+ADAMW = {"optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8, "optimizer.weight_decay": 0.0}
+LINEAR = {"scheduler._target_": "lightning_embed.schedule.linear"}
+ALL_TEMPERATURES = {f"{loss}.temperature": 0.02 for loss in ("retrieval_loss", "sts_loss", "label_loss")}
+
+# papers.md 1.2
+SELF_POSITIONING = LINEAR | {
+    "encoder.path": "google-bert/bert-base-uncased",
+    "trainer.max_epochs": 3,
+    "trainer.max_steps": -1,
+    "optimizer.lr": 1e-5,
+    "scheduler.warmup_share": 0.1,
+    "sampler.name": "batch_shuffle",
+    "retrieval_loss.name": "infonce",
+    "sts_loss.name": "infonce",
+    "retrieval_loss.temperature": 0.02,
+    "sts_loss.temperature": 0.02,
+    "merge.name": "self_positioning",
+    "merge.learning_rate": 5e-3,
+    "merge.steps": 1000,
+    "merge.mu": 0.05,
+    "merge.granularity": "model",
+    "probe.num_rows": 32_000,
+    "probe.batch_size": 32,
+    "probe.task_shares": {"retrieval": 0.5, "sts": 0.5},
+}
+# papers.md 2.1.5, 2.2
+BOOM = (
+    LINEAR
+    | ADAMW
+    | ALL_TEMPERATURES
+    | {
+        "encoder.path": "Qwen/Qwen3-0.6B",
+        "encoder.pooling": "last_token",
+        "encoder.max_length": 512,
+        "encoder.lora_rank": 0,
+        "trainer.max_epochs": 1,
+        "trainer.max_steps": -1,
+        "optimizer.lr": 5e-5,
+        "scheduler.warmup_share": 0.1,
+        "sampler.name": "batch_shuffle",
+        "retrieval_loss.name": "infonce",
+        "sts_loss.name": "infonce",
+        "label_loss.in_batch": False,
+        "merge.name": "multislerp",
+        "merge.of": "weights",
+        "merge.granularity": "tensor",
+        "merge.weighting": "equal",
+    }
+)
+# papers.md 3.1.3, 3.2
+CODIEMB = (
+    LINEAR
+    | ADAMW
+    | {
+        "seed": 49,
+        "encoder.path": "BAAI/bge-large-zh-v1.5",
+        "encoder.pooling": "cls",
+        "encoder.max_length": 512,
+        "encoder.dtype": "float32",
+        "encoder.attention": "eager",
+        "encoder.gradient_checkpointing": True,
+        "trainer.max_epochs": 5,
+        "trainer.max_steps": -1,
+        "optimizer.lr": 5e-5,
+        "scheduler.warmup_share": 0.03,
+        "sampler.name": "batch_shuffle",
+        "sampler.accumulate": 1,
+        "experts.name": "joint",
+        "experts.snapshots": 5,
+        "retrieval_loss.name": "infonce",
+        "retrieval_loss.temperature": 0.02,
+        "retrieval_loss.cross_device": True,
+        "sts_loss.name": "codiemb",
+        "sts_loss.cross_device": False,
+        "sts_loss.mid_nce_weight": 1.0,
+        "sts_loss.pearson_weight": 2.0,
+        "sts_loss.pro_weight": 0.5,
+        "sts_loss.rank_kl_weight": 5.0,
+        "sts_loss.mid_nce_temperature": 0.02,
+        "sts_loss.pro_temperature": 0.05,
+        "sts_loss.rank_kl_temperature": 0.05,
+        "sts_loss.min_score": 1.0,
+        "merge.name": "delta_guided",
+    }
+)
+PAPERS: dict[str, dict[str, Any]] = {
+    "self_positioning_paper": SELF_POSITIONING | {"experts.name": "per_task"},
+    "self_positioning_iterative_paper": SELF_POSITIONING | {"experts.name": "iterative", "experts.by": "task"},
+    "boom_paper": BOOM | {"experts.name": "bagging", "experts.bag_shares": [0.2, 0.4, 0.6, 0.8, 1.0], "experts.nested": False},
+    "boom_paper_4b": BOOM
+    | {
+        "encoder.path": "Qwen/Qwen3-4B",
+        "encoder.lora_rank": 32,
+        "encoder.lora_alpha": 32.0,
+        "encoder.lora_dropout": 0.1,
+        "encoder.lora_targets": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj", "up_proj"],
+    },
+    "boom_update_paper": BOOM | {"experts.name": "update", "experts.history_share": 0.4},
+    "codiemb_paper": CODIEMB,
+}  # fmt: skip
+# of every dataset of a task (or of a group): papers.md 1.2, 2.1.6 and 2.2, 3.2
+BATCHES: dict[str, dict[str, dict[str, int]]] = {
+    "self_positioning_paper": {"retrieval": {"batch_size": 256}, "sts": {"batch_size": 256}},
+    "boom_paper": {
+        "retrieval": {"batch_size": 256, "num_positives": 1, "num_negatives": 7},
+        "sts": {"batch_size": 128, "num_positives": 1, "num_negatives": 7},
+        "classification": {"batch_size": 256, "num_negatives": 7},
+        "clustering": {"batch_size": 128, "num_negatives": 7},
+    },
+    "codiemb_paper": {
+        "retrieval": {"batch_size": 64, "num_positives": 2, "num_negatives": 4},
+        "sts": {"batch_size": 32},
+    },
+}
+MORE = {"boom_update": ["experts.existing={existing}", "experts.new=[phrases]"]}
+EXPERIMENTS = [word for word in config.words("experiment") if word != "none"]
+
+
+def _composed(word: str, *more: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+        return compose("train", [f"experiment={word}", *more])
+
+
+def _value(cfg: DictConfig, key: str) -> Any:
+    value = config.plain(OmegaConf.select(cfg, key), as_words=True)
+    return str(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("word", PAPERS)
+def test_the_composed_config_equals_the_papers_table(word: str) -> None:
+    cfg = _composed(word, "data.root=somewhere")
+    assert {key: _value(cfg, key) for key in PAPERS[word]} == PAPERS[word]
+
+
+@pytest.mark.parametrize("word", BATCHES)
+def test_batches_and_groups_equal_the_papers_table(word: str) -> None:
+    for options in _composed(word, "data.root=somewhere").data.datasets.values():
+        expected = BATCHES[word][options.group or str(options.task)]
+        assert {key: options[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("word", ["self_positioning_paper", "codiemb_paper"])
+def test_the_papers_tests_are_known_to_mteb(word: str) -> None:
+    evaluation = _composed(word, "data.root=somewhere").evaluation
+    check_tasks(evaluation.tasks)
+    assert set(evaluation.in_domain) < set(evaluation.tasks)
+
+
+@pytest.mark.parametrize("word", EXPERIMENTS)
+def test_the_second_line_is_the_command(word: str) -> None:
+    text = (config.conf_folder() / "experiment" / f"{word}.yaml").read_text().splitlines()
+    assert text[0] == "# @package _global_"  # Hydra reads it nowhere else
+    assert text[1].startswith(f"# python train.py experiment={word} ")
+    cli.check_command("train", [f"experiment={word}", "data.root=somewhere"])
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning and Hydra warn of themselves in a whole run
+@pytest.mark.parametrize("word", EXPERIMENTS)
+def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    family = word.removesuffix("_4b").removesuffix("_paper")
+    given = [
+        f"encoder.path={tiny_model}", "encoder.max_length=32", f"out={tmp_path}", "data=sample", f"data.root={toy}", "evaluation=none",
+        "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "~callback.progress", "logger=none", "trainer.max_epochs=-1",
+        *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
+          for key in (f"path={toy}/{path}", "batch_size=8")),
+        "data.datasets.phrases.score_range=[0,1]", *(text.format(existing=tiny_model) for text in MORE.get(family, [])),
+    ]  # fmt: skip
+    given += ["encoder.lora_targets=[query,value]"] * word.endswith("4b")
+    given += ["merge.steps=1"] * family.startswith("self_positioning")
+    steps = _composed(word, "data.root=x").experts.snapshots
+    cfg = _composed(word, *given, f"trainer.max_steps={steps}")
+    assert pipeline.train(cfg) is None, "nothing is measured"
+    (record,) = (json.loads(file.read_text()) for file in tmp_path.glob("merged/*/merge.json"))
+    assert record["strategy"] == _composed(word, "data.root=x").merge.name
+    planned = {"self_positioning": 2, "self_positioning_iterative": 2, "boom": 2, "boom_paper": 5, "boom_update": 2}
+    assert len(record["sources"]) == planned.get(word.removesuffix("_4b"), planned.get(family, steps))
