@@ -7,7 +7,7 @@ from lightning_embed.report.plot import BASE
 from lightning_embed.report.run import Run
 from lightning_embed.report.summary import Block, ensemble_name, summary
 from lightning_embed.report.sweep import SweepTable
-from lightning_embed.report.table import sweep_table
+from lightning_embed.report.table import recipes_table
 
 __all__ = [
     "BASE",
@@ -19,6 +19,6 @@ __all__ = [
     "draw_landscape",
     "ensemble_name",
     "print_doctor",
+    "recipes_table",
     "summary",
-    "sweep_table",
 ]

@@ -14,6 +14,7 @@ PAGE = Template("""<!doctype html>
   h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
   .headline { font-size: 1.2rem; max-width: 46rem }
   .note, figcaption { color: var(--soft); font-size: .9rem }
+  td .note { font-size: .8rem }
   .wide { overflow-x: auto }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem }
   th, td { padding: .25rem .8rem; text-align: right; white-space: nowrap }

@@ -1,8 +1,8 @@
-"""One table and one picture at the end of a sweep."""
+"""What stands at the end of a sweep: one table, one page, its pictures."""
 
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,20 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed.report import results
-from lightning_embed.report.kinds import Kind, kind_of, labels, read_records
+from lightning_embed.report.quality import quality
+from lightning_embed.report.recipes import Compared, Recipe, collect, compare
 from lightning_embed.report.scatter import save, scatter
-from lightning_embed.report.table import sweep_table
+from lightning_embed.report.sweep_page import write_sweep_page
+from lightning_embed.report.table import recipes_table
 from lightning_embed.types import Results
 
 
 class SweepTable(Callback):
-    """Prints all models of all jobs of a sweep, best on dev first, and draws them in domain against out of domain.
+    """Prints all models of all jobs of a sweep, best on dev first; jobs that differ in their seed alone are one row.
 
-    It sees the jobs that ran in this process: those of Hydra's basic launcher and of its sweepers. The picture lies in
-    the folder of the jobs, or in the one around their folders, as sweep-<hash of the command>.svg and .png.
+    It sees the jobs that ran in this process: those of Hydra's basic launcher and of its sweepers. In the folder of the
+    jobs, or in the one around their folders, it leaves sweep-<hash of the command>.html, .json (what the page shows), and
+    pictures, each as .svg and .png: in domain against out of domain, and quality against cost.
     """
 
     def __init__(self) -> None:
@@ -35,48 +37,48 @@ class SweepTable(Callback):
             self.folders[folder] = self.folders.get(folder, given) & given
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Print the table; where there are several folders, a model is named with what sets its own apart."""
-        common = set.intersection(*self.folders.values()) if self.folders else set()
-        found = {folder: _last_measured(folder) for folder in self.folders}
-        rows: dict[str, Row] = {}
-        for folder, given in self.folders.items():
-            own, records = ",".join(sorted(given - common)) or folder.name, read_records(folder)
-            chosen = labels(records)
-            for model, results_of in found[folder].items():
-                alike = all(others.get(model) == results_of for others in found.values())  # the base, say
-                before, label = "" if alike else f"{own}/", chosen.get(model, model)
-                options = chosen.get(model, "").partition(" ")[2]
-                name = f"{before}{model}" + (f" {options}" if options else "")
-                rows[name] = Row(results_of, kind_of(model, records), f"{before}{label}")
-        if rows:
-            console = Console()
-            console.print(sweep_table({name: row.results for name, row in rows.items()}))
-            self._draw(rows, console)
-
-    def _draw(self, rows: Mapping[str, "Row"], console: Console) -> None:
-        figure = scatter(
-            {name: row.results for name, row in rows.items()},
-            {name: row.kind for name, row in rows.items()},
-            {name: row.label for name, row in rows.items()},
-        )
-        if figure is not None:
-            place = Path(os.path.commonpath([folder.absolute() for folder in self.folders]))
-            _, png = save(figure, place / os.environ.get("LIGHTNING_EMBED_SWEEP", "sweep"))
-            console.print(f"in domain against out of domain: {png} (and .svg)", soft_wrap=True)
+        """Compare what was measured, print it and write it down."""
+        if not (recipes := collect(self.folders)):
+            return
+        console, compared = Console(), compare(recipes)
+        console.print(recipes_table(compared))
+        place = Path(os.path.commonpath([folder.absolute() for folder in self.folders]))
+        name = os.environ.get("LIGHTNING_EMBED_SWEEP", "sweep")
+        pictures = {"": _scatter(recipes), "-cost": quality(compared)}
+        for suffix, figure in pictures.items():
+            if figure is not None:
+                save(figure, place / f"{name}{suffix}")
+        (place / f"{name}.json").write_text(json.dumps(plain(compared), indent=1) + "\n")
+        page = write_sweep_page(place / f"{name}.html", compared, [f for f in pictures.values() if f is not None])
+        console.print(f"report of the sweep: {page} (pictures and numbers beside it)", soft_wrap=True)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A model of a sweep: its scores, what it is, and what is written beside its point."""
+def plain(compared: Compared) -> dict[str, Any]:
+    """What a sweep found, as JSON: scores of every recipe at every seed, means, and differences from the reference."""
+    return {
+        "reference": compared.reference,
+        "recipes": [
+            {
+                "name": recipe.name,
+                "kind": str(recipe.kind),
+                "cost": recipe.cost,
+                "means": {title: asdict(mean) for title, mean in compared.means[recipe.name].items()},
+                "differences": {
+                    title: asdict(found) for title, found in compared.differences.get(recipe.name, {}).items()
+                },
+                "seeds": [
+                    {split: {t: round(s["score"], 3) for t, s in tests.items()} for split, tests in results.items()}
+                    for results in recipe.seeds
+                ],
+            }
+            for recipe in compared.recipes
+        ],
+    }
 
-    results: Results
-    kind: Kind
-    label: str
 
-
-def _last_measured(folder: Path) -> dict[str, Results]:
-    """The models that were measured as the last one was."""
-    content = results.read(folder)
-    last = next(reversed(content["models"]), None)
-    how = None if last is None else content["evaluations"][last]
-    return {name: found for name, found in content["models"].items() if content["evaluations"][name] == how}
+def _scatter(recipes: list[Recipe]) -> Any | None:
+    """Every recipe at its first seed's tests, where there is one seed; with several, means stand in the other picture."""
+    if any(len(recipe.seeds) > 1 for recipe in recipes):
+        return None
+    scores: dict[str, Results] = {recipe.name: recipe.seeds[0] for recipe in recipes}
+    return scatter(scores, {recipe.name: recipe.kind for recipe in recipes})

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_embed.report.recipes import Compared
 from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
 from lightning_embed.types import Results
 
@@ -47,17 +48,38 @@ def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
     return [_tests_table(models, names[i : i + per_table]) for i in range(0, len(names), per_table)]
 
 
-def sweep_table(models: Mapping[str, Results]) -> Table:
-    """Models by the means of each block, best on dev first: test is shown, never chosen by."""
-    blocks = summary(models)
-    table = _table("\nmodel")
-    for block in blocks:
-        table.add_column(block.title.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    tops = [block.best[MEAN] for block in blocks]
-    for model in by_dev(models):
-        table.add_row(model, *(_cell(block.rows[model][MEAN], top) for block, top in zip(blocks, tops, strict=True)))
-    table.caption = "percent points, mean of tasks; best on dev first; * best of its column"
+def recipes_table(compared: Compared) -> Table:
+    """Recipes by the means of each block, best on dev first: test is shown, never chosen by."""
+    table = _table("\nrecipe")
+    table.add_column("cost", justify="right")
+    for title in compared.titles:
+        table.add_column(title.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for recipe in compared.recipes:
+        cost = "-" if recipe.cost is None else f"{recipe.cost:.2f}"
+        table.add_row(recipe.name, cost, *(_mean_cell(compared, recipe.name, title) for title in compared.titles))
+    noise = (
+        ""
+        if compared.reference is None
+        else f"; + above, - below {compared.reference} by more than chance (95 %, paired bootstrap)"
+    )
+    seeds = max(len(recipe.seeds) for recipe in compared.recipes)
+    error = f" of {seeds} seeds ± standard error" if seeds > 1 else ""
+    table.caption = (
+        f"percent points, mean of tasks{error}; cost in joint trainings; best on dev first; * best of its column{noise}"
+    )
     return table
+
+
+def _mean_cell(compared: Compared, name: str, title: str) -> Text:
+    mean = compared.means[name].get(title)
+    if mean is None:
+        return Text("-   ")
+    known = [means[title].points for means in compared.means.values() if title in means]
+    found = compared.differences.get(name, {}).get(title)
+    mark = "+" if found and found.low > 0 else "-" if found and found.high < 0 else " "
+    error = "" if mean.error is None else f" ±{mean.error:.2f}"
+    top = show(mean.points) == show(max(known))
+    return Text(f"{show(mean.points)}{error}{'*' if top else ' '}{mark}", style="bold" if top else "")
 
 
 def by_dev(models: Mapping[str, Results]) -> list[str]:

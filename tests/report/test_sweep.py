@@ -1,0 +1,153 @@
+"""The end of a sweep: recipes over seeds, the table, the page, the pictures, the numbers."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from lightning_embed.report import Run, SweepTable
+from lightning_embed.report.kinds import Kind
+from lightning_embed.report.quality import quality
+from lightning_embed.report.recipes import collect, compare
+from lightning_embed.report.sweep_page import headline
+from tests.report.conftest import record, score
+
+SEEDS, PLANS = (1, 2, 10), ("joint", "per_task")
+
+
+def measured(points: float, seed: int, outside: float | None = None):
+    """Every set has 60 queries around `points`; queries are the same for all, models of a seed share a shift."""
+    found = {"dev": {"squad": score("retrieval", 0)}, "test": {"squad": score("retrieval", 0)}}
+    if outside is not None:
+        found["test"]["cosqa"] = score("retrieval", 0, in_domain=False)
+    for tests in found.values():
+        for name, each in tests.items():
+            draw = random.Random(name)
+            level = points if each["in_domain"] else outside
+            each["each"] = [level / 100 + draw.uniform(-0.1, 0.1) + 0.001 * (seed % 3) for _ in range(60)]
+            each["score"] = 100 * sum(each["each"]) / 60
+    return found
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> dict[Path, set[str]]:
+    """Two plans of experts at three seeds, each with its soup."""
+    folders = {}
+    for seed in SEEDS:
+        for plan in PLANS:
+            folder = tmp_path / f"grid-{plan}-{seed}"
+            run, merged = Run(folder), f"soup-{plan}{seed}"
+            run.add("base", measured(50, 0, outside=60), cost=0.0)
+            run.add("joint" if plan == "joint" else "sts", measured(60, seed, outside=55), cost=1.0)
+            better = 62 if plan == "per_task" else 61
+            run.add(merged, measured(better, seed, outside=58 if plan == "per_task" else 55), cost=2.0)
+            file = folder / "merged" / merged / "merge.json"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(record("soup")))
+            folders[folder] = {"data=toy", f"seed={seed}", f"experts={plan}", "optimizer.lr=1e-05"}
+    return folders
+
+
+def test_jobs_that_differ_in_their_seed_alone_are_one_recipe(jobs):
+    recipes = {recipe.name: recipe for recipe in collect(jobs)}
+    assert set(recipes) == {"base", "joint joint", "joint soup", "per_task sts", "per_task soup"}
+    assert [len(recipe.seeds) for recipe in recipes.values()] == [3] * 5
+    assert {recipe.name: recipe.cost for recipe in recipes.values()} == {
+        "base": 0, "joint joint": 1, "joint soup": 2, "per_task sts": 1, "per_task soup": 2,
+    }  # fmt: skip
+    assert recipes["per_task soup"].kind is Kind.merge
+    scores = [seed["test"]["squad"]["score"] for seed in recipes["joint soup"].seeds]
+    assert scores == [Run(folder).models[f"soup-{folder.name[5:].replace('-', '')}"]["test"]["squad"]["score"]
+                      for folder in jobs if "joint" in folder.name]  # fmt: skip
+
+
+def test_recipes_are_compared_with_joint_training(jobs):
+    compared = compare(collect(jobs))
+    assert compared.reference == "joint joint"
+    assert compared.chosen.name == "per_task soup"
+    assert [recipe.name for recipe in compared.recipes][:2] == ["per_task soup", "joint soup"]
+    inside, outside = (compared.differences["per_task soup"][f"test {where} domain"] for where in ("in", "out of"))
+    assert inside.difference == pytest.approx(2.0)
+    assert outside.difference == pytest.approx(3.0)
+    assert inside.outside_noise
+    assert compared.means["per_task soup"]["dev"].error == pytest.approx(0.1 / 3)
+    assert "joint joint" not in [name for name, found in compared.differences.items() if found]
+    said = headline(compared)
+    assert "<b>per_task soup</b> is best on dev" in said
+    assert "Test out of domain it scores" in said
+    assert "+3.00" in said
+    assert "outside the noise" in said
+
+
+def test_without_joint_training_the_base_is_the_reference(jobs):
+    alone = {folder: given for folder, given in jobs.items() if "per_task" in folder.name}
+    compared = compare(collect(alone))
+    assert compared.reference == "base"
+    assert {recipe.name for recipe in compared.recipes} == {"base", "sts", "soup"}
+
+
+def _run(jobs, failed=()) -> SweepTable:
+    table = SweepTable()
+    for folder, given in jobs.items():
+        status = JobStatus.FAILED if folder in failed else JobStatus.COMPLETED
+        table.on_job_end(OmegaConf.create({"out": str(folder)}), JobReturn(overrides=sorted(given), status=status))
+    table.on_multirun_end(OmegaConf.create())
+    return table
+
+
+def test_the_end_of_a_sweep_leaves_a_table_a_page_and_the_numbers(jobs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_EMBED_SWEEP", "sweep-1f")
+    _run(jobs)
+    text = capsys.readouterr().out
+    rows = [" ".join(line.split()[:2]) for line in text.splitlines() if "±" in line and "." in line]
+    assert rows[0] == "per_task soup"
+    assert rows[-1].startswith("base")
+    assert "±0.03*+" in text, "best, and above joint training by more than chance"
+    made = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert made == {"sweep-1f.html", "sweep-1f.json", "sweep-1f-cost.svg", "sweep-1f-cost.png"}
+    found = json.loads((tmp_path / "sweep-1f.json").read_text())
+    assert found["reference"] == "joint joint"
+    assert len(found["recipes"][0]["seeds"]) == 3
+    page = (tmp_path / "sweep-1f.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "https://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
+    for shown in ("outside the noise", "per_task soup", "cost, in joint trainings", "test out of domain"):
+        assert shown in page
+
+
+def test_jobs_that_failed_are_not_shown(jobs, capsys):
+    _run(jobs, failed=[folder for folder in jobs if "per_task" in folder.name])
+    text = capsys.readouterr().out
+    assert "joint" in text or "soup" in text
+    assert "sts" not in text
+
+
+def test_a_sweep_of_one_seed_has_the_picture_of_both_domains(jobs, tmp_path):
+    _run({folder: given for folder, given in jobs.items() if "seed=1" in given})
+    assert (tmp_path / "sweep.png").exists()
+
+
+def test_nothing_measured_leaves_nothing(tmp_path, capsys):
+    _run({tmp_path / "a": {"seed=1"}})
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_drawn_is_what_was_measured(jobs):
+    compared = compare(collect(jobs))
+    figure = quality(compared)
+    assert [axes.get_title() for axes in figure.axes] == ["test in domain", "test out of domain"]
+    merged = next(c for c in figure.axes[1].containers if c.get_label() == "merged")
+    drawn = sorted(zip(*merged.lines[0].get_data(), strict=True))
+    expected = sorted(
+        (2.0, compared.means[name]["test out of domain"].points) for name in ("joint soup", "per_task soup")
+    )
+    assert drawn == [pytest.approx(place) for place in expected]
+
+
+def test_without_costs_there_is_no_picture_of_costs(jobs):
+    recipes = [type(recipe)(recipe.name, recipe.kind, None, recipe.seeds) for recipe in collect(jobs)]
+    assert quality(compare(recipes)) is None
