@@ -6,7 +6,7 @@ from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.plot import BASE
 from lightning_embed.report.run import Run
 from lightning_embed.report.summary import Block, ensemble_name, summary
-from lightning_embed.report.sweep import SweepTable
+from lightning_embed.report.sweep import SweepTable, write_sweep
 from lightning_embed.report.table import recipes_table
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "print_doctor",
     "recipes_table",
     "summary",
+    "write_sweep",
 ]

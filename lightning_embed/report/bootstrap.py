@@ -52,7 +52,7 @@ class Bootstrap:
     def interval(
         self, ours: Sequence[Results], theirs: Sequence[Results], split: str, in_domain: bool | None = None
     ) -> Interval | None:
-        """The difference of two recipes; None where they were not measured on the same tests.
+        """The difference of two recipes; None where they were not measured on the same tests, or no test kept its queries.
 
         Args:
             ours: scores with `each`, one per seed.
@@ -61,7 +61,8 @@ class Bootstrap:
             in_domain: which tests; None: all.
         """
         tests = [_tests(results, split, in_domain) for results in (*ours, *theirs)]
-        if not tests[0] or any(found.keys() != tests[0].keys() for found in tests):
+        same = all(found.keys() == tests[0].keys() for found in tests)
+        if not same or not any("each" in score for score in tests[0].values()):
             return None
         ours_drawn, theirs_drawn = self._samples(ours, split, in_domain), self._samples(theirs, split, in_domain)
         difference = _mean_of(ours, split, in_domain) - _mean_of(theirs, split, in_domain)

@@ -8,12 +8,14 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.report.bootstrap import Bootstrap
 from lightning_embed.report.doctor import doctor_section
 from lightning_embed.report.examined import NOTHING, Examined, Record, contents, examined
 from lightning_embed.report.kinds import kind_of, labels, read_records
 from lightning_embed.report.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.page import PAGE, details, table
 from lightning_embed.report.plot import BASE, panels
+from lightning_embed.report.results import read_each
 from lightning_embed.report.scatter import as_svg, scatter
 from lightning_embed.report.summary import MEAN, Block, best, is_ensemble, metric, sections, show, summary, task_name
 from lightning_embed.report.table import by_dev
@@ -31,7 +33,8 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
         config: the resolved config.
     """
     records = read_records(out)
-    parts = [f'<p class="headline">{headline(models)}</p>', _scatter(models, records)]
+    each = {model: read_each(out, model) or found for model, found in models.items()}
+    parts = [f'<p class="headline">{headline(each)}</p>', _scatter(models, records)]
     parts += [*map(_block, summary(models)), _tests(models)]
     named = {label: records[name] for name, label in labels(records).items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
@@ -43,23 +46,27 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
 
 
 def headline(models: Mapping[str, Results]) -> str:
-    """Which model dev chooses, and what it then scores on test."""
+    """Which model dev chooses, what it then scores on test, and whether its distance from the base is noise."""
     if not summary(models):
         return "Nothing was measured."
     chosen = next((model for model in by_dev(models) if not is_ensemble(model)), None)
     if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
-    tests = [_beside_base(block, chosen) for block in sections(models) if block.split == "test"]
+    tests = [_beside_base(models, block, chosen) for block in sections(models) if block.split == "test"]
     return " ".join([found, *tests])
 
 
-def _beside_base(block: Block, model: str) -> str:
+def _beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
     score, base = block.rows[model][MEAN], block.rows.get(BASE, {}).get(MEAN)
     if score is None:
         return f"It was not measured on all of {block.title}."
-    beside = "" if base is None or model == BASE else f", {score - base:+.2f} from the base's {base:.2f}"
-    return f"On {block.title} it scores {score:.2f}{beside}."
+    if base is None or model == BASE:
+        return f"On {block.title} it scores {score:.2f}."
+    found = Bootstrap().interval([models[model]], [models[BASE]], block.split, block.in_domain)
+    sure = "outside" if found and found.outside_noise else "inside"
+    noise = f" (95 % interval {found.low:+.2f} to {found.high:+.2f}: {sure} the noise of the queries)" if found else ""
+    return f"On {block.title} it scores {score:.2f}, {score - base:+.2f} from the base's {base:.2f}{noise}."
 
 
 def _block(block: Block) -> str:

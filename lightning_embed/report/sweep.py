@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,30 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare what was measured, print it and write it down."""
-        if not (recipes := collect(self.folders)):
-            return
-        console, compared = Console(), compare(recipes)
-        console.print(recipes_table(compared))
-        place = Path(os.path.commonpath([folder.absolute() for folder in self.folders]))
-        name = os.environ.get("LIGHTNING_EMBED_SWEEP", "sweep")
-        pictures = {"": _scatter(recipes), "-cost": quality(compared)}
-        for suffix, figure in pictures.items():
-            if figure is not None:
-                save(figure, place / f"{name}{suffix}")
-        (place / f"{name}.json").write_text(json.dumps(plain(compared), indent=1) + "\n")
-        page = write_sweep_page(place / f"{name}.html", compared, [f for f in pictures.values() if f is not None])
-        console.print(f"report of the sweep: {page} (pictures and numbers beside it)", soft_wrap=True)
+        if self.folders:
+            place = Path(os.path.commonpath([folder.absolute() for folder in self.folders]))
+            write_sweep(self.folders, place / os.environ.get("LIGHTNING_EMBED_SWEEP", "sweep"), Console())
+
+
+def write_sweep(folders: Mapping[Path, set[str]], file: Path, console: Console) -> None:
+    """Print the table of a sweep; write its page, its numbers and its pictures, if anything was measured.
+
+    Args:
+        folders: of the jobs, each with the overrides that all its jobs share.
+        file: without a suffix.
+        console: where the table is shown.
+    """
+    if not (recipes := collect(folders)):
+        return
+    compared = compare(recipes)
+    console.print(recipes_table(compared))
+    pictures = {"": _scatter(recipes), "-cost": quality(compared)}
+    figures = {suffix: figure for suffix, figure in pictures.items() if figure is not None}
+    for suffix, figure in figures.items():
+        save(figure, file.with_name(f"{file.name}{suffix}"))
+    file.with_name(f"{file.name}.json").write_text(json.dumps(plain(compared), indent=1) + "\n")
+    page = write_sweep_page(file.with_name(f"{file.name}.html"), compared, list(figures.values()))
+    console.print(f"report of the sweep: {page} (pictures and numbers beside it)", soft_wrap=True)
 
 
 def plain(compared: Compared) -> dict[str, Any]:

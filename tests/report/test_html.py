@@ -83,6 +83,19 @@ def test_the_headline_is_chosen_on_dev_and_read_on_test(models):
     )
 
 
+def test_the_headline_says_what_is_noise(models):
+    """The same lead on every query is none; one query in two against the other is."""
+    for name, each in {"base": [0.5, 0.5] * 20, "retrieval": [0.6, 0.6] * 20}.items():
+        models[name]["test"]["sts13"] |= {"task": "retrieval", "each": each, "score": 100 * sum(each) / 40}
+    assert (
+        "+10.00 from the base's 50.00 (95 % interval +10.00 to +10.00: outside the noise of the queries)"
+        in headline(models)
+    )
+    models["retrieval"]["test"]["sts13"] |= {"each": [1.0, 0.1] * 20, "score": 55.0}
+    assert "+5.00 from the base's 50.00" in headline(models)
+    assert "inside the noise of the queries" in headline(models)
+
+
 def test_without_dev_the_headline_chooses_nothing(models):
     for found in models.values():
         del found["dev"]
