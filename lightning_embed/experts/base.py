@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -63,6 +63,7 @@ class ExpertPlan(ABC):
     """Turns the datasets of a run into experts.
 
     Args:
+        datasets: names of the datasets that are trained on; the others are measured alone. Empty: all.
         only: train only the expert of this name and stop before the merge: so that each can have its own machine.
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
@@ -73,6 +74,7 @@ class ExpertPlan(ABC):
         ConfigError: a number out of its range.
     """
 
+    datasets: list[str] = field(default_factory=list)
     only: str | None = None
     snapshots: int = 1
     seeds: int = 1
@@ -99,9 +101,13 @@ class ExpertPlan(ABC):
         """The experts of this command, once per seed.
 
         Raises:
-            ConfigError: `only` names no expert of the plan, or an expert has the name of the base.
+            ConfigError: `only` names no expert of the plan, `datasets` no dataset, or an expert has the name of the base.
         """
-        planned = [copy for expert in self.experts(datasets, seed, measure) for copy in self._seeded(expert)]
+        for name in self.datasets:
+            if name not in datasets:
+                raise ConfigError(f"experts.datasets: no dataset {name!r} with train rows. {nearest(name, datasets)}")
+        taken = {name: found for name, found in datasets.items() if not self.datasets or name in self.datasets}
+        planned = [copy for expert in self.experts(taken, seed, measure) for copy in self._seeded(expert)]
         experts = {expert.name: expert for expert in planned}
         names = [name for expert in planned for name in self.sources(expert)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
