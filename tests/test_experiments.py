@@ -33,6 +33,7 @@ SELF_POSITIONING = LINEAR | {
     "merge.learning_rate": 5e-3,
     "merge.steps": 1000,
     "merge.mu": 0.05,
+    "merge.balance": False,
     "merge.granularity": "model",
     "probe.num_rows": 32_000,
     "probe.batch_size": 32,

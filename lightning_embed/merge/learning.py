@@ -18,6 +18,8 @@ from lightning_embed.merge.layers import layer_scales
 
 PATH_POINTS = 100
 """How many points of its path a plan keeps, at most."""
+BALANCE_BATCHES = 8
+"""Of each task, from which the size of its loss is taken."""
 
 Numbers = Mapping[str, Float[Tensor, "..."]]
 """What is learnt: name -> one number per group, or per group and source."""
@@ -32,7 +34,7 @@ class Learned(Combination):
     Adam changes the numbers, never the sources. A combination is linear in its coefficients, so the derivative of the
     loss by c_i is <gradient, delta_i>: a step is a training step and two passes over the sources, and no graph through
     N copies of the weights is kept. What `layers` will scale is scaled in the search. The result is that of the last
-    step. The plan has the coefficients, the numbers, and the path: loss, norm and coefficients of about 100 points, the
+    step. The plan has the coefficients, the numbers, and the path: loss (balanced, if it is), norm and coefficients of about 100 points, the
     norm that of the combined delta, both before `layers`. Where groups have their own coefficients, those of the path
     are of the nearest point that common ones reach.
 
@@ -40,6 +42,8 @@ class Learned(Combination):
         granularity: model, layer or tensor: what has its own numbers.
         learning_rate: of Adam, above 0.
         steps: batches of the probe; at least 1.
+        balance: divide the loss of each task by its mean at the start (over 8 batches), so that a task whose loss has
+            larger numbers (CoSENT's are ten times InfoNCE's) does not outvote the others.
 
     Raises:
         ConfigError: a learning rate or a number of steps that is not positive; while searching, a loss that is not
@@ -52,6 +56,7 @@ class Learned(Combination):
     granularity: Grouping = Grouping.model
     learning_rate: float = 1e-3
     steps: int = 500
+    balance: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,22 +113,35 @@ class _Search:
         self.optimizer = torch.optim.Adam(self.numbers.values(), lr=strategy.learning_rate)
         self.coefficients = strategy.coefficients(self.numbers, self.grams)
         self.parameters: dict[str, Tensor] | None = None  # of the merged model, written over at each step
+        self.sizes = self._sizes() if strategy.balance else {}
 
     def look(self, step: int) -> float:
         """The loss of the model here, and the gradient by the numbers of all that is to become small."""
         self.parameters = combined(self.sources, self.base, self._scaled(), self.parameters)
         loss, gradient = self.probe.loss_and_gradient(self.parameters, step)
+        size = self.sizes.get(self.probe.task(step), 1.0)
+        loss /= size
         if not math.isfinite(loss):
             raise ConfigError(
                 f"merge={self.strategy.word}: the loss at step {step} is {loss}. Give a smaller learning_rate than {self.strategy.learning_rate}."
             )
         slopes = inner_products(gradient, self.sources, self.base)
-        by_group = summed({name: self.scales[name] * slope for name, slope in slopes.items()}, self.group_of)
+        by_group = summed({name: self.scales[name] / size * slope for name, slope in slopes.items()}, self.group_of)
         self.optimizer.zero_grad()
         # linear in the coefficients, with the slopes of the loss: its gradient is that of the loss
         line = (self.coefficients * torch.stack([by_group[group] for group in self.groups])).sum()
         (line + self.strategy.penalty(self.numbers)).backward()  # type: ignore[no-untyped-call]
         return loss
+
+    def _sizes(self) -> dict[str, float]:
+        """Of each task, its mean loss at the start."""
+        self.parameters = combined(self.sources, self.base, self._scaled())
+        found: dict[str, list[float]] = {}
+        for batch in range(self.probe.num_batches):
+            losses = found.setdefault(self.probe.task(batch), [])
+            if len(losses) < BALANCE_BATCHES:
+                losses.append(self.probe.loss(self.parameters, batch))
+        return {task: max(sum(losses) / len(losses), 1e-6) for task, losses in found.items()}
 
     def move(self) -> None:
         """One step of Adam."""

@@ -137,3 +137,25 @@ def test_needs_base_and_probe() -> None:
         Plain().check([None] * 2, False, True)
     with pytest.raises(ConfigError, match=r"looks at data, and there is none"):
         Plain().check([None] * 2, True, False)
+
+
+class Louder(QuadraticProbe):
+    """The second task's loss has numbers a thousand times as large."""
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
+        loss, gradient = super().loss_and_gradient(parameters, batch)
+        factor = 1000.0 if self.task(batch) == "task 1" else 1.0
+        return factor * loss, {name: factor * tensor for name, tensor in gradient.items()}
+
+
+def test_balanced_tasks_count_alike_whatever_the_size_of_their_losses() -> None:
+    base, _ = toy.family(2)
+    quiet, loud = (kind.around(base) for kind in (QuadraticProbe, Louder))
+    found = [
+        _prepare(Plain(steps=60, learning_rate=0.05, granularity=Grouping.model, balance=balance), probe)[0]
+        for probe, balance in ((quiet, True), (loud, True), (loud, False))
+    ]
+    coefficients = [torch.tensor(plan["c"][ALL]) for plan in found]
+    torch.testing.assert_close(coefficients[0], coefficients[1])
+    assert (coefficients[2] - coefficients[1]).abs().max() > 0.01
+    assert found[1]["path"][0]["loss"] == pytest.approx(1.0, rel=1e-6), "a task's loss over itself"
