@@ -34,9 +34,9 @@ class Learned(Combination):
     Adam changes the numbers, never the sources. A combination is linear in its coefficients, so the derivative of the
     loss by c_i is <gradient, delta_i>: a step is a training step and two passes over the sources, and no graph through
     N copies of the weights is kept. What `layers` will scale is scaled in the search. The result is that of the last
-    step. The plan has the coefficients, the numbers, and the path: loss (balanced, if it is), norm and coefficients of about 100 points, the
-    norm that of the combined delta, both before `layers`. Where groups have their own coefficients, those of the path
-    are of the nearest point that common ones reach.
+    step. The plan has the coefficients, the numbers, and the path: loss (balanced, if it is), norm and coefficients of
+    about 100 points, the norm that of the combined delta, both before `layers`. Where groups have their own
+    coefficients, those of the path are of the nearest point that common ones reach.
 
     Args:
         granularity: model, layer or tensor: what has its own numbers.
