@@ -1,7 +1,6 @@
 """The models of a sweep, those that differ in their seed alone taken together."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -125,29 +124,32 @@ def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
     Args:
         folders: of its jobs, each with the overrides that all its jobs share.
     """
-    seed_of = {folder: next((o for o in sorted(given) if o.startswith(SEED)), "") for folder, given in folders.items()}
+    seeds = {folder: _seed(given) for folder, given in folders.items()}
     common = set.intersection(*folders.values()) if folders else set()
     found = {folder: last_measured(folder) for folder in folders}
-    grouped: dict[tuple[str, Kind], list[tuple[str, Results, float | None]]] = {}
+    grouped: dict[tuple[str, Kind], dict[int, tuple[Results, float | None]]] = {}
     for folder, given in folders.items():
-        records = read_records(folder)
-        called, own = labels(records), _words(given - common - {seed_of[folder]})
-        costs = results.read(folder)["costs"]
-        twins = [other for other in folders if seed_of[other] == seed_of[folder]]
+        records, costs = read_records(folder), results.read(folder)["costs"]
+        called = labels(records)
+        own = _words({override for override in given - common if not override.startswith(SEED)})
+        twins = [other for other in folders if seeds[other] == seeds[folder]]
         for model, scores in found[folder].items():
-            alike = all(found[other].get(model) == scores for other in twins)  # the base, say
-            name = called.get(model, model) if alike and model not in records else f"{own} {called.get(model, model)}"
+            alike = model not in records and all(found[other].get(model) == scores for other in twins)  # the base, say
+            name = " ".join(filter(None, ["" if alike else own, called.get(model, model)]))
             whole = results.read_each(folder, model) or scores
-            seeds = grouped.setdefault((name.strip(), kind_of(model, records)), [])
-            if not any(seed == seed_of[folder] for seed, _, _ in seeds):
-                seeds.append((seed_of[folder], whole, costs.get(model)))
-    return [_recipe(name, kind, seeds) for (name, kind), seeds in grouped.items()]
+            grouped.setdefault((name, kind_of(model, records)), {})[seeds[folder]] = whole, costs.get(model)
+    return [_recipe(name, kind, by_seed) for (name, kind), by_seed in grouped.items()]
 
 
-def _recipe(name: str, kind: Kind, seeds: list[tuple[str, Results, float | None]]) -> Recipe:
-    known = [cost for _, _, cost in seeds if cost is not None]
-    ordered = sorted(seeds, key=lambda each: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", each[0])][1:2])
-    return Recipe(name, kind, fmean(known) if len(known) == len(seeds) else None, [scores for _, scores, _ in ordered])
+def _recipe(name: str, kind: Kind, by_seed: Mapping[int, tuple[Results, float | None]]) -> Recipe:
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    known = [cost for _, cost in ordered if cost is not None]
+    return Recipe(name, kind, fmean(known) if len(known) == len(ordered) else None, [scores for scores, _ in ordered])
+
+
+def _seed(overrides: Iterable[str]) -> int:
+    """The seed that a job was given; 0: none, so all jobs have the same."""
+    return next((int(o.removeprefix(SEED)) for o in overrides if o.startswith(SEED)), 0)
 
 
 def _words(overrides: set[str]) -> str:
