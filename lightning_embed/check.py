@@ -168,8 +168,11 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
     yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)
-    groups = {options.group or str(options.task) for options in config.data.datasets.values()}
-    for task in config.probe.task_shares if groups else ():
+    looked_at = [
+        o for name, o in config.data.datasets.items() if name in (config.probe.datasets or [name]) and o.in_domain
+    ]
+    groups = {options.group or str(options.task) for options in looked_at}
+    for task in config.probe.task_shares if config.data.datasets else ():
         if task not in groups:
             yield f"probe.task_shares.{task}: no dataset trains {task}. {nearest(task, groups)}"
     for name in config.probe.datasets or ():

@@ -173,14 +173,14 @@ def finish(
 
 
 def _cost(name: str, target: Path | None, costs: "Costs | None") -> float | None:
-    """Of the base, of a source, or of the merge in `target`."""
+    """In rows: of the base, of a source, or of the merge in `target`."""
     if name == BASE:
         return 0.0
     if costs is None:
         return None
     if target is None or name in costs.sources:
         return costs.sources[name]
-    return costs.merged(MergeRecord.read(target / RECORD_FILE).probe_rows)
+    return costs.all + MergeRecord.read(target / RECORD_FILE).probe_rows
 
 
 def _opened(out: Path, source: Source, base: Path | None) -> Path:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,8 +21,10 @@ from lightning_embed import (
     provenance,
     registry,
 )
-from lightning_embed.cost import costs
+from lightning_embed.cost import costs, rows_trained
 from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.options import ProbeOptions
+from lightning_embed.data.probe import ProbeBatches
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
@@ -44,14 +47,14 @@ def train(cfg: DictConfig) -> float | None:
         LightningEmbedError: whatever a user can mend; all of it before the first batch, except for failing disks.
     """
     out = Path(cfg.out)
-    data = build.datasets(cfg)
+    plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
+    data = _trained_on(plan.datasets, build.datasets(cfg))
     base = build.encoder(cfg, data.values())
     train_sets = {
         name: TrainSet(rows.options.counts_as, len(rows), rows.options.batch_size)
         for name, dataset in data.items()
         if (rows := dataset.train) is not None
     }
-    plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
     strategy, evaluator = merging.strategy_of(cfg), build.evaluator(cfg)
     losses = build.losses(cfg, {data[name].options.task for name in train_sets})
     preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
@@ -64,12 +67,15 @@ def train(cfg: DictConfig) -> float | None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
         examination.check(cfg, sources, has_base=True, has_probe=True)
+        if cfg.doctor.points or cfg.doctor.grid or (strategy is not None and strategy.needs_probe):
+            ProbeBatches(
+                data, config.build_options(ProbeOptions, cfg.probe), base, cfg.seed
+            )  # refuses what it cannot draw
     trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
     for expert, module in zip(trained, modules, strict=True):
         fitting.check(cfg, plan, expert, module)
     joint = build.datamodule(cfg, data, base, Expert(JOINT, dict.fromkeys(train_sets)))
-    by_name = {expert.name: module for expert, module in zip(trained, modules, strict=True)}
     if cfg.inspect:
         inspection.show(console, cfg, base, data, trained, modules, joint)
         return None
@@ -83,8 +89,23 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    found = costs(cfg, plan, experts, by_name, joint)
-    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=found)
+    trained_rows = {expert.name: rows_trained(cfg, module) for expert, module in zip(trained, modules, strict=True)}
+    spent = costs(plan, experts, trained_rows)
+    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=spent)
+
+
+def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:
+    """The datasets; those not in `names` without train rows, so that they are measured alone, and out of domain."""
+    known = {name: dataset for name, dataset in data.items() if dataset.train is not None}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"experts.datasets: no dataset {name!r} with train rows. {nearest(name, known)}")
+    return {
+        name: dataset
+        if not names or name in names
+        else replace(dataset, train=None, eval_sets=[replace(e, in_domain=False) for e in dataset.eval_sets])
+        for name, dataset in data.items()
+    }
 
 
 def _sources_of(

@@ -27,16 +27,17 @@ class SelfPositioning(Learned):
     lambda = 1. Neither is bounded, as in the paper.
 
     "Self Positioning" (2024), arXiv 2410.15035, eq. 9 to 11, with its own orientation of slerp: a larger a_i moves the
-    result away from V_i (in `merge=slerp` a larger weight means more). Its values are the defaults: learning rate 5e-3
-    and 1,000 steps, there of 32 rows; mu was 0, 0.05 or 0.1. Where we differ: `granularity` gives each layer its own a
-    and lambda, the penalty is then mu times the mean of the lambdas; the losses are those of the tasks, the paper's is
-    contrastive.
+    result away from V_i (in `merge=slerp` a larger weight means more). Its values are the defaults of this class: learning
+    rate 5e-3 and 1,000 steps, there of 32 rows; mu was 0, 0.05 or 0.1. (conf/merge/self_positioning.yaml has a tenth of the
+    steps, at four times the rate; self_positioning_paper.yaml has the paper's.) Where we differ: `granularity` gives each
+    layer its own a and lambda, the penalty is then mu times the mean of the lambdas; the losses are those of the tasks,
+    the paper's is contrastive.
 
     It obeys neither `copies` nor `single`, because it finds the norm; nor `scale`, because the probe does not; nor, for
     three sources and more, `permutation`: at a = 1 the last source has half of the arc, the first two a quarter each.
 
     Args:
-        mu: price of the norm, in units of the loss; 0 to 0.1 in the paper.
+        mu: price of the norm, in units of the loss (balanced, if it is); 0 to 0.1 in the paper.
 
     Raises:
         ConfigError: a negative mu.

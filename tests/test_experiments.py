@@ -1,6 +1,7 @@
 """conf/experiment/: the papers' values as papers.md has them, and a short run of every experiment."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,20 @@ BATCHES: dict[str, dict[str, dict[str, int]]] = {
         "classification": {"batch_size": 256, "num_negatives": 7},
         "clustering": {"batch_size": 128, "num_negatives": 7},
     },
+    "boom_paper_4b": {
+        "retrieval": {"batch_size": 128, "num_negatives": 7},
+        "sts": {"batch_size": 64, "num_negatives": 7},
+        "classification": {"batch_size": 128, "num_negatives": 7},
+        "clustering": {"batch_size": 64, "num_negatives": 7},
+    },
     "codiemb_paper": {
         "retrieval": {"batch_size": 64, "num_positives": 2, "num_negatives": 4},
         "sts": {"batch_size": 32},
     },
 }
 MORE = {"boom_update": ["experts.existing={existing}", "experts.new=[phrases]"]}
+GRID = sorted(file.stem for file in (config.conf_folder() / "experiment" / "grid").glob("*.yaml"))
+SWEEPERS = sorted(file.stem for file in (config.conf_folder() / "hydra" / "sweeper").glob("*.yaml"))
 EXPERIMENTS = [word for word in config.words("experiment") if word != "none"]
 
 
@@ -156,11 +165,12 @@ def test_batches_and_groups_equal_the_papers_table(word: str) -> None:
         assert {key: options[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("word", ["self_positioning_paper", "codiemb_paper"])
+@pytest.mark.parametrize("word", ["self_positioning_paper", "boom_paper", "codiemb_paper"])
 def test_the_papers_tests_are_known_to_mteb(word: str) -> None:
     evaluation = _composed(word, "data.root=somewhere").evaluation
-    check_tasks(evaluation.tasks)
-    assert set(evaluation.in_domain) < set(evaluation.tasks)
+    known = check_tasks(list(evaluation.tasks), evaluation.benchmark)
+    assert len(known) == {"self_positioning_paper": 25, "boom_paper": 41, "codiemb_paper": 15}[word]
+    assert set(evaluation.in_domain) < set(known)
 
 
 @pytest.mark.parametrize("word", EXPERIMENTS)
@@ -168,7 +178,35 @@ def test_the_second_line_is_the_command(word: str) -> None:
     text = (config.conf_folder() / "experiment" / f"{word}.yaml").read_text().splitlines()
     assert text[0] == "# @package _global_"  # Hydra reads it nowhere else
     assert text[1].startswith(f"# python train.py experiment={word} ")
-    cli.check_command("train", [f"experiment={word}", "data.root=somewhere"])
+    given = shlex.split(text[1].partition("train.py ")[2].partition("        ")[0])
+    cli.check_command("train", [o.replace("data=mine", "data.root=mine").replace("=...", "=somewhere") for o in given])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiment=self_positioning", "merge=ties"],
+        ["experiment=self_positioning", "loss@sts_loss=cosent"],
+        ["experiment=self_positioning_paper", "data.root=somewhere", "merge=fisher"],
+        ["experiment=boom", "experts=joint", "sampler=sequential"],
+        ["experiment=boom", "merge=model_stock", "evaluation=none"],
+        ["experiment=codiemb", "loss@sts_loss=pearson", "experts=per_dataset"],
+        ["experiment=codiemb_paper", "data.root=somewhere", "evaluation=none", "merge=soup"],
+    ],
+)
+def test_any_word_of_an_experiment_can_be_another(words: list[str]) -> None:
+    """Every combination between the papers is a run: nothing in an experiment's file holds on to one word."""
+    cli.check_command("train", words)
+
+
+@pytest.mark.parametrize("sweeper", SWEEPERS)
+def test_every_cell_of_a_grid_composes(sweeper: str) -> None:
+    """Each value of each parameter once; every row of the grid is in it."""
+    params = OmegaConf.load(config.conf_folder() / "hydra" / "sweeper" / f"{sweeper}.yaml").params
+    assert sorted(params.experiment.replace("grid/", "").split(",")) == GRID
+    assert params["evaluation.splits"] == "[dev]", "tests are read when a recipe is chosen"
+    given = [f"{key}={value}" for key, value in params.items()]
+    cli.check_command("train", [*given, "data=ir_sts_small", "data.root=somewhere"], multirun=True)
 
 
 @pytest.fixture(scope="module")

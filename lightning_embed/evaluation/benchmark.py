@@ -10,27 +10,37 @@ from mteb.get_tasks import TASK_LIST
 from lightning_embed.errors import ConfigError
 
 
-def get_task(name: str) -> AbsTask:
-    """A fresh mteb task."""
-    return mteb.get_task(name)
+def get_tasks(names: Sequence[str], benchmark: str | None) -> list[AbsTask]:
+    """Fresh mteb tasks, in the order of `names`; of a benchmark, those of its splits and languages (no names: all)."""
+    if benchmark is None:
+        return [mteb.get_task(name) for name in names]
+    tasks = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}
+    return [tasks[name] for name in names or tasks]
 
 
-def check_tasks(names: Sequence[str]) -> None:
-    """Refuse names that cannot be evaluated; downloads nothing.
+def check_tasks(names: Sequence[str], benchmark: str | None = None) -> list[str]:
+    """Refuse names that cannot be evaluated; downloads nothing. Returns the names of all tasks that will be.
 
     Raises:
         ConfigError: no name, an unknown one, or a task that is not about text alone.
     """
-    if not names:
+    if benchmark is not None and benchmark not in (benchmarks := [known.name for known in mteb.get_benchmarks()]):
+        raise ConfigError(f"evaluation.benchmark: mteb has no {benchmark!r}. {_nearest(benchmark, benchmarks)}")
+    if not names and benchmark is None:
         raise ConfigError("evaluation=mteb evaluates nothing: name tasks, e.g. evaluation.tasks=[STS12,SciFact].")
+    members = None if benchmark is None else [task.metadata.name for task in mteb.get_benchmark(benchmark).tasks]
     known = {task.metadata.name: task for task in TASK_LIST}
     for name in names:
         if name not in known:
             raise ConfigError(f"evaluation.tasks: mteb has no task {name!r}. {_nearest(name, known)}")
-        if known[name].metadata.modalities != ["text"]:
+        if members is not None and name not in members:
+            raise ConfigError(f"evaluation.tasks: {benchmark} has no task {name!r}. {_nearest(name, members)}")
+    for name in names or members or ():
+        if name in known and known[name].metadata.modalities != ["text"]:
             raise ConfigError(
                 f"evaluation.tasks: {name} needs {known[name].metadata.modalities}, this model reads text."
             )
+    return list(names or members or ())
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -38,4 +48,4 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     folded = {word.casefold(): word for word in known}
     close = get_close_matches(name.casefold(), folded, n=3)
     hint = f"Did you mean {' or '.join(folded[word] for word in close)}? " if close else ""
-    return f"{hint}mteb.get_tasks() lists all."
+    return f"{hint}mteb.get_tasks() and mteb.get_benchmarks() list all."

@@ -1,4 +1,4 @@
-"""Scores that were measured before: the same weights on the same tests by the same evaluator are not measured again."""
+"""Scores that were measured before: the same weights on the same test are not measured again."""
 
 import json
 import os
@@ -9,52 +9,59 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from lightning_embed.evaluation.ensemble import Ensemble
-from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
+from lightning_embed.evaluation.evaluator import Evaluator, Part, TextEncoder
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.hashing import sha256
-from lightning_embed.types import EvalSet, Results
+from lightning_embed.types import EvalSet, Results, Score
 
 
 class ScoreCache:
-    """Keeps the scores of model directories, by their content and by everything that the scores depend on.
+    """Keeps the scores of model directories, test by test, by everything that they depend on: model, test, code.
 
     Args:
-        evaluator: what measures; two measure the same if they read the same (`repr`), and so do two `load`.
+        evaluator: what measures.
         eval_sets: the run's own dev and test sets.
-        folder: where scores are kept, one small file per model.
-        load: opens a model directory.
+        folder: where scores are kept, one small file per model and test.
+        load: opens a model directory; two that read the same (`repr`) open the same.
     """
 
     def __init__(
         self, evaluator: Evaluator, eval_sets: Sequence[EvalSet], folder: Path, load: Callable[[Path], TextEncoder]
     ) -> None:
-        self.evaluator = evaluator
-        self.eval_sets = eval_sets
         self.folder = folder
         self.load = load
         versions = [version(package) for package in ("mteb", "torch", "transformers")]
-        code = fingerprint(Path(__file__).parent.parent)
-        self.tests = blake2b(repr((evaluator, load, versions, code, *eval_sets)).encode())
+        package = Path(__file__).parent.parent
+        code = [fingerprint(package / room) for room in ("encoder", "evaluation")]
+        self.parts = [
+            (part, blake2b(repr((load, versions, code, part.key)).encode())) for part in evaluator.parts(eval_sets)
+        ]
 
     def __call__(self, *models: Path) -> Results:
         """Score a model directory, or the ensemble of several; or remember the scores."""
-        file = self.folder / f"{self._key(models)}.json"
-        if not file.exists():
-            encoders = [self.load(model) for model in models]
-            self._keep(file, self.evaluator(encoders[0] if len(encoders) == 1 else Ensemble(encoders), self.eval_sets))
-        results: Results = json.loads(file.read_text())
+        digests = sorted(map(_digest, models))  # a mean does not depend on the order
+        encoder: TextEncoder | None = None
+        results: Results = {}
+        for part, key in self.parts:
+            key = key.copy()
+            for digest in digests:
+                key.update(digest)
+            file = self.folder / f"{key.hexdigest()[:32]}.json"
+            if not file.exists():
+                encoder = encoder or self._open(models)
+                self._keep(file, part, encoder)
+            score: Score = json.loads(file.read_text())
+            results.setdefault(part.split, {})[part.name] = score
         return results
 
-    def _key(self, models: Sequence[Path]) -> str:
-        key = self.tests.copy()
-        for digest in sorted(map(_digest, models)):  # a mean does not depend on the order
-            key.update(digest)
-        return key.hexdigest()[:32]
+    def _open(self, models: Sequence[Path]) -> TextEncoder:
+        encoders = [self.load(model) for model in models]
+        return encoders[0] if len(encoders) == 1 else Ensemble(encoders)
 
-    def _keep(self, file: Path, results: Results) -> None:
+    def _keep(self, file: Path, part: Part, encoder: TextEncoder) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=self.folder, delete=False) as temporary:
-            json.dump(results, temporary)
+            json.dump(part.run(encoder), temporary)
         os.replace(temporary.name, file)
 
 

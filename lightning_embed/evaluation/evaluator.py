@@ -1,7 +1,9 @@
 """The evaluators: `evaluation=local`, `evaluation=mteb` and `evaluation=none`."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation.subset import subset
-from lightning_embed.types import EvalSet, Results, RetrievalSet, Task
+from lightning_embed.types import EvalSet, Results, RetrievalSet, Score, Task
 
 Role = Literal["query", "document"]
 SPLITS = ("dev", "test")
@@ -26,10 +28,27 @@ class TextEncoder(Protocol):
         """Embed `texts`, each behind `prompt` (None: the encoder's default): float32, no gradient, no dropout."""
 
 
-@runtime_checkable
-class Evaluator(Protocol):
+@dataclass(frozen=True)
+class Part:
+    """One test of an evaluation.
+
+    Args:
+        split: dev or test.
+        name: of the test.
+        key: a text that changes with all that the score depends on, beside the model.
+        run: scores an encoder.
+    """
+
+    split: str
+    name: str
+    key: str
+    run: Callable[[TextEncoder], Score]
+
+
+class Evaluator(ABC):
     """Scores models; the pipeline calls `check` before the first batch of training."""
 
+    @abstractmethod
     def check(self) -> None:
         """Refuse what cannot be evaluated.
 
@@ -37,24 +56,32 @@ class Evaluator(Protocol):
             ConfigError: for example an unknown task.
         """
 
+    @abstractmethod
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
+        """The tests, each of which can be run by itself."""
+
     def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:
         """Score `encoder`."""
+        results: Results = {}
+        for part in self.parts(eval_sets):
+            results.setdefault(part.split, {})[part.name] = part.run(encoder)
+        return results
 
 
 @dataclass(frozen=True)
-class Nothing:
+class Nothing(Evaluator):
     """Evaluates nothing: `evaluation=none`."""
 
     def check(self) -> None:
         """Nothing to refuse."""
 
-    def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:  # noqa: ARG002
-        """No scores."""
-        return {}
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:  # noqa: ARG002
+        """No tests."""
+        return []
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Evaluator):
     """Evaluates on the dev and test sets of the run's own datasets.
 
     Args:
@@ -82,17 +109,10 @@ class Local:
     def check(self) -> None:
         """Nothing to refuse: the data room has read the files."""
 
-    def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:
-        """Score `encoder` on every set of the chosen splits."""
-        from lightning_embed.evaluation.local import to_task
-        from lightning_embed.evaluation.run import run
-
-        results: Results = {}
-        for eval_set in map(self._cut, eval_sets):
-            if eval_set.split in self.splits:
-                score = run(encoder, to_task(eval_set), eval_set.in_domain)
-                results.setdefault(eval_set.split, {})[eval_set.name] = score
-        return results
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
+        """Every set of the chosen splits."""
+        chosen = [self._cut(eval_set) for eval_set in eval_sets if eval_set.split in self.splits]
+        return [Part(each.split, each.name, repr(each), partial(_run_local, each)) for each in chosen]
 
     def _cut(self, eval_set: EvalSet) -> EvalSet:
         if eval_set.split != "dev" or not isinstance(eval_set.content, RetrievalSet):
@@ -102,18 +122,21 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Mteb:
-    """Evaluates on benchmark tasks by name; they count as test, on the splits that mteb reports.
+class Mteb(Evaluator):
+    """Evaluates on benchmark tasks by name; they count as test.
 
     Args:
-        tasks: names of mteb tasks, e.g. STS12, SciFact.
-        in_domain: those of `tasks` that have a train set in this run.
+        tasks: names of mteb tasks, e.g. STS12, SciFact; empty: all of `benchmark`.
+        in_domain: those of them that have a train set in this run.
         local: evaluates the run's own sets as well; without dev scores a run has no optimized metric.
+        benchmark: name of an mteb benchmark, e.g. MTEB(eng, v2), whose splits and languages are taken; None: all that a
+            task has.
     """
 
-    tasks: Sequence[str]
+    tasks: Sequence[str] = ()
     in_domain: Sequence[str] = ()
     local: Evaluator = field(default_factory=Nothing)
+    benchmark: str | None = None
 
     def check(self) -> None:
         """Refuse unknown tasks; downloads nothing.
@@ -123,21 +146,38 @@ class Mteb:
         """
         from lightning_embed.evaluation.benchmark import check_tasks
 
-        check_tasks(self.tasks)
+        known = check_tasks(self.tasks, self.benchmark)
         for name in self.in_domain:
-            if name not in self.tasks:
-                raise ConfigError(f"evaluation.in_domain: {name!r} is not evaluated. {nearest(name, self.tasks)}")
+            if name not in known:
+                raise ConfigError(f"evaluation.in_domain: {name!r} is not evaluated. {nearest(name, known)}")
         self.local.check()
 
-    def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:
-        """Score `encoder` on the benchmark tasks and on the run's own sets."""
-        from lightning_embed.evaluation.benchmark import get_task
-        from lightning_embed.evaluation.run import run
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
+        """The run's own sets, and the benchmark tasks."""
+        from lightning_embed.evaluation.benchmark import get_tasks
 
-        results = self.local(encoder, eval_sets)
-        tests = results.setdefault("test", {})
-        for name in self.tasks:
-            if name in tests:
+        own = self.local.parts(eval_sets)
+        taken = {part.name for part in own if part.split == "test"}
+        found = []
+        for task in get_tasks(self.tasks, self.benchmark):
+            name = task.metadata.name
+            if name in taken:
                 raise ConfigError(f"Two tests are called {name!r}: rename the dataset, or drop the mteb task.")
-            tests[name] = run(encoder, get_task(name), name in self.in_domain)
-        return results
+            key = repr((name, self.benchmark, name in self.in_domain))
+            found.append(Part("test", name, key, partial(_run_task, name, self.benchmark, name in self.in_domain)))
+        return own + found
+
+
+def _run_local(eval_set: EvalSet, encoder: TextEncoder) -> Score:
+    from lightning_embed.evaluation.local import to_task
+    from lightning_embed.evaluation.run import run
+
+    return run(encoder, to_task(eval_set), eval_set.in_domain)
+
+
+def _run_task(name: str, benchmark: str | None, in_domain: bool, encoder: TextEncoder) -> Score:
+    from lightning_embed.evaluation.benchmark import get_tasks
+    from lightning_embed.evaluation.run import run
+
+    (task,) = get_tasks([name], benchmark)  # a fresh one: some carry a random state
+    return run(encoder, task, in_domain)

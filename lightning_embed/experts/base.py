@@ -63,7 +63,8 @@ class ExpertPlan(ABC):
     """Turns the datasets of a run into experts.
 
     Args:
-        datasets: names of the datasets that are trained on; the others are measured alone. Empty: all.
+        datasets: names of the datasets that are trained on; the others are only measured, out of domain, and nothing else
+            looks at their train rows. Empty: all.
         only: train only the expert of this name and stop before the merge: so that each can have its own machine.
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
@@ -101,13 +102,9 @@ class ExpertPlan(ABC):
         """The experts of this command, once per seed.
 
         Raises:
-            ConfigError: `only` names no expert of the plan, `datasets` no dataset, or an expert has the name of the base.
+            ConfigError: `only` names no expert of the plan, or an expert has the name of the base.
         """
-        for name in self.datasets:
-            if name not in datasets:
-                raise ConfigError(f"experts.datasets: no dataset {name!r} with train rows. {nearest(name, datasets)}")
-        taken = {name: found for name, found in datasets.items() if not self.datasets or name in self.datasets}
-        planned = [copy for expert in self.experts(taken, seed, measure) for copy in self._seeded(expert)]
+        planned = [copy for expert in self.experts(datasets, seed, measure) for copy in self._seeded(expert)]
         experts = {expert.name: expert for expert in planned}
         names = [name for expert in planned for name in self.sources(expert)]
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -43,11 +43,11 @@ class Learned(Combination):
         learning_rate: of Adam, above 0.
         steps: batches of the probe; at least 1.
         balance: divide the loss of each task by its mean at the start (over 8 batches), so that a task whose loss has
-            larger numbers (CoSENT's are ten times InfoNCE's) does not outvote the others.
+            larger numbers (CoSENT's are ten times InfoNCE's in our runs) does not outvote the others.
 
     Raises:
         ConfigError: a learning rate or a number of steps that is not positive; while searching, a loss that is not
-            finite.
+            finite, or cannot be balanced.
     """
 
     needs_base = True
@@ -141,7 +141,14 @@ class _Search:
             losses = found.setdefault(self.probe.task(batch), [])
             if len(losses) < BALANCE_BATCHES:
                 losses.append(self.probe.loss(self.parameters, batch))
-        return {task: max(sum(losses) / len(losses), 1e-6) for task, losses in found.items()}
+        sizes = {task: sum(losses) / len(losses) for task, losses in found.items()}
+        for task, size in sizes.items():
+            if not (0 < size < math.inf):
+                raise ConfigError(
+                    f"merge={self.strategy.word}: the loss of {task} is {size} at the start, so that nothing can be balanced by it. "
+                    "Give balance=false."
+                )
+        return sizes
 
     def move(self) -> None:
         """One step of Adam."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_embed.report.bootstrap import Bootstrap
+from lightning_embed.report.bootstrap import interval
 from lightning_embed.report.doctor import doctor_section
 from lightning_embed.report.examined import NOTHING, Examined, Record, contents, examined
 from lightning_embed.report.kinds import kind_of, labels, read_records
@@ -33,7 +33,10 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
         config: the resolved config.
     """
     records = read_records(out)
-    each = {model: read_each(out, model) or found for model, found in models.items()}
+    chosen = by_dev(models)[:2]  # the first may be the ensemble
+    each = {
+        model: (read_each(out, model) if model in (BASE, *chosen) else {}) or found for model, found in models.items()
+    }
     parts = [f'<p class="headline">{headline(each)}</p>', _scatter(models, records)]
     parts += [*map(_block, summary(models)), _tests(models)]
     named = {label: records[name] for name, label in labels(records).items()}
@@ -63,7 +66,7 @@ def _beside_base(models: Mapping[str, Results], block: Block, model: str) -> str
         return f"It was not measured on all of {block.title}."
     if base is None or model == BASE:
         return f"On {block.title} it scores {score:.2f}."
-    found = Bootstrap().interval([models[model]], [models[BASE]], block.split, block.in_domain)
+    found = interval({0: models[model]}, {0: models[BASE]}, block.split, block.in_domain)
     sure = "outside" if found and found.outside_noise else "inside"
     noise = f" (95 % interval {found.low:+.2f} to {found.high:+.2f}: {sure} the noise of the queries)" if found else ""
     return f"On {block.title} it scores {score:.2f}, {score - base:+.2f} from the base's {base:.2f}{noise}."

@@ -34,13 +34,15 @@ def read_records(folder: Path) -> dict[str, Any]:
     return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("merged/*/merge.json"))}
 
 
-def labels(records: Mapping[str, Any]) -> dict[str, str]:
+def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
     """For each merge its strategy, and the options in which it differs from others of that strategy.
+
+    `beside`: merges of other folders that it must be told apart from too.
 
     Merges that differ in something else, in the seed for example, keep the hash of their folder.
     """
     alike: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records.values():
+    for record in [*records.values(), *beside]:
         alike.setdefault(record["strategy"], []).append(record["options"])
     found = {name: _label(record, alike[record["strategy"]]) for name, record in records.items()}
     often = Counter(found.values())

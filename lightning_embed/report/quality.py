@@ -14,8 +14,8 @@ _INK, _SOFT, _MOST_NAMES = "#1a1a1a", "#999", 3  # names: the choice of dev, and
 
 def quality(compared: Compared) -> Any | None:
     """A panel per block, cost to the right, points upwards, standard errors as bars; None where costs are not known."""
-    drawn = [r for r in compared.recipes if r.cost is not None and r.kind is not Kind.base and compared.means[r.name]]
-    if len({r.cost for r in drawn}) < 2:
+    drawn = [r for r in compared.recipes if r.rows is not None and r.kind is not Kind.base and compared.means[r.name]]
+    if len({r.rows for r in drawn}) < 2:
         return None
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -25,8 +25,8 @@ def quality(compared: Compared) -> Any | None:
         figure = Figure(figsize=(5.0 * len(titles), 4.6), layout="constrained")
         for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
             _panel(axes, compared, drawn, title)
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+        named = {name: h for axes in figure.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -36,7 +36,7 @@ def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -
         if group := [recipe for recipe in drawn if recipe.kind is kind]:
             means = [compared.means[recipe.name][title] for recipe in group]
             axes.errorbar(
-                [recipe.cost for recipe in group],
+                [compared.cost(recipe) for recipe in group],
                 [mean.points for mean in means],
                 yerr=[mean.error or 0 for mean in means],
                 fmt=mark,
@@ -53,10 +53,10 @@ def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -
             dashes = "--" if recipe.kind is Kind.base else "-"
             points = compared.means[recipe.name][title].points
             axes.axhline(points, color=_SOFT, linewidth=0.9, linestyle=dashes, zorder=0, label=recipe.name)
-    axes.set(title=title, xlabel="cost, in joint trainings", ylabel="points, mean of tasks")
+    axes.set(title=title, xlabel=f"cost, in {compared.unit}", ylabel="points, mean of tasks")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.12)
-    at = {recipe.name: (recipe.cost or 0.0, compared.means[recipe.name][title].points) for recipe in drawn}
+    at = {recipe.name: (compared.cost(recipe) or 0.0, compared.means[recipe.name][title].points) for recipe in drawn}
     chosen = [compared.chosen.name] if compared.chosen is not None and compared.chosen.name in at else []
     named = list(dict.fromkeys([*chosen, *sorted(at, key=lambda name: -at[name][1])]))[:_MOST_NAMES]
     add_labels(axes, [at[name] for name in named], named, others=list(at.values()), size=7.0)

@@ -1,11 +1,11 @@
 """`<out>/results.json`: the scores of all models that were measured in a folder.
 
     {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
-     "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0.0}}
+     "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
 Scores are percent points. `evaluations` says how each model was measured (a hash of the evaluation's options and
-data): scores of different evaluations are never compared. `costs`: what it took to make the model, in joint trainings;
-null: not known. What every query and pair scored stands beside it, in `<out>/each/<model>.json`.
+data): scores of different evaluations are never compared. `costs`: rows that were trained on to make the model; null:
+not known. What every query and pair scored stands beside it, in `<out>/each/<model>.json`.
 """
 
 import json

@@ -34,7 +34,7 @@ class Run:
         }
 
     def add(self, model: str, found: Results, cost: float | None = None) -> None:
-        """Keep the scores of a model, and what it cost in joint trainings."""
+        """Keep the scores of a model, and what it cost, in rows trained on."""
         results.add(self.out, model, found, self.evaluation, cost)
 
     def metric(self, model: str, key: str) -> float | None:

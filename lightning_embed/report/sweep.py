@@ -1,5 +1,6 @@
 """What stands at the end of a sweep: one table, one page, its pictures."""
 
+import atexit
 import json
 import os
 from collections.abc import Mapping
@@ -25,11 +26,12 @@ class SweepTable(Callback):
 
     It sees the jobs that ran in this process: those of Hydra's basic launcher and of its sweepers. In the folder of the
     jobs, or in the one around their folders, it leaves sweep-<hash of the command>.html, .json (what the page shows), and
-    pictures, each as .svg and .png: in domain against out of domain, and quality against cost.
+    pictures, each as .svg and .png: quality against cost; and, of one seed, in domain against out of domain.
     """
 
     def __init__(self) -> None:
         self.folders: dict[Path, set[str]] = {}
+        atexit.register(self._write)  # Hydra does not tell its callbacks of the end of a sweep in which a job failed
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
         """Remember the folder of a job that finished, and the overrides that all its jobs share."""
@@ -39,9 +41,13 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare what was measured, print it and write it down."""
-        if self.folders:
-            place = Path(os.path.commonpath([folder.absolute() for folder in self.folders]))
-            write_sweep(self.folders, place / os.environ.get("LIGHTNING_EMBED_SWEEP", "sweep"), Console())
+        self._write()
+
+    def _write(self) -> None:
+        folders, self.folders = self.folders, {}
+        if folders and "LIGHTNING_EMBED_SWEEP" in os.environ:  # a single job is no sweep
+            place = Path(os.path.commonpath([folder.absolute() for folder in folders]))
+            write_sweep(folders, place / os.environ["LIGHTNING_EMBED_SWEEP"], Console())
 
 
 def write_sweep(folders: Mapping[Path, set[str]], file: Path, console: Console) -> None:
@@ -69,19 +75,22 @@ def plain(compared: Compared) -> dict[str, Any]:
     """What a sweep found, as JSON: scores of every recipe at every seed, means, and differences from the reference."""
     return {
         "reference": compared.reference,
+        "joint_rows": compared.joint_rows,
         "recipes": [
             {
                 "name": recipe.name,
                 "kind": str(recipe.kind),
-                "cost": recipe.cost,
+                "rows": recipe.rows,
                 "means": {title: asdict(mean) for title, mean in compared.means[recipe.name].items()},
                 "differences": {
                     title: asdict(found) for title, found in compared.differences.get(recipe.name, {}).items()
                 },
-                "seeds": [
-                    {split: {t: round(s["score"], 3) for t, s in tests.items()} for split, tests in results.items()}
-                    for results in recipe.seeds
-                ],
+                "seeds": {
+                    seed: {
+                        split: {t: round(s["score"], 3) for t, s in tests.items()} for split, tests in results.items()
+                    }
+                    for seed, results in recipe.seeds.items()
+                },
             }
             for recipe in compared.recipes
         ],
@@ -92,5 +101,5 @@ def _scatter(recipes: list[Recipe]) -> Any | None:
     """Every recipe at its first seed's tests, where there is one seed; with several, means stand in the other picture."""
     if any(len(recipe.seeds) > 1 for recipe in recipes):
         return None
-    scores: dict[str, Results] = {recipe.name: recipe.seeds[0] for recipe in recipes}
+    scores: dict[str, Results] = {recipe.name: next(iter(recipe.seeds.values())) for recipe in recipes}
     return scatter(scores, {recipe.name: recipe.kind for recipe in recipes})

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning_embed.report.bootstrap import Interval
 from lightning_embed.report.page import PAGE, table
-from lightning_embed.report.recipes import Compared, Mean
+from lightning_embed.report.recipes import BLOCKS, Compared, Mean, Recipe
 from lightning_embed.report.scatter import as_svg
-from lightning_embed.report.summary import block, show, task_name
+from lightning_embed.report.summary import show, task_name
 
 
 def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> Path:
     """Write the page; it needs nothing beside it."""
     parts = [f'<p class="headline">{headline(compared)}</p>']
-    parts += [f"<figure>{as_svg(figure)}</figure>" for figure in reversed(figures)]
-    parts += [_means(compared), _tests(compared)]
+    parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
+    parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
     file.write_text(PAGE.substitute(title=escape(file.stem), body="\n".join(parts)), encoding="utf-8")
     return file
 
@@ -30,77 +31,65 @@ def headline(compared: Compared) -> str:
     said = [f"<b>{escape(chosen.name)}</b> is best on dev: {_points(means['dev'])}."]
     for title in [title for title in means if title != "dev"]:
         found = compared.differences.get(chosen.name, {}).get(title)
-        verdict = "outside" if found and found.outside_noise else "inside"
-        beside = f", {_signed(found)} from {escape(str(compared.reference))}: {verdict} the noise" if found else ""
+        beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""
         said.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
     return " ".join(said)
 
 
 def _means(compared: Compared) -> str:
-    titles = compared.titles
-    header = ["recipe", "cost", *titles]
-    tops = {t: max(show(m[t].points) for r in compared.recipes if t in (m := compared.means[r.name])) for t in titles}
+    header = ["recipe", "cost", "seeds", *compared.titles]
     rows = []
     for recipe in compared.recipes:
-        means, found = compared.means[recipe.name], compared.differences.get(recipe.name, {})
-        cost = "-" if recipe.cost is None else f"{recipe.cost:.2f}"
-        scores = [_cell(means.get(title), tops[title]) + _interval(found.get(title)) for title in titles]
-        rows.append([escape(recipe.name), cost, *scores])
-    seeds = max(len(recipe.seeds) for recipe in compared.recipes)
-    error = f"mean of {seeds} seeds ± its standard error" if seeds > 1 else "one seed"
-    reference = (
-        ""
-        if compared.reference is None
-        else (
-            f" From {escape(compared.reference)}: difference and 95 % interval of a paired bootstrap over queries, pairs and seeds; "
-            "bold where it excludes zero."
+        cost = compared.cost(recipe)
+        cells = [_cell(compared, recipe, title) for title in compared.titles]
+        rows.append([escape(recipe.name), "-" if cost is None else f"{cost:.2f}", str(len(recipe.seeds)), *cells])
+    said = "Percent points, mean of tasks, ± standard error over seeds."
+    said += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
+    if compared.reference is not None:
+        said += (
+            f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap over queries and pairs and "
+            "the spread over seeds (one seed: over queries alone); bold where it excludes zero."
         )
-    )
-    note = f'<p class="note">Percent points, mean of tasks, {error}. Cost in joint trainings; what a merge looks at is counted, measuring is not.{reference}</p>'
-    return f"<h2>Recipes</h2>{note}{table(header, rows)}"
+    return f'<h2>Recipes</h2><p class="note">{said}</p>{table(header, rows)}'
 
 
-def _tests(compared: Compared) -> str:
-    """Every test, mean over seeds."""
-    parts = []
-    for title, key in {
-        "dev": ("dev", None),
-        "test in domain": ("test", True),
-        "test out of domain": ("test", False),
-    }.items():
-        found = {recipe.name: [block({"": scores}, *key) for scores in recipe.seeds] for recipe in compared.recipes}
-        first = next((blocks[0] for blocks in found.values() if blocks[0] is not None), None)
-        if first is None:
-            continue
-        tests = [(task, test) for task, names in first.tests.items() for test in names]
-        header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in tests)]
-        rows = [[escape(name), *(_test(blocks, test) for _, test in tests)] for name, blocks in found.items()]
-        parts.append(f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}")
-    return "".join(parts)
+def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
+    mean, found = compared.means[recipe.name].get(title), compared.differences.get(recipe.name, {}).get(title)
+    if mean is None:
+        return "-"
+    shown = _points(mean)
+    shown = f'<span class="best">{shown}</span>' if show(mean.points) == show(compared.best(title)) else shown
+    if found is None:
+        return shown
+    apart = f"<b>{_signed(found)}</b>" if found.outside_noise else _signed(found)
+    return f'{shown}<br><span class="note">{apart}</span>'
 
 
-def _test(blocks: Sequence[Any], test: str) -> str:
-    scores = [found.scores.get(test, {}).get("") if found is not None else None for found in blocks]
-    known = [score for score in scores if score is not None]
-    return show(sum(known) / len(known)) if known and len(known) == len(scores) else "-"
+def _tests(compared: Compared, title: str) -> str:
+    """Every test of a block, mean over seeds."""
+    split, _ = BLOCKS[title]
+    header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in compared.tests[title])]
+    rows = [
+        [escape(recipe.name), *(_test(recipe, split, test) for _, test in compared.tests[title])]
+        for recipe in compared.recipes
+    ]
+    return f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}"
+
+
+def _test(recipe: Recipe, split: str, test: str) -> str:
+    found = [scores.get(split, {}).get(test) for scores in recipe.seeds.values()]
+    known = [score["score"] for score in found if score is not None]
+    return show(fmean(known)) if len(known) == len(found) else "-"
 
 
 def _points(mean: Mean) -> str:
     return show(mean.points) if mean.error is None else f"{show(mean.points)} ± {mean.error:.2f}"
 
 
-def _cell(mean: Mean | None, top: str) -> str:
-    if mean is None:
-        return "-"
-    return f'<span class="best">{_points(mean)}</span>' if show(mean.points) == top else _points(mean)
+def _signed(found: Interval) -> str:
+    return f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def _signed(interval: Interval) -> str:
-    return f"{interval.difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-
-
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    shown = f"<b>{_signed(interval)}</b>" if interval.outside_noise else _signed(interval)
-    return f'<br><span class="note">{shown}</span>'
+def _verdict(found: Interval) -> str:
+    of = "the noise" if found.num_seeds > 1 else "the noise of the queries (one seed)"
+    return f"{'outside' if found.outside_noise else 'inside'} {of}"

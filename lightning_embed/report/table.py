@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_embed.report.recipes import Compared
+from lightning_embed.report.recipes import Compared, Recipe
 from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
 from lightning_embed.types import Results
 
@@ -51,34 +51,33 @@ def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
 def recipes_table(compared: Compared) -> Table:
     """Recipes by the means of each block, best on dev first: test is shown, never chosen by."""
     table = _table("\nrecipe")
-    table.add_column("cost", justify="right")
+    several = compared.num_seeds > 1
+    for column in ["cost", *(["seeds"] if several else [])]:
+        table.add_column(column, justify="right")
     for title in compared.titles:
         table.add_column(title.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for recipe in compared.recipes:
-        cost = "-" if recipe.cost is None else f"{recipe.cost:.2f}"
-        table.add_row(recipe.name, cost, *(_mean_cell(compared, recipe.name, title) for title in compared.titles))
-    noise = (
-        ""
-        if compared.reference is None
-        else f"; + above, - below {compared.reference} by more than chance (95 %, paired bootstrap)"
-    )
-    seeds = max(len(recipe.seeds) for recipe in compared.recipes)
-    error = f" of {seeds} seeds ± standard error" if seeds > 1 else ""
-    table.caption = (
-        f"percent points, mean of tasks{error}; cost in joint trainings; best on dev first; * best of its column{noise}"
-    )
+        cost = compared.cost(recipe)
+        seeds = [str(len(recipe.seeds))] if several else []
+        cells = [_mean_cell(compared, recipe, title) for title in compared.titles]
+        table.add_row(Text(recipe.name), "-" if cost is None else f"{cost:.2f}", *seeds, *cells)
+    said = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
+    said += [f"cost in {compared.unit}", "best on dev first", "* best of its column"]
+    if compared.reference is not None:
+        noise = "queries and seeds" if several else "queries"
+        said.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")
+    table.caption = Text("; ".join(said))
     return table
 
 
-def _mean_cell(compared: Compared, name: str, title: str) -> Text:
-    mean = compared.means[name].get(title)
+def _mean_cell(compared: Compared, recipe: Recipe, title: str) -> Text:
+    mean = compared.means[recipe.name].get(title)
     if mean is None:
         return Text("-   ")
-    known = [means[title].points for means in compared.means.values() if title in means]
-    found = compared.differences.get(name, {}).get(title)
-    mark = "+" if found and found.low > 0 else "-" if found and found.high < 0 else " "
+    found = compared.differences.get(recipe.name, {}).get(title)
+    mark = " " if found is None or not found.outside_noise else "+" if found.difference > 0 else "-"
     error = "" if mean.error is None else f" ±{mean.error:.2f}"
-    top = show(mean.points) == show(max(known))
+    top = show(mean.points) == show(compared.best(title))
     return Text(f"{show(mean.points)}{error}{'*' if top else ' '}{mark}", style="bold" if top else "")
 
 

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb, Nothing
+from lightning_embed.evaluation.benchmark import get_tasks
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -52,11 +53,26 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
         ({"tasks": []}, r"evaluation.tasks=\[STS12"),
         ({"tasks": ["Flickr30kI2TRetrieval"]}, "this model reads text"),
         ({"tasks": ["STS12"], "in_domain": ["STS13"]}, "Did you mean 'STS12'"),
+        (
+            {"benchmark": "MTEB(eng, v3)"},
+            r"evaluation.benchmark: mteb has no 'MTEB\(eng, v3\)'. Did you mean MTEB\(eng, v",
+        ),
+        ({"tasks": ["ATEC"], "benchmark": "MTEB(eng, v2)"}, r"MTEB\(eng, v2\) has no task 'ATEC'"),
     ],
 )
 def test_tasks_are_refused_before_training(options, message):
     with pytest.raises(ConfigError, match=message):
         Mteb(**options).check()
+
+
+def test_a_benchmark_gives_its_own_splits_and_languages():
+    """The STS17 of MTEB(eng, v1) is English alone; C-MTEB's BQ has a validation split too, which its leaderboard leaves out."""
+    (english,), (whole,) = get_tasks(["STS17"], "MTEB(eng, v1)"), get_tasks(["STS17"], None)
+    assert english.hf_subsets == ["en-en"]
+    assert len(whole.hf_subsets) > 10
+    (chinese,) = get_tasks(["BQ"], "MTEB(cmn, v1)")
+    assert list(chinese.eval_splits) == ["test"]
+    assert len(get_tasks([], "MTEB(eng, v2)")) == 41
 
 
 def test_known_tasks_pass():

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from lightning_embed.evaluation import ScoreCache
-from lightning_embed.types import EvalSet, Results, StsSet, Task
+from lightning_embed.evaluation import Evaluator, Part, ScoreCache
+from lightning_embed.types import EvalSet, Score, StsSet, Task
 
 
 class Model:
@@ -29,43 +30,56 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Evaluator):
     """Gives each measurement its number."""
 
     option: int = 0
-    calls: list[int] = field(default_factory=list, repr=False)
+    calls: list[str] = field(default_factory=list, repr=False)
 
     def check(self) -> None: ...
 
-    def __call__(self, encoder: object, eval_sets: Sequence[EvalSet]) -> Results:
-        self.calls.append(1)
-        return {"test": {"t": {"task": "sts", "metric": "m", "score": float(len(self.calls)), "in_domain": True}}}
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
+        return [Part(e.split, e.name, repr((self.option, e)), partial(self._run, e.name)) for e in eval_sets]
+
+    def _run(self, name: str, encoder: object) -> Score:
+        self.calls.append(name)
+        return {"task": "sts", "metric": "m", "score": float(len(self.calls)), "in_domain": True}
+
+
+def _set(name: str, text: str = "b") -> EvalSet:
+    return EvalSet(name, Task.sts, "test", True, StsSet(["a"], [text], [1.0]))
 
 
 def test_measured_once_and_again_when_anything_changes(tmp_path: Path) -> None:
     model, calls = tmp_path / "model", []
     model.mkdir()
     (model / "weights").write_bytes(b"1")
-    tests = [EvalSet("t", Task.sts, "test", True, StsSet(["a"], ["b"], [1.0]))]
-    others = [EvalSet("t", Task.sts, "test", True, StsSet(["a"], ["c"], [1.0]))]
 
-    def score(option: int = 0, sets: Sequence[EvalSet] = tests, prompt: str = "") -> float:
-        cache = ScoreCache(Counting(option, calls), sets, tmp_path / "scores", Load(prompt))
+    def score(option: int = 0, text: str = "b", prompt: str = "") -> float:
+        cache = ScoreCache(Counting(option, calls), [_set("t", text)], tmp_path / "scores", Load(prompt))
         return cache(model)["test"]["t"]["score"]
 
     assert (score(), score()) == (1, 1)
-    assert [score(option=1), score(sets=others), score(prompt="query: ")] == [2, 3, 4]
+    assert [score(option=1), score(text="c"), score(prompt="query: ")] == [2, 3, 4]
     (model / "weights").write_bytes(b"2")
     assert (score(), score()) == (5, 5)
 
 
+def test_another_test_measures_that_alone(tmp_path: Path) -> None:
+    model, calls = tmp_path / "model", []
+    model.mkdir()
+    for names in (["a"], ["a", "b"], ["b", "c"]):
+        ScoreCache(Counting(0, calls), [_set(name) for name in names], tmp_path / "scores", Load(""))(model)
+    assert calls == ["a", "b", "c"]
+
+
 def test_an_ensemble_is_remembered_by_the_contents_of_all_in_any_order(tmp_path: Path) -> None:
-    calls: list[int] = []
+    calls: list[str] = []
     for name, content in (("one", b"1"), ("other", b"2"), ("third", b"3")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_bytes(content)
     one, other, third = (tmp_path / name for name in ("one", "other", "third"))
-    cache = ScoreCache(Counting(0, calls), [], tmp_path / "scores", Load(""))
+    cache = ScoreCache(Counting(0, calls), [_set("t")], tmp_path / "scores", Load(""))
 
     def score(*models: Path) -> float:
         return cache(*models)["test"]["t"]["score"]

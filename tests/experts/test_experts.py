@@ -94,11 +94,3 @@ def test_the_yaml_states_every_default(word: str) -> None:
 def test_refusal() -> None:
     with pytest.raises(ConfigError, match=r"experts.only=retrieva: no such expert. Did you mean 'retrieval'\?"):
         PerTask(only="retrieva").chosen(SETS, 0, NoMeasure())
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_some_datasets_alone(word: str) -> None:
-    plan = registry.get("experts", word)(**NEEDED.get(word, {}), datasets=["nq", "stsb"])
-    assert {name for expert in plan.chosen(SETS, 0, MEASURE) for name in expert.rows} == {"stsb", "nq"}
-    with pytest.raises(ConfigError, match=r"experts.datasets: no dataset 'nqq' with train rows. Did you mean 'nq'\?"):
-        Joint(datasets=["nqq"]).chosen(SETS, 0, MEASURE)

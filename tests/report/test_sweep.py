@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ def jobs(tmp_path: Path) -> dict[Path, set[str]]:
             folder = tmp_path / f"grid-{plan}-{seed}"
             run, merged = Run(folder), f"soup-{plan}{seed}"
             run.add("base", measured(50, 0, outside=60), cost=0.0)
-            run.add("joint" if plan == "joint" else "sts", measured(60, seed, outside=55), cost=1.0)
+            run.add("joint" if plan == "joint" else "sts", measured(60, seed, outside=55), cost=3000.0)
             better = 62 if plan == "per_task" else 61
-            run.add(merged, measured(better, seed, outside=58 if plan == "per_task" else 55), cost=2.0)
+            run.add(merged, measured(better, seed, outside=58 if plan == "per_task" else 55), cost=6000.0)
             file = folder / "merged" / merged / "merge.json"
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(record("soup")))
@@ -55,11 +56,14 @@ def test_jobs_that_differ_in_their_seed_alone_are_one_recipe(jobs):
     recipes = {recipe.name: recipe for recipe in collect(jobs)}
     assert set(recipes) == {"base", "joint joint", "joint soup", "per_task sts", "per_task soup"}
     assert [len(recipe.seeds) for recipe in recipes.values()] == [3] * 5
-    assert {recipe.name: recipe.cost for recipe in recipes.values()} == {
+    compared = compare(list(recipes.values()))
+    assert compared.unit == "joint trainings"
+    assert {recipe.name: compared.cost(recipe) for recipe in recipes.values()} == {
         "base": 0, "joint joint": 1, "joint soup": 2, "per_task sts": 1, "per_task soup": 2,
     }  # fmt: skip
     assert recipes["per_task soup"].kind is Kind.merge
-    scores = [seed["test"]["squad"]["score"] for seed in recipes["joint soup"].seeds]
+    assert list(recipes["joint soup"].seeds) == [1, 2, 10]
+    scores = [seed["test"]["squad"]["score"] for seed in recipes["joint soup"].seeds.values()]
     assert scores == [Run(folder).models[f"soup-{folder.name[5:].replace('-', '')}"]["test"]["squad"]["score"]
                       for folder in jobs if "joint" in folder.name]  # fmt: skip
 
@@ -108,9 +112,10 @@ def test_the_end_of_a_sweep_leaves_a_table_a_page_and_the_numbers(jobs, tmp_path
     assert "±0.03*+" in text, "best, and above joint training by more than chance"
     made = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert made == {"sweep-1f.html", "sweep-1f.json", "sweep-1f-cost.svg", "sweep-1f-cost.png"}
+    assert "of queries and seeds" in " ".join(text.split())
     found = json.loads((tmp_path / "sweep-1f.json").read_text())
     assert found["reference"] == "joint joint"
-    assert len(found["recipes"][0]["seeds"]) == 3
+    assert list(found["recipes"][0]["seeds"]) == ["1", "2", "10"]
     page = (tmp_path / "sweep-1f.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "https://creativecommons.org", ""
@@ -119,16 +124,19 @@ def test_the_end_of_a_sweep_leaves_a_table_a_page_and_the_numbers(jobs, tmp_path
         assert shown in page
 
 
-def test_jobs_that_failed_are_not_shown(jobs, capsys):
+def test_jobs_that_failed_are_not_shown(jobs, capsys, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_EMBED_SWEEP", "sweep")
     _run(jobs, failed=[folder for folder in jobs if "per_task" in folder.name])
     text = capsys.readouterr().out
-    assert "joint" in text or "soup" in text
+    assert " soup " in text
     assert "sts" not in text
 
 
-def test_a_sweep_of_one_seed_has_the_picture_of_both_domains(jobs, tmp_path):
+def test_a_sweep_of_one_seed_has_the_picture_of_both_domains(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_EMBED_SWEEP", "sweep")
     _run({folder: given for folder, given in jobs.items() if "seed=1" in given})
     assert (tmp_path / "sweep.png").exists()
+    assert "the noise of the queries (one seed)" in (tmp_path / "sweep.html").read_text()
 
 
 def test_nothing_measured_leaves_nothing(tmp_path, capsys):
@@ -149,5 +157,84 @@ def test_what_is_drawn_is_what_was_measured(jobs):
 
 
 def test_without_costs_there_is_no_picture_of_costs(jobs):
-    recipes = [type(recipe)(recipe.name, recipe.kind, None, recipe.seeds) for recipe in collect(jobs)]
+    recipes = [replace(recipe, rows=None) for recipe in collect(jobs)]
     assert quality(compare(recipes)) is None
+
+
+def test_without_joint_training_costs_are_told_in_rows(jobs):
+    compared = compare(collect({folder: given for folder, given in jobs.items() if "per_task" in folder.name}))
+    assert compared.unit == "thousands of rows"
+    assert [compared.cost(recipe) for recipe in compared.recipes] == [6, 3, 0]
+
+
+def test_a_seed_that_is_not_done_yet_is_told_and_chosen_by_nothing(jobs):
+    """The best recipe lacks a seed: it comes last, and is compared at the seeds that both have."""
+    early = {folder: given for folder, given in jobs.items() if folder.name != "grid-per_task-10"}
+    compared = compare(collect(early))
+    assert compared.chosen.name == "joint soup"
+    assert compared.differences["per_task soup"]["test in domain"].num_seeds == 2
+    assert compared.differences["joint soup"]["test in domain"].num_seeds == 3
+
+
+def test_means_over_different_tests_are_not_ranked(jobs):
+    """One folder has a test more: what lacks it has no mean there."""
+    for folder in jobs:
+        if "joint" in folder.name:
+            for model, scores in Run(folder).models.items():
+                scores["test"]["nq"] = dict(scores["test"]["squad"])
+                Run(folder).add(model, scores)
+    compared = compare(collect(jobs))
+    assert "test in domain" in compared.means["joint soup"]
+    assert "test in domain" not in compared.means["per_task soup"]
+    assert "test out of domain" in compared.means["per_task soup"]
+
+
+def test_only_what_was_measured_as_most_were_is_compared(jobs):
+    """A folder that was measured again in another way is left out, not mixed in."""
+    first = next(iter(jobs))
+    Run(first, "other").add("joint", measured(99, 1, outside=99))
+    recipes = {recipe.name: recipe for recipe in collect(jobs)}
+    assert recipes["joint joint"].seeds.keys() == {2, 10}
+    Run(first).add("joint", measured(60, 1, outside=55))
+    assert {recipe.name: recipe for recipe in collect(jobs)}["joint joint"].seeds.keys() == {1, 2, 10}
+
+
+def test_names_never_meet(jobs, tmp_path):
+    """Overrides whose short names are the same are written out; folders of the same overrides have their own name."""
+    paths = dict(zip(jobs, ("a/minilm", "b/minilm"), strict=False))
+    same = {folder: {"seed=1", f"encoder={path}"} for folder, path in paths.items()}
+    assert {r.name for r in collect(same)} == {
+        "base", "encoder=a/minilm joint", "encoder=a/minilm soup", "encoder=b/minilm sts", "encoder=b/minilm soup",
+    }  # fmt: skip
+    twins = [folder for folder in jobs if "joint" in folder.name][:2]
+    names = {r.name for r in collect({folder: {"seed=1"} for folder in twins})}
+    assert {f"{folder.name} joint" for folder in twins} < names
+
+
+def test_seeds_share_a_row_whatever_else_lies_in_their_folders(jobs):
+    """Two soups of other options in one folder, one in the others: the common one keeps one name."""
+    first = next(folder for folder in jobs if "joint" in folder.name)
+    Run(first).add("soup-other", measured(61, 1, outside=55))
+    file = first / "merged" / "soup-other" / "merge.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({**record("soup"), "options": {"weighting": "size"}}))
+    soups = {
+        recipe.name: list(recipe.seeds) for recipe in collect(jobs) if "soup" in recipe.name and "joint" in recipe.name
+    }
+    assert sorted(soups.values()) == [[1], [1, 2, 10]]
+
+
+def test_names_are_shown_as_they_are(jobs, capsys, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_EMBED_SWEEP", "sweep")
+    orders = ("[retrieval,sts]", "[sts,retrieval]")
+    _run({folder: {"seed=1", f"experts.order={order}"} for folder, order in zip(jobs, orders, strict=False)})
+    text = capsys.readouterr().out
+    assert all(f"order={order}" in text for order in orders)
+
+
+def test_an_ensemble_is_never_the_best(jobs):
+    for folder in jobs:
+        Run(folder).add("ensemble of 2 encoders", measured(80, 0, outside=80), cost=3000.0)
+    compared = compare(collect(jobs))
+    assert compared.chosen.name == "per_task soup"
+    assert compared.best("test in domain") < 70
