@@ -336,3 +336,30 @@ def _read_wandb(file: Path) -> dict:
         found["config"] |= {item.key for item in message.config.update}
         found["keys"] |= {item.key or item.nested_key[0] for item in message.history.item}
     return found
+
+
+def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(
+    tiny_model: Path, toy: Path, tmp_path: Path
+) -> None:
+    """Nothing looks at their rows: not a training, not a probe; their tests count as out of domain."""
+    given = _overrides(
+        tiny_model, toy, tmp_path / "run", "experts=bagging", "experts.bag_shares=[0.5,1.0]", "experts.datasets=[facts]"
+    )
+    pipeline.train(_cfg("train", [*given, "merge=self_positioning", "merge.steps=2", "trainer.max_steps=2"]))
+    content = json.loads((tmp_path / "run" / "results.json").read_text())
+    (merged,) = (name for name in content["models"] if name.startswith("self_positioning"))
+    assert {name: s["in_domain"] for name, s in content["models"][merged]["test"].items()} == {
+        "facts": True,
+        "phrases": False,
+    }
+    assert content["costs"]["base"] == 0
+    assert content["costs"]["bag_1"] == 16, "two steps of eight rows"
+    assert content["costs"][merged] > 32, "both trainings, and what the search looked at"
+    (record,) = (json.loads(file.read_text()) for file in (tmp_path / "run").glob("merged/*/merge.json"))
+    assert record["probe_rows"] == pytest.approx(content["costs"][merged] - 32)
+    with pytest.raises(ConfigError, match=r"experts.datasets: no dataset 'fact' with train rows. Did you mean 'facts'"):
+        pipeline.train(_cfg("train", [*given, "experts.datasets=[fact]"]))
+    shares = ["merge=self_positioning", "+probe.task_shares={sts: 1.0}", f"out={tmp_path / 'other'}"]
+    with pytest.raises(ConfigError, match=r"probe.task_shares.sts: no dataset trains sts"):
+        pipeline.train(_cfg("train", [*given, *shares]))
+    assert not (tmp_path / "other" / "models").exists(), "told before the first training"

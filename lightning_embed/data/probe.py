@@ -42,12 +42,13 @@ class ProbeBatches:
     seed: int
 
     def __post_init__(self) -> None:
-        if not self.rows:
+        found = self._trained()
+        if not found:
             raise ConfigError(
                 "A probe looks at train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
             )
         for task in self.options.task_shares:
-            if not any(rows.options.counts_as == task for rows in self.rows.values()):
+            if not any(rows.options.counts_as == task for rows in found.values()):
                 raise ConfigError(f"probe.task_shares.{task}: no dataset trains {task}. Leave it out.")
 
     def __len__(self) -> int:
@@ -65,15 +66,13 @@ class ProbeBatches:
     @cached_property
     def rows(self) -> dict[str, Rows]:
         """The train rows of the datasets that are looked at."""
-        chosen = self.options.datasets if self.options.datasets is not None else list(self.datasets)
         shares = self.options.task_shares
-        return {
-            name: rows
-            for name in chosen
-            if (rows := self.datasets[name].train) is not None
-            and len(rows) > 1
-            and (not shares or rows.options.counts_as in shares)
-        }
+        return {name: rows for name, rows in self._trained().items() if not shares or rows.options.counts_as in shares}
+
+    def _trained(self) -> dict[str, Rows]:
+        """All of which there are enough."""
+        chosen = self.options.datasets if self.options.datasets is not None else list(self.datasets)
+        return {n: rows for n in chosen if (rows := self.datasets[n].train) is not None and len(rows) > 1}
 
     @cached_property
     def num_batches(self) -> dict[str, int]:
