@@ -1,5 +1,6 @@
 """The story of a run: fit each expert; then merge, evaluate and report (`merging`)."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,7 @@ def train(cfg: DictConfig) -> float | None:
     data = preparing.mined(console, cfg, data, base, out)
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
+        gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
     if plan.only is not None or dist.rank() != 0:
         dist.leave()
         return None

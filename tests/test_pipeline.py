@@ -1,5 +1,6 @@
 """Whole runs on the tiny encoder: the commands of the README, a kill, a plugin, W&B offline."""
 
+import gc
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from lightning_embed import build, config, load, merging, pipeline
 from lightning_embed.errors import ConfigError
+from lightning_embed.module import EmbeddingModule
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
@@ -363,3 +365,15 @@ def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(
     with pytest.raises(ConfigError, match=r"probe.task_shares.sts: no dataset trains sts"):
         pipeline.train(_cfg("train", [*given, *shares]))
     assert not (tmp_path / "other" / "models").exists(), "told before the first training"
+
+
+def test_a_trained_expert_leaves_the_memory(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """A sweep trains hundreds in one process, and Python looks for cycles of a few large objects hardly ever."""
+    gc.collect()
+    gc.disable()
+    try:
+        given = ["trainer.max_steps=2", "merge=none", "evaluation=none", "logger=none"]
+        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *given)))
+        assert not [alive for alive in gc.get_objects() if isinstance(alive, EmbeddingModule)]
+    finally:
+        gc.enable()

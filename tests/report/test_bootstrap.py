@@ -79,7 +79,7 @@ def test_seeds_are_paired_by_their_number():
 def test_an_interval_covers_the_truth_about_as_often_as_it_says(num_seeds):
     """Recipes that are equally good, noisy queries and noisy seeds: about one interval in twenty excludes zero."""
     draw, outside = np.random.default_rng(1), 0
-    for number in range(200):
+    for number in range(100):
         queries, recipes = draw.normal(size=100), []
         for _ in range(2):
             spread = 0.0 if num_seeds == 1 else 0.1
@@ -90,8 +90,8 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says(num_seeds):
                 }
             )
         outside += interval(*recipes, "test").outside_noise
-    assert outside <= 20
-    assert outside >= (3 if num_seeds == 1 else 0)
+    assert outside <= 11
+    assert outside >= (1 if num_seeds == 1 else 0)
 
 
 def test_what_was_not_measured_alike_cannot_be_compared():
