@@ -11,11 +11,27 @@ from rich.console import Console
 
 from lightning_embed.report import write_sweep
 
+TRAINED_BY = (
+    "seed",
+    "experiment",
+    "data",
+    "encoder",
+    "sampler",
+    "experts",
+    "retrieval_loss",
+    "sts_loss",
+    "loss@sts_loss",
+    "loss@retrieval_loss",
+    "optimizer",
+    "scheduler",
+    "trainer",
+)
+
 
 def overrides(folder: Path) -> set[str]:
-    """What all jobs of a folder shared: everything but how they merged and measured."""
+    """What all jobs of a folder shared: what its experts depend on."""
     given = OmegaConf.load(folder / "run.yaml").overrides
-    return {override for override in given if not override.startswith(("merge", "evaluation", "probe"))}
+    return {override for override in given if override.lstrip("+~").partition("=")[0].partition(".")[0] in TRAINED_BY}
 
 
 def main() -> None:

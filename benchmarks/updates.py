@@ -12,7 +12,7 @@ What stands behind -- is given to every train.py. The trainings are kept: a run 
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,12 +21,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lightning_embed.report.bootstrap import Bootstrap
-from lightning_embed.report.kinds import Kind
-from lightning_embed.report.recipes import Recipe
+from lightning_embed.report.bootstrap import interval
 from lightning_embed.report.results import read, read_each
+from lightning_embed.report.summary import is_ensemble
 from lightning_embed.types import Results
 
+BOOM = ["experts=bagging_80_100", "merge=multislerp"]
 OLD = ["squad", "medquad", "wikiqa", "snli", "mrpc", "stsb", "sickr"]
 NEW = ["argkp", "semrel_eng"]
 
@@ -53,15 +53,19 @@ class Study:
         ]
         print(" ".join(command[1:]), flush=True)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        merged = sorted(folder.glob("merged/*/model"))
-        return merged[0] if merged else next(p for p in sorted(folder.glob("models/*")) if p.name != "base")
+        model = self.last(name)
+        merged = folder / "merged" / model / "model"
+        return (merged if merged.exists() else folder / "models" / model).absolute()
+
+    def last(self, name: str) -> str:
+        """The model that was measured last, ensembles left out."""
+        measured = read(self.out / f"{name}-{self.seed}")["models"]
+        return [model for model in measured if not is_ensemble(model)][-1]
 
     def scores(self, name: str) -> tuple[Results, float | None]:
-        """Of the last model of a training, and its cost."""
-        folder = self.out / f"{name}-{self.seed}"
-        content = read(folder)
-        model = list(content["models"])[-1]
-        return read_each(folder, model), content["costs"].get(model)
+        """Of that model, and the rows that were trained on for it."""
+        folder, model = self.out / f"{name}-{self.seed}", self.last(name)
+        return read_each(folder, model), read(folder)["costs"].get(model)
 
 
 def words(names: Sequence[str]) -> str:
@@ -69,71 +73,57 @@ def words(names: Sequence[str]) -> str:
     return f"[{','.join(names)}]"
 
 
-def once(study: Study, old: Sequence[str], new: Sequence[str]) -> None:
-    """All ways to take in the new datasets at once."""
-    boom = ["experts=bagging", "experts.bag_shares=[0.8,1.0]", "merge=multislerp"]
-    existing = study.train("existing", *boom, f"experts.datasets={words(old)}").absolute()
+def once(study: Study, old: Sequence[str], new: Sequence[str]) -> Path:
+    """All ways to take in the new datasets at once. Returns the existing model."""
+    existing = study.train("existing", *BOOM, f"experts.datasets={words(old)}")
     study.train("joint", "experts=joint", "merge=none")
-    study.train("boom", *boom)
+    study.train("boom", *BOOM)
     update = ["experts=update", f"experts.new={words(new)}", f"experts.existing={existing}"]
     study.train("continued", *update, "experts.history_share=0", f"encoder.path={existing}", "merge=none")
     study.train("update", *update, "merge=multislerp")
+    return existing
 
 
-def chain(study: Study, old: Sequence[str], new: Sequence[str]) -> None:
+def chain(study: Study, model: Path, old: Sequence[str], new: Sequence[str]) -> None:
     """The new datasets one after the other."""
-    model = study.out / f"existing-{study.seed}"
-    model = sorted(model.glob("merged/*/model"))[0].absolute()
-    known = list(old)
     for place, name in enumerate(new, start=1):
-        known.append(name)
-        update = [
-            "experts=update",
-            f"experts.new=[{name}]",
-            f"experts.existing={model}",
-            f"experts.datasets={words(known)}",
-        ]
-        model = study.train(f"chain_{place}", *update, "merge=multislerp").absolute()
+        known = words([*old, *new[:place]])
+        update = ["experts=update", f"experts.new=[{name}]", f"experts.existing={model}", f"experts.datasets={known}"]
+        model = study.train(f"chain_{place}", *update, "merge=multislerp")
 
 
 def table(studies: Sequence[Study], names: Sequence[str], old: Sequence[str], new: Sequence[str]) -> Table:
-    """Means over seeds, in points; the differences of the last columns are from full retraining by joint training."""
+    """Means over seeds, in points. Cost: of this step alone, in joint trainings on everything."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in (
-        "",
-        "cost",
-        "dev, old sets",
-        "dev, new sets",
-        "test in domain",
-        "test out of domain",
-        "all dev, from joint",
-    ):
+    for column in ("", "cost of this step", "old sets", "new sets", "never trained on", "all, from joint"):
         shown.add_column(column, justify="right" if column else "left")
-    found = {name: [study.scores(name) for study in studies] for name in names}
-    joint = Recipe("joint", Kind.source, 1.0, [scores for scores, _ in found["joint"]])
+    found = {name: {study.seed: study.scores(name) for study in studies} for name in names}
+    joint = {seed: scores for seed, (scores, _) in found["joint"].items()}
+    unit = fmean(rows for _, rows in found["joint"].values() if rows)
     for name, seeds in found.items():
-        costs = [cost for _, cost in seeds if cost is not None]
-        columns = [
-            [part_mean(scores, split, keep, in_domain) for scores, _ in seeds]
-            for split, keep, in_domain in (
-                ("dev", old, None),
-                ("dev", new, None),
-                ("test", None, True),
-                ("test", None, False),
-            )
-        ]
-        interval = Bootstrap().interval([scores for scores, _ in seeds], joint.seeds, "dev")
-        apart = "" if interval is None else f"{interval.difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-        shown.add_row(name, f"{fmean(costs):.2f}" if costs else "-", *map(_shown, columns), apart)
+        rows = [rows for _, rows in seeds.values() if rows is not None]
+        scores = {seed: alike(scores) for seed, (scores, _) in seeds.items()}
+        parts = [_shown([mean(each, keep) for each in scores.values()]) for keep in (old, new)]
+        parts.append(_shown([mean(each, set(each.get("test", {})) - {*old, *new}) for each in scores.values()]))
+        apart = interval(scores, {seed: alike(each) for seed, each in joint.items()}, "dev")
+        difference = "" if apart is None else f"{apart.difference:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
+        shown.add_row(name, f"{fmean(rows) / unit:.2f}" if rows else "-", *parts, difference)
+    shown.caption = "dev scores of old and new sets, test scores of the others; percent points, mean of tasks ± standard error over seeds"
     return shown
 
 
-def part_mean(results: Results, split: str, keep: Sequence[str] | None, in_domain: bool | None) -> float | None:
-    """The mean over tasks of the mean over some tests."""
+def alike(results: Results) -> Results:
+    """Scores that do not say what was in domain: that differs between the steps."""
+    return {split: {n: score | {"in_domain": True} for n, score in tests.items()} for split, tests in results.items()}  # type: ignore[misc]
+
+
+def mean(results: Results, keep: Collection[str]) -> float | None:
+    """The mean over tasks: dev scores of what is trained on, test scores of what never is."""
     by_task: dict[str, list[float]] = {}
-    for test, score in results.get(split, {}).items():
-        if (keep is None or test in keep) and in_domain in (None, score["in_domain"]):
-            by_task.setdefault(score["task"], []).append(score["score"])
+    for name in keep:
+        found = results.get("dev", {}).get(name) or results.get("test", {}).get(name)
+        if found is not None:
+            by_task.setdefault(found["task"], []).append(found["score"])
     return fmean(map(fmean, by_task.values())) if by_task else None
 
 
@@ -160,9 +150,9 @@ def main() -> None:
     studies = [Study(options.out, seed, given) for seed in options.seeds]
     names = ["existing", "continued", "update", "joint", "boom"]
     for study in studies:
-        once(study, options.old, options.new)
+        existing = once(study, options.old, options.new)
         if options.chain:
-            chain(study, options.old, options.new)
+            chain(study, existing, options.old, options.new)
     names += [f"chain_{place}" for place in range(1, len(options.new) + 1)] if options.chain else []
     Console(width=140).print(table(studies, names, options.old, options.new))
 
