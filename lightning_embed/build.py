@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -138,6 +138,8 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
 def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Sequence[Callback] = ()) -> Trainer:
     """One expert's Trainer: the configured callbacks, those that make more sources, and checkpoints for resuming."""
     callbacks = [*(instantiate(node) for node in cfg.callback.values()), *extra]
+    if not cfg.trainer.enable_progress_bar:  # one option, where Lightning wants the callback left out as well
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     callbacks.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
     built: Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out

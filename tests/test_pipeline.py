@@ -33,7 +33,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _overrides(tiny_model: Path, toy: Path, out: Path, *more: str) -> list[str]:
     return [
         f"encoder.path={tiny_model}", "encoder.max_length=32", f"out={out}", f"data.root={toy}", "trainer.max_steps=6",
-        "trainer.accelerator=cpu", "trainer.val_check_interval=3", "trainer.enable_progress_bar=false", "callback=default", "~callback.progress",
+        "trainer.accelerator=cpu", "trainer.val_check_interval=3", "trainer.enable_progress_bar=false", "callback=default",
         *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
           for key in (f"path={toy}/{path}", "batch_size=8")),
         "data.datasets.phrases.score_range=[0,1]", *more,
