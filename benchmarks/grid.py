@@ -9,29 +9,15 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from lightning_embed.config import TRAINED_BY
 from lightning_embed.report import write_sweep
-
-TRAINED_BY = (
-    "seed",
-    "experiment",
-    "data",
-    "encoder",
-    "sampler",
-    "experts",
-    "retrieval_loss",
-    "sts_loss",
-    "loss@sts_loss",
-    "loss@retrieval_loss",
-    "optimizer",
-    "scheduler",
-    "trainer",
-)
 
 
 def overrides(folder: Path) -> set[str]:
     """What all jobs of a folder shared: what its experts depend on."""
     given = OmegaConf.load(folder / "run.yaml").overrides
-    return {override for override in given if override.lstrip("+~").partition("=")[0].partition(".")[0] in TRAINED_BY}
+    owners = {o: o.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0] for o in given}
+    return {override for override, owner in owners.items() if owner in ("experiment", *TRAINED_BY)}
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ def _config_default(item: "Field[Any]") -> Any:
     return field(default=UNSET if item.default is MISSING else item.default)
 
 
-_TRAINED_BY = (
+TRAINED_BY = (
     "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
     "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
@@ -170,7 +170,7 @@ def run_hash(config: DictConfig) -> str:
         part["callback"] = plain(own)
     if recipe := config.get("recipe"):
         part["recipe"] = recipe
-    for key in _TRAINED_BY:
+    for key in TRAINED_BY:
         if key not in config or OmegaConf.is_missing(config, key):
             continue
         node = OmegaConf.to_container(config, resolve=False)[key]  # type: ignore[index, call-overload]

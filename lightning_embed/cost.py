@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
-
-from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
 
 
@@ -40,10 +37,3 @@ def costs(plan: ExpertPlan, experts: Sequence[Expert], rows: Mapping[str, float]
             share = min(1.0, number / plan.snapshots)  # snapshots lie at equal distances; an average ends with them
             found[name] = before + share * rows.get(expert.name, 0.0)
     return Costs(found, sum(rows.values()))
-
-
-def rows_trained(cfg: DictConfig, batches: EmbeddingDataModule) -> float:
-    """Rows that a training goes through, at the mean batch of an epoch."""
-    stream = batches.steps()
-    rows = sum(count * stream.schedule.batch_rows(stream.feeds[name]) for name, count in stream.num_batches.items())
-    return batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs) * rows / len(stream)

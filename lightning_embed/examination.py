@@ -57,6 +57,11 @@ def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe:
             raise ConfigError(f"doctor.plane: no source {name!r}. {nearest(name, names)}")
 
 
+def needs_probe(cfg: DictConfig) -> bool:
+    """Whether data is looked at."""
+    return _options(cfg).needs_probe
+
+
 def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
     """Examine sources that are not merged; the folder of what was found, None where there is nothing to compare."""
     if len(sources) < 2:

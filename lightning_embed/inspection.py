@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_embed import build
-from lightning_embed.cost import rows_trained
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
@@ -54,7 +53,7 @@ def show_experts(
 ) -> None:
     """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
-    whole = rows_trained(cfg, joint)
+    whole = joint.num_rows(*limits)
     table = Table(title_justify="left", box=SIMPLE_HEAD)
     for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
         table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
@@ -63,9 +62,9 @@ def show_experts(
         warmup = OmegaConf.select(cfg, "scheduler.warmup_share")
         table.add_row(
             expert.name, expert.start, ", ".join(batches.train_rows), f"{sum(map(len, batches.train_rows.values())):,}",
-            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{rows_trained(cfg, batches) / whole:.2f}",
+            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{batches.num_rows(*limits) / whole:.2f}",
         )  # fmt: skip
-    total = sum(rows_trained(cfg, batches) for batches in modules) / whole
+    total = sum(batches.num_rows(*limits) for batches in modules) / whole
     table.title = f"{len(experts)} expert{'s' * (len(experts) != 1)}, {total:.2f} times the cost of one joint training"
     console.print(table)
 

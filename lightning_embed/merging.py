@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_embed import config, examination, provenance, registry
+from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
@@ -27,9 +28,6 @@ from lightning_embed.merge.recipe import Recipe
 from lightning_embed.merge.record import MergeRecord
 from lightning_embed.report import BASE, Run, ensemble_name
 from lightning_embed.types import Results
-
-if TYPE_CHECKING:
-    from lightning_embed.cost import Costs
 
 console = Console()
 
@@ -123,7 +121,7 @@ def finish(
     scores: Scores | None,
     make_probe: MakeProbe | None,
     recipe: Recipe | None = None,
-    costs: "Costs | None" = None,
+    costs: Costs | None = None,
 ) -> float | None:
     """Merge what was exported, score base, sources and the merged model, report.
 
@@ -167,12 +165,12 @@ def finish(
                 run.add(name, scores(*opened.values()), None if costs is None else costs.all)
         run.print(console)
         report = run.write_html(config.plain(cfg, as_words=True))
-        _log(loggers, run.models)
+        run.log(loggers)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
 
 
-def _cost(name: str, target: Path | None, costs: "Costs | None") -> float | None:
+def _cost(name: str, target: Path | None, costs: Costs | None) -> float | None:
     """In rows: of the base, of a source, or of the merge in `target`."""
     if name == BASE:
         return 0.0
@@ -241,18 +239,3 @@ def _merge(
     record = merge_models(strategy, sources, base, target, **given)
     for remark in record.remarks():
         console.print(remark, markup=False, highlight=False)
-
-
-def _log(loggers: Sequence[Any], models: Mapping[str, Results]) -> None:
-    """Every score as a metric, and all of them as one table where the logger has tables."""
-    rows = [
-        (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
-        for model, results in models.items()
-        for split, scores in results.items()
-        for test, score in scores.items()
-    ]
-    for logger in loggers:
-        logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows}, step=0)
-        if hasattr(logger, "log_table"):
-            columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
-            logger.log_table("results", columns=columns, data=rows)

@@ -22,10 +22,8 @@ from lightning_embed import (
     provenance,
     registry,
 )
-from lightning_embed.cost import costs, rows_trained
+from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
-from lightning_embed.data.options import ProbeOptions
-from lightning_embed.data.probe import ProbeBatches
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
@@ -68,10 +66,8 @@ def train(cfg: DictConfig) -> float | None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
         examination.check(cfg, sources, has_base=True, has_probe=True)
-        if cfg.doctor.points or cfg.doctor.grid or (strategy is not None and strategy.needs_probe):
-            ProbeBatches(
-                data, config.build_options(ProbeOptions, cfg.probe), base, cfg.seed
-            )  # refuses what it cannot draw
+        if examination.needs_probe(cfg) or (strategy is not None and strategy.needs_probe):
+            ProbeMaker(cfg, data).batches(base)  # refuses what cannot be drawn
     trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
     for expert, module in zip(trained, modules, strict=True):
@@ -91,9 +87,11 @@ def train(cfg: DictConfig) -> float | None:
         return None
     dist.leave()
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    trained_rows = {expert.name: rows_trained(cfg, module) for expert, module in zip(trained, modules, strict=True)}
-    spent = costs(plan, experts, trained_rows)
-    return merging.finish(cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=spent)
+    limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
+    spent = {expert.name: module.num_rows(*limits) for expert, module in zip(trained, modules, strict=True)}
+    return merging.finish(
+        cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=costs(plan, experts, spent)
+    )
 
 
 def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:

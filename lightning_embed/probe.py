@@ -219,10 +219,18 @@ class ProbeMaker:
         if "encoder" in cfg:
             run: EncoderOptions = config.build_options(EncoderOptions, cfg.encoder)
             encoder.options = replace(encoder.options, dtype=run.dtype, max_tokens=run.max_tokens)
-        options: ProbeOptions = config.build_options(ProbeOptions, cfg.probe)
-        batches = ProbeBatches(self.data, options, encoder, cfg.seed)
+        batches = self.batches(encoder)
         losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
         return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), self._eval_sets, cfg.optimized_metric)
+
+    def batches(self, encoder: Encoder) -> ProbeBatches:
+        """What will be looked at.
+
+        Raises:
+            ConfigError: no train rows to look at, or shares of what nobody trains.
+        """
+        options: ProbeOptions = config.build_options(ProbeOptions, self.cfg.probe)
+        return ProbeBatches(self.data, options, encoder, self.cfg.seed)
 
     @property
     def _eval_sets(self) -> list[EvalSet]:

@@ -219,11 +219,11 @@ def test_hashed_keys_refer_only_to_hashed_keys() -> None:
     """Interpolations are hashed as written: one that points outside would hide a difference."""
     for word in config.words("data"):
         cfg = _compose("train", f"data={word}")
-        for key in config._TRAINED_BY:
+        for key in config.TRAINED_BY:
             text = OmegaConf.to_yaml(cfg[key]) if key in cfg and isinstance(cfg[key], DictConfig) else ""
             for part in text.split("${")[1:]:
                 head = part.split("}")[0]
-                assert ":" in head or head.split(".")[0] in config._TRAINED_BY, f"{key} refers to {head}"
+                assert ":" in head or head.split(".")[0] in config.TRAINED_BY, f"{key} refers to {head}"
 
 
 def test_a_broken_plugin_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,12 @@ class EmbeddingDataModule(LightningDataModule):
         limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self.steps())]
         return min((limit for limit in limits if limit >= 0), default=0)
 
+    def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
+        """Rows that a training with these limits goes through, repetitions included, at the mean batch of an epoch."""
+        stream = self.steps()
+        rows = sum(count * stream.schedule.batch_rows(stream.feeds[n]) for n, count in stream.num_batches.items())
+        return self.num_steps(max_steps, max_epochs) * rows / len(stream)
+
     def first_batches(self) -> list[Batch]:
         """The first batch of every dataset that the sampler takes batches of."""
         plans = [[plan] for plan in self.steps().first_batches()]

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_embed.report.comparison import Compared
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.labels import add_labels
-from lightning_embed.report.recipes import Compared, Recipe
+from lightning_embed.report.recipes import Recipe
 
 _MARKS = {Kind.source: "o", Kind.merge: "D", Kind.ensemble: "*"}
 _WORDS = {Kind.source: "trained", Kind.merge: "merged", Kind.ensemble: "ensemble (N encoders)"}

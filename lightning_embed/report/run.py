@@ -1,6 +1,6 @@
 """The scores of a run's folder, from the first measurement to the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,20 @@ class Run:
     def print(self, console: Console) -> None:
         """Show the tables."""
         print_results(self.models, console)
+
+    def log(self, loggers: Sequence[Any]) -> None:
+        """Every score as a metric, and all of them as one table where the logger has tables."""
+        rows = [
+            (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
+            for model, found in self.models.items()
+            for split, scores in found.items()
+            for test, score in scores.items()
+        ]
+        for logger in loggers:
+            logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows}, step=0)
+            if hasattr(logger, "log_table"):
+                columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
+                logger.log_table("results", columns=columns, data=rows)
 
     def write_html(self, config: Mapping[str, Any]) -> Path:
         """Write report.html."""

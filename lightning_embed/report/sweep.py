@@ -13,8 +13,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
+from lightning_embed.report.comparison import Compared, compare
 from lightning_embed.report.quality import quality
-from lightning_embed.report.recipes import Compared, Recipe, collect, compare
+from lightning_embed.report.recipes import Recipe, collect
 from lightning_embed.report.scatter import save, scatter
 from lightning_embed.report.sweep_page import write_sweep_page
 from lightning_embed.report.table import recipes_table

@@ -7,8 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from lightning_embed.report.bootstrap import Interval
+from lightning_embed.report.comparison import BLOCKS, Compared, Mean
 from lightning_embed.report.page import PAGE, table
-from lightning_embed.report.recipes import BLOCKS, Compared, Mean, Recipe
+from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.scatter import as_svg
 from lightning_embed.report.summary import show, task_name
 

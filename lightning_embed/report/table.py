@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_embed.report.recipes import Compared, Recipe
+from lightning_embed.report.comparison import Compared
+from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
 from lightning_embed.types import Results
 

@@ -10,9 +10,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from lightning_embed.report import Run, SweepTable
+from lightning_embed.report.comparison import compare
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.quality import quality
-from lightning_embed.report.recipes import collect, compare
+from lightning_embed.report.recipes import collect
 from lightning_embed.report.sweep_page import headline
 from tests.report.conftest import record, score
 
