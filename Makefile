@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 MARKERS ?= not slow and not data
+WORKERS ?= 2
 
 .PHONY: setup quickstart test lint
 setup: .venv/.ready
@@ -21,4 +22,4 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -q -m '$(MARKERS)'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m '$(MARKERS)'

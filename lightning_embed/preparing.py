@@ -41,16 +41,17 @@ def check_rows(
     for name, dataset in data.items():
         if (rows := dataset.train) is None:
             continue
-        loss = losses[dataset.options.task]
+        task = dataset.options.task
+        loss = losses[task]
         if loss.needs_teacher and not rows.has_teacher:
             raise ConfigError(
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
                 "Add them, or choose another loss."
             )
-        if loss.needs_negatives and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
+        if loss.needs_negatives(task) and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
             raise ConfigError(
-                f"{name}: its loss has in_batch=false and compares a row only with its own negatives, of which there are "
-                "none. Add negatives (mining=hard), raise num_negatives, or set in_batch=true."
+                f"{name}: its loss compares a row only with its own negatives, of which there are none. Add negatives "
+                "(mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true)."
             )
 
 

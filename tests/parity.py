@@ -35,6 +35,7 @@ CASES = {
     "infonce of pairs": (Task.sts, {"name": "infonce", "min_score": 0.5}),
     "multi_positive": (Task.retrieval, {}),
     "cosent": (Task.sts, {}),
+    "cosent of rows": (Task.retrieval, {"name": "cosent"}),
     "pearson": (Task.sts, {}),
     "rank_kl": (Task.sts, {}),
     "pro": (Task.sts, {}),

@@ -86,8 +86,8 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "no negatives where the loss needs them": (
         lines(TRAIN, *[{**PAIR, "negatives": []}] * 8), ["retrieval_loss.in_batch=false"],
-        "facts: its loss has in_batch=false and compares a row only with its own negatives, of which there are none. "
-        "Add negatives (mining=hard), raise num_negatives, or set in_batch=true.",
+        "facts: its loss compares a row only with its own negatives, of which there are none. "
+        "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
     ),
     "no teacher where the loss needs one": (
         nothing, ["loss@retrieval_loss=distill"],
@@ -256,8 +256,8 @@ def labelled(folder: Path, *records: dict) -> list[str]:
         ),
         (
             [{"text": f"a {n}", "label": n % 2} for n in range(16)], [f"{FACTS}.num_negatives=0"],
-            "facts: its loss has in_batch=false and compares a row only with its own negatives, of which there are none. "
-            "Add negatives (mining=hard), raise num_negatives, or set in_batch=true.",
+            "facts: its loss compares a row only with its own negatives, of which there are none. "
+            "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
         ),
     ],
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Trains a few steps and saves losses and weights; run alone, or by torchrun in several processes.
 
-python tests/two_processes.py MODEL DATA OUT [accumulate]
+python tests/two_processes.py MODEL DATA OUT ACCUMULATE [ACCUMULATE ...]: one file in the folder OUT for each
 """
 
 import os
@@ -39,7 +39,7 @@ class NoDropout(EmbeddingModule):
         self.record.append((losses, self.gradient))
 
 
-def run(model: str, data: str, out: str, accumulate: int = 1) -> None:
+def run(model: str, data: str, out: str, accumulate: int) -> None:
     """Train four steps in float64 and save what happened."""
     options = {
         name: DatasetOptions(task, f"{data}/{name}", batch_size=8, num_negatives=2)
@@ -48,9 +48,7 @@ def run(model: str, data: str, out: str, accumulate: int = 1) -> None:
     encoder = Encoder(EncoderOptions(model, dtype=Dtype.float32, max_tokens=64))
     losses = {Task.retrieval: InfoNCE(temperature=0.1, symmetric=True), Task.sts: CoSENT()}
     module = NoDropout(encoder, losses, partial(torch.optim.SGD, lr=0.1), max_grad_norm=100.0).double()
-    datamodule = EmbeddingDataModule(
-        load_datasets(options, cache=Path(out).parent / "cache"), encoder, RoundRobin(accumulate)
-    )
+    datamodule = EmbeddingDataModule(load_datasets(options, cache=Path(out) / "cache"), encoder, RoundRobin(accumulate))
     trainer = Trainer(
         accelerator="cpu", devices=RANKS, strategy="ddp" if RANKS > 1 else "auto", max_steps=4, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
@@ -58,10 +56,11 @@ def run(model: str, data: str, out: str, accumulate: int = 1) -> None:
     )  # fmt: skip
     trainer.fit(module, datamodule)
     if trainer.is_global_zero:
-        torch.save({"record": module.record, "weights": encoder.state_dict()}, out)
+        torch.save({"record": module.record, "weights": encoder.state_dict()}, f"{out}/{accumulate}.pt")
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    run(*sys.argv[1:4], *map(int, sys.argv[4:]))
+    for number in map(int, sys.argv[4:]):
+        run(*sys.argv[1:4], number)

@@ -36,9 +36,8 @@ class Loss(ABC):
         """Whether the rows must hold a teacher's scores of their documents."""
         return False
 
-    @property
-    def needs_negatives(self) -> bool:
-        """Whether it compares a row with nothing but its own hard negatives."""
+    def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
+        """Whether a row of this task is compared with nothing but its own hard negatives."""
         return False
 
     @abstractmethod
@@ -57,8 +56,7 @@ class Contrastive(Loss):
         """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
         return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
 
-    @property
-    def needs_negatives(self) -> bool:
+    def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
         """Without the other rows there is nothing else."""
         return not self.in_batch
 

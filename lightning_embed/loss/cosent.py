@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from lightning_embed.loss.base import Loss, check_temperature
 from lightning_embed.loss.order import order_loss
-from lightning_embed.loss.pairs import cosines, scores
+from lightning_embed.loss.pairs import graded
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput, Task
 
@@ -18,7 +18,9 @@ class CoSENT(Loss):
         L = log( 1 + sum over pairs i, j with y_i < y_j of exp( (s_i - s_j) / t ) )
 
     s_i is the cosine of pair i, y_i its score, t the temperature. It looks only at the order of the scores, which is
-    what Spearman's correlation measures. All rows of the global batch are compared with each other.
+    what Spearman's correlation measures. All rows of the global batch are compared with each other. Of queries and
+    documents, and of labelled texts, a row's positives are pairs of score 1 and its own negatives pairs of score 0: our
+    reading of CoDiEmb's baseline that has CoSENT everywhere.
 
     Source: Su 2022, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (blog, no paper); used as a
     baseline by CoDiEmb (Zhang et al. 2025, arXiv 2508.11442) with t = 0.05.
@@ -31,7 +33,7 @@ class CoSENT(Loss):
         ConfigError: temperature not positive.
     """
 
-    tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
+    tasks: ClassVar[frozenset[Task]] = frozenset(Task)
 
     temperature: float = 0.05
     cross_device: bool = True
@@ -41,4 +43,9 @@ class CoSENT(Loss):
 
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
-        return LossOutput(order_loss(cosines(batch) / self.temperature, scores(batch)), {})
+        cosine, score = graded(batch)
+        return LossOutput(order_loss(cosine / self.temperature, score), {})
+
+    def needs_negatives(self, task: Task) -> bool:
+        """Positives alone have one score: there is nothing to compare."""
+        return task is not Task.sts

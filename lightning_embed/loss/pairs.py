@@ -1,5 +1,6 @@
 """What the losses of graded pairs look at."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,3 +17,16 @@ def scores(batch: LossInput) -> Float[Tensor, " rows"]:
     """The score of every pair, in [0, 1]."""
     assert batch.score is not None, "a loss of scores serves only tasks that have scores"
     return batch.score
+
+
+def graded(batch: LossInput) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
+    """Cosine and score of every pair; of rows without a score, a positive has 1 and a negative has 0."""
+    if batch.score is not None:
+        return cosines(batch), batch.score
+    documents = torch.cat([batch.positives, batch.negatives], 1)
+    embeddings = batch.embeddings.final
+    cosine = (embeddings[batch.query][:, None] * embeddings[documents]).sum(2)  # of an empty slot: not looked at
+    score = torch.zeros_like(cosine)
+    score[:, : batch.positives.shape[1]] = 1
+    exists = documents >= 0
+    return cosine[exists], score[exists]

@@ -59,7 +59,6 @@ class Wrapper(Loss):
         """As the wrapped loss."""
         return self.inner.needs_teacher
 
-    @property
-    def needs_negatives(self) -> bool:
+    def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""
-        return self.inner.needs_negatives
+        return self.inner.needs_negatives(task)

@@ -32,6 +32,18 @@ def test_parity_sentence_transformers(loss_input: LossInput) -> None:
     torch.testing.assert_close(CoSENT(temperature=0.05)(loss_input).value, theirs)
 
 
+def test_positives_stand_above_negatives(loss_input: LossInput) -> None:
+    """Rows without a score: every positive of every row is a pair of score 1, every negative one of score 0."""
+    embeddings, pairs = loss_input.embeddings.final, []
+    for documents, score in ((loss_input.positives, 1.0), (loss_input.negatives, 0.0)):
+        pairs += [(q, d, score) for q, row in zip(loss_input.query, documents, strict=True) for d in row if d >= 0]
+    query, document, score = zip(*pairs, strict=True)
+    assert (score.count(1.0), score.count(0.0)) == (7, 7)
+    theirs = reference.cosent([embeddings[q] for q in query], [embeddings[d] for d in document], score, 0.05)
+    ours = CoSENT(temperature=0.05)(replace(loss_input, score=None)).value
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_only_the_order_of_scores_counts(loss_input: LossInput) -> None:
     stretched = replace(loss_input, score=loss_input.score**3)
     torch.testing.assert_close(CoSENT()(stretched).value, CoSENT()(loss_input).value)

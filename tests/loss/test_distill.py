@@ -7,9 +7,9 @@ import torch
 from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.distill import Distill, DistillKind
 from lightning_embed.loss.infonce import InfoNCE
+from lightning_embed.loss.pearson import Pearson
 from lightning_embed.types import Embeddings, LossInput, Task
 from tests.loss.equal import assert_equal
 from tests.reference import wrappers as reference
@@ -128,8 +128,8 @@ def test_refusals(loss_input: LossInput) -> None:
             Distill(**{name: 0.0})
     with pytest.raises(ConfigError, match="loss_weight must be at least 0, got -1"):
         Distill(loss_weight=-1.0)
-    with pytest.raises(ConfigError, match="only retrieval rows hold a teacher's scores, and CoSENT serves sts"):
-        Distill(CoSENT())
+    with pytest.raises(ConfigError, match="only retrieval rows hold a teacher's scores, and Pearson serves sts"):
+        Distill(Pearson())
 
 
 def test_rows_without_a_teacher_have_the_wrapped_loss_alone(loss_input: LossInput) -> None:
