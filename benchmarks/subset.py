@@ -20,7 +20,8 @@ def cut_retrieval(source: Path, target: Path, queries: int, documents: int) -> N
     relevant: dict[str, list[str]] = {}
     for query, document, grade in judged:
         relevant.setdefault(query, []).extend([document] if int(grade) > 0 else [])
-    chosen = set(draw.sample(sorted(q for q in relevant if relevant[q]), min(queries, len(relevant))))
+    answered = sorted(query for query, documents in relevant.items() if documents)
+    chosen = set(draw.sample(answered, min(queries, len(answered))))
     needed = {document for query in chosen for document in relevant[query]}
     corpus = [json.loads(line) for line in (source / "corpus.jsonl").read_text().splitlines()]
     others = [row["id"] for row in corpus if row["id"] not in needed]
