@@ -69,7 +69,7 @@ class Loader:
 
 def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:
     """What opens the models of a run to measure them."""
-    return Loader(_prompts(datasets), _device(cfg))
+    return Loader(_prompts(datasets), device(cfg))
 
 
 def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
@@ -82,7 +82,8 @@ def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
     }
 
 
-def _device(cfg: DictConfig) -> str:
+def device(cfg: DictConfig) -> str:
+    """Where models run that no Trainer places: cuda, where there is one and the trainer would take it, or cpu."""
     accelerator = OmegaConf.select(cfg, "trainer.accelerator", default="auto")
     return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
@@ -158,12 +159,16 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
     built: list[Logger] = [instantiate(node) for node in filled.logger.values()]
     for logger in built:
         logger.log_hyperparams(_searchable(cfg))
+    status = "failed"
     try:
         yield built
+        status = "success"
     finally:
         for logger in built:
-            logger.finalize("success")
-            getattr(getattr(logger, "experiment", None), "finish", lambda: None)()
+            logger.finalize(status)
+            finish = getattr(getattr(logger, "experiment", None), "finish", None)  # of wandb
+            if finish is not None:
+                finish(exit_code=int(status == "failed"))
 
 
 def _searchable(cfg: DictConfig) -> dict[str, Any]:

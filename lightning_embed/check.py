@@ -6,7 +6,7 @@ from typing import Any, get_origin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.config import build_options, plain
+from lightning_embed.config import build_options, measures, plain
 from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
@@ -110,8 +110,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     if metric not in known:
         why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
-    tests = config.data.datasets or config.evaluation.get("tasks")
-    if config.ensemble and (not tests or config.evaluation._target_.endswith(".Nothing")):
+    is_off = str(config.evaluation._target_).endswith(".Nothing")
+    if config.ensemble and (is_off or not measures(config)):
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
     if "trainer" in config:
         limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
@@ -122,12 +122,12 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         for key in ("step_memory", "checkpoint_minutes"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."
+        if config.max_grad_norm is not None and not config.max_grad_norm > 0:
+            yield f"max_grad_norm must be positive or null, got {config.max_grad_norm}."
+        if not 0 <= (share := OmegaConf.select(config, "scheduler.warmup_share", default=0.0)) <= 1:
+            yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
     word = config.merge.name
-    if (
-        word != "none"
-        and registry.get("merge", word).needs_scores
-        and str(config.evaluation._target_).endswith(".Nothing")
-    ):
+    if word != "none" and registry.get("merge", word).needs_scores and is_off:
         yield f"merge={word} chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local."
     ranks = _num_ranks(config)
     if multirun and ranks != 1:
@@ -135,6 +135,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
     for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
         owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
+        if OmegaConf.select(config, "evaluation.benchmark", default=None) is not None:
+            continue  # whose tasks only mteb knows
         if owner not in (known := [*roles, *tasks, *names, *OmegaConf.select(config, "evaluation.tasks", default=[])]):
             yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():

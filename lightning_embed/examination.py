@@ -1,7 +1,6 @@
 """The doctor in a run: how the sources lie, told beside a merge or instead of one; with a probe, the loss between them."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_embed.merge.geometry import Part
 from lightning_embed.merge.landscape import survey
 from lightning_embed.options import DoctorOptions
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
+from lightning_embed.writing import write_whole
 
 
 @runtime_checkable
@@ -123,16 +123,9 @@ def _landscape(
             pair=(one, other),
             track=lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
         )
-        _write(file, {"sources": record["sources"], "base": record["base"], **found.as_json()})
+        content = {"sources": record["sources"], "base": record["base"], **found.as_json()}
+        write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return json.loads(file.read_text())
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, file)
 
 
 def _options(cfg: DictConfig) -> DoctorOptions:

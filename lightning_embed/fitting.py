@@ -12,8 +12,9 @@ from lightning_embed.callback import ExponentialAverage, Snapshots
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import BASE, Expert, ExpertPlan
+from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.types import BASE
 
 
 def fit(
@@ -44,8 +45,8 @@ def fit(
         inspection.show_plan(console, expert, batches, trainer)
         module = build.module(cfg, model, tasks, expert)
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        if trainer.interrupted:
+            raise KeyboardInterrupt
     faults.point("before_export")
     if dist.rank() == 0:
         _export(module, extra, target)

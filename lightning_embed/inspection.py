@@ -125,7 +125,7 @@ def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
 
 def _measure(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
     """Seconds of one forward and backward pass, the second of two."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(build.device(cfg))
     module = build.module(cfg, encoder.to(device), [batch.task], Expert("inspected", {}))
     for _ in range(2):
         start = time.perf_counter()
@@ -141,7 +141,7 @@ def _print_cost(console: Console, cfg: DictConfig, batches: EmbeddingDataModule,
     share = {name: count / len(stream) for name, count in stream.num_batches.items()}
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     total = steps * sum(share[name] * seconds.get(name, 0.0) for name in share)
-    if torch.cuda.is_available():
+    if build.device(cfg) == "cuda":
         memory, where = torch.cuda.max_memory_allocated() / 2**30, "on the GPU"
     else:
         memory, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "of this process"

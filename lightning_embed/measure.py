@@ -1,7 +1,6 @@
 """What plans of experts ask about datasets, answered by the base and by trained models."""
 
 import json
-import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from lightning_embed.data.datamodule import prompts_of
 from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import JOINT, Expert
+from lightning_embed.experts import Expert
 from lightning_embed.seeding import derive_seed
+from lightning_embed.types import JOINT
+from lightning_embed.writing import write_whole
 
 NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
 
@@ -86,10 +87,7 @@ class Measured:
         if question not in self._answers:
             self._answers[question] = compute()
             if self.file is not None:
-                self.file.parent.mkdir(parents=True, exist_ok=True)
-                whole = self.file.with_suffix(f".{os.getpid()}")  # every rank writes the same
-                whole.write_text(json.dumps(self._answers))
-                whole.replace(self.file)
+                write_whole(self.file, json.dumps(self._answers))  # every rank writes the same
         return self._answers[question]
 
     @cached_property

@@ -27,11 +27,12 @@ from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
-from lightning_embed.experts import BASE, JOINT, Expert, ExpertPlan, TrainSet
+from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.probe import ProbeMaker
+from lightning_embed.types import BASE, JOINT
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -135,5 +136,4 @@ def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
     if dist.launched_rank() == 0:
         provenance.write(cfg, out)
-        if not (out / "models" / BASE).exists():
-            base.export(out / "models" / BASE)
+        base.export(out / "models" / BASE)

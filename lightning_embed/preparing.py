@@ -17,12 +17,12 @@ from lightning_embed.data.mining import mine, read_mined
 from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import BASE, Expert
+from lightning_embed.experts import Expert
 from lightning_embed.experts.joint import Joint
 from lightning_embed.fitting import fit
 from lightning_embed.loss import Loss
 from lightning_embed.measure import Measured
-from lightning_embed.types import Embeddings, LossInput, Task
+from lightning_embed.types import BASE, Embeddings, LossInput, Task
 
 
 def check_rows(

@@ -76,12 +76,14 @@ class EncoderProbe:
 
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         """Loss of a model on a batch."""
-        with self._holding(parameters), torch.no_grad():
+        self._hold(parameters)
+        with torch.no_grad():
             return float(self._loss(self._looked_at(batch, _FORWARD)))
 
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
         """The loss, and its gradient by each parameter that has one."""
-        with self._holding(parameters) as own, self._computing_as_in_training():
+        own = self._hold(parameters)
+        with self._computing_as_in_training():
             self.encoder.zero_grad(set_to_none=True)
             value = self._loss(self._looked_at(batch, 1.0))
             value.backward()  # type: ignore[no-untyped-call]
@@ -93,7 +95,8 @@ class EncoderProbe:
         """What a batch feeds to each linear layer, padding left out: (name of the layer's weight, its inputs)."""
         tokens = self._looked_at(batch, _FORWARD).tokens.to(self.encoder.device)
         seen: list[tuple[str, Tensor]] = []
-        with self._holding(parameters) as own, torch.no_grad(), _listening(self.encoder.backbone, own, seen):
+        own = self._hold(parameters)
+        with torch.no_grad(), _listening(self.encoder.backbone, own, seen):
             packed = self.encoder.packed  # elsewhere one text at a time
             for texts in cut(tokens.lengths.tolist(), _CHUNK_TOKENS if packed else 1, packed):
                 self.encoder.forward_chunk(tokens, torch.tensor(texts))
@@ -106,8 +109,8 @@ class EncoderProbe:
         Raises:
             ConfigError: nothing was measured on dev.
         """
-        with self._holding(parameters):
-            found = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
+        self._hold(parameters)
+        found = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
         if found is None:
             raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")
         return found
@@ -121,13 +124,12 @@ class EncoderProbe:
         batch, loss = batch.to(self.encoder.device), self.losses[batch.task]
         return loss(local(batch, self.encoder(batch.tokens, middle=loss.needs_middle))).value
 
-    @contextmanager
-    def _holding(self, parameters: Mapping[str, Tensor]) -> Iterator[dict[str, nn.Parameter]]:
-        """Give the encoder these weights, without a copy where it computes on the CPU. Yields its parameters by their names."""
+    def _hold(self, parameters: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+        """Give the encoder these weights, without a copy where it computes on the CPU. Returns its parameters by their names."""
         named = {name: self._own[self._name_of(name)] for name in parameters}
         for name, parameter in named.items():
             parameter.data = parameters[name].to(self.encoder.device)
-        yield named
+        return named
 
     def _name_of(self, name: str) -> str:
         """What the backbone calls a parameter: models may have agreed on names with more or fewer first parts."""

@@ -1,19 +1,18 @@
 """`run.yaml`: what a folder was made from."""
 
-import os
 import platform
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
+from lightning_embed.writing import write_whole
 
 
 def claim(cfg: DictConfig, out: Path) -> None:
@@ -36,7 +35,6 @@ def write(cfg: DictConfig, out: Path) -> None:
         ConfigError: the folder holds the models of another config.
     """
     claim(cfg, out)
-    out.mkdir(parents=True, exist_ok=True)
     run = {
         "hash": config.run_hash(cfg),
         "command": sys.argv[0],
@@ -47,9 +45,7 @@ def write(cfg: DictConfig, out: Path) -> None:
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
         "config": config.plain(cfg, as_words=True),
     }
-    with NamedTemporaryFile("w", dir=out, prefix=".", delete=False) as file:
-        OmegaConf.save(OmegaConf.create(run), file.name)
-    os.replace(file.name, out / "run.yaml")
+    write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
 
 
 def _git_commit() -> str | None:

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+BASE, JOINT = "base", "joint"
+"""Names of models: what all experts start from, and the expert on all datasets."""
+
 
 class Task(StrEnum):
     """What a dataset trains."""

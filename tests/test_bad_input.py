@@ -124,6 +124,10 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
         "trainer.max_steps=0 and max_epochs=-1: give numbers from 1, or -1 for no limit.",
     ),
     "memory below nothing": (nothing, ["step_memory=-3"], "step_memory must be at least 0, got -3.0."),
+    "a norm of nothing": (nothing, ["max_grad_norm=0"], "max_grad_norm must be positive or null, got 0.0."),
+    "a long warm-up": (
+        nothing, ["scheduler.warmup_share=2"], "scheduler.warmup_share must be a share in [0, 1], got 2.",
+    ),
     "a directory with no model": (
         lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
         "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "

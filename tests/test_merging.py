@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightning_embed import cli, merging
+from lightning_embed import cli, config, merging
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.current import is_current
@@ -170,6 +170,27 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
         return merging._merge_name(cfg, strategy, models, base, ProbeMaker(cfg, {}), None)
 
     assert (name() == name(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("data.datasets.facts.batch_size=4", True),
+        ("data.datasets.facts.max_rows=100", True),
+        ("seed=7", True),  # recipes are compared over seeds
+        ("data.datasets.facts.dev_share=0.5", False),
+        ("evaluation.max_dev_queries=5", False),
+    ],
+)
+def test_what_only_trains_does_not_change_how_models_are_measured(other: str, same: bool) -> None:
+    one, two = (_cfg("train", ["data=sample", *given]) for given in ([], [other]))
+    assert (merging._evaluation(one) == merging._evaluation(two)) is same
+
+
+def test_a_benchmark_is_something_to_measure_on() -> None:
+    assert config.measures(_cfg("merge", ["sources=[a]", "evaluation=mteb_eng_v2"]))
+    assert not config.measures(_cfg("merge", ["sources=[a]"]))
+    cli.check_command("merge", ["sources=[a,b]", "evaluation=mteb_eng_v2", "ensemble=true"])
 
 
 def test_no_recipe() -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -313,6 +315,23 @@ def test_wandb_offline(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
             "throughput/padding_share", "throughput/dataset"} <= runs["retrieval"]["keys"]  # fmt: skip
     assert {"results", "dev/facts/base", "test/phrases/sts"} <= runs[soup]["keys"]
     assert {"choice", "encoder", "data", "sampler", "experts", "merge"} <= runs[soup]["config"]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As W&B's run is: a crashed training must not stand there as finished."""
+    told: list[object] = []
+
+    class Logger:
+        experiment = SimpleNamespace(finish=lambda exit_code: told.append(exit_code))
+        log_hyperparams = staticmethod(lambda _: None)
+        finalize = staticmethod(told.append)
+
+    monkeypatch.setattr(build, "instantiate", lambda _: Logger())
+    with suppress(ValueError), build.loggers(_cfg("train", []), "sts", "train"):
+        if failed:
+            raise ValueError
+    assert told == (["failed", 1] if failed else ["success", 0])
 
 
 def _read_wandb(file: Path) -> dict:

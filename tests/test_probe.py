@@ -222,6 +222,9 @@ def test_no_rows(data: Mapping[str, EmbeddingDataset], tiny_model: Path) -> None
         _batches(only_tests, tiny_model)
     with pytest.raises(ConfigError, match=r"probe.task_shares.clustering: no dataset trains clustering"):
         _batches(data, tiny_model, task_shares={"clustering": 1.0, "sts": 1.0})
+    name, *_ = data
+    with pytest.raises(ConfigError, match=rf"probe.datasets: {name} has no 2 rows that are trained on"):
+        _batches({**data, name: replace(data[name], train=None)}, tiny_model, datasets=list(data))
 
 
 def test_no_dev_set(data: Mapping[str, EmbeddingDataset], tiny_model: Path) -> None:

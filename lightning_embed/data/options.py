@@ -16,6 +16,10 @@ class Format(StrEnum):
     flag_embedding = "flag_embedding"  # query, pos, neg
 
 
+TRAINING_ONLY = frozenset({"batch_size", "num_positives", "num_negatives", "max_length", "max_rows", "group"})
+"""Options of a dataset that its dev and test sets do not depend on."""
+
+
 @dataclass(frozen=True)
 class DatasetOptions:
     """One dataset of a run.

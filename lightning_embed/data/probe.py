@@ -47,6 +47,9 @@ class ProbeBatches:
             raise ConfigError(
                 "A probe looks at train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
             )
+        for name in self.options.datasets or ():
+            if name not in found:
+                raise ConfigError(f"probe.datasets: {name} has no 2 rows that are trained on. Leave it out.")
         for task in self.options.task_shares:
             if not any(rows.options.counts_as == task for rows in found.values()):
                 raise ConfigError(f"probe.task_shares.{task}: no dataset trains {task}. Leave it out.")

@@ -203,6 +203,8 @@ class Encoder(nn.Module):
 
     def export(self, target: Path) -> None:
         """Save as `target`, whole or not at all: a directory that exists is a finished model, and stays as it is."""
+        if target.exists():
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
             self.save(Path(folder) / target.name)

@@ -1,18 +1,17 @@
 """Scores that were measured before: the same weights on the same test are not measured again."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from lightning_embed.evaluation.ensemble import Ensemble
-from lightning_embed.evaluation.evaluator import Evaluator, Part, TextEncoder
+from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.hashing import sha256
 from lightning_embed.types import EvalSet, Results, Score
+from lightning_embed.writing import write_whole
 
 
 class ScoreCache:
@@ -49,7 +48,7 @@ class ScoreCache:
             file = self.folder / f"{key.hexdigest()[:32]}.json"
             if not file.exists():
                 encoder = encoder or self._open(models)
-                self._keep(file, part, encoder)
+                write_whole(file, json.dumps(part.run(encoder)))
             score: Score = json.loads(file.read_text())
             results.setdefault(part.split, {})[part.name] = score
         return results
@@ -57,12 +56,6 @@ class ScoreCache:
     def _open(self, models: Sequence[Path]) -> TextEncoder:
         encoders = [self.load(model) for model in models]
         return encoders[0] if len(encoders) == 1 else Ensemble(encoders)
-
-    def _keep(self, file: Path, part: Part, encoder: TextEncoder) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=self.folder, delete=False) as temporary:
-            json.dump(part.run(encoder), temporary)
-        os.replace(temporary.name, file)
 
 
 def _digest(model: Path) -> bytes:

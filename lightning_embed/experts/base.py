@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
-
-BASE = "base"  # the name of the model that all experts start from
+from lightning_embed.types import BASE
 
 
 @dataclass(frozen=True)

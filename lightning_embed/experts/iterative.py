@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import BASE, Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
+from lightning_embed.types import BASE
 
 
 class By(StrEnum):

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
-
-JOINT = "joint"  # the name of the model of all datasets
+from lightning_embed.types import JOINT
 
 
 @register("experts", "joint")

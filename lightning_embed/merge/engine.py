@@ -39,6 +39,7 @@ def merge_models(
     out_dtype: str = OutDtype.float32,
     seed: int = 0,
     probe: Probe | None = None,
+    looks_at: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
     plan: Plan | None = None,
     statistics: Path | None = None,
@@ -57,6 +58,7 @@ def merge_models(
         out_dtype: float32, bfloat16, float16, or auto: that of the first source.
         seed: of random strategies.
         probe: training data, for strategies that look at some.
+        looks_at: in words, which data: kept in merge.json.
         reporter: where a strategy logs its search.
         plan: of an earlier merge of the same models: nothing is prepared, no probe is needed.
         statistics: folder of that merge's statistics, if it has any.
@@ -113,6 +115,7 @@ def merge_models(
             statistics=[found.result() for found in measured_hashes],
             copied=copied_digests(inputs[0].folders),
             probe_rows=0.0 if probe is None else probe.rows_seen,
+            looks_at=dict(looks_at or {}),
         )
         record.write(folder)
     return record

@@ -13,6 +13,7 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge.combination import ALL, combined
 from lightning_embed.merge.contract import Model, Probe
 from lightning_embed.merge.geometry import Part
+from lightning_embed.types import BASE
 
 Point = tuple[float, ...]
 """A model: base + sum_i point_i delta_i."""
@@ -26,7 +27,6 @@ Track = Callable[[Sequence[Point]], Iterable[Point]]
 _LONGER_SIDE = 0.7  # of the longer of two task vectors, in the picture of Self Positioning
 _NO_BARRIER = 0.02  # of the mean loss of the ends: less than that a few batches cannot tell from nothing
 _ANY = "mean"
-BASE = "base"
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Recipe:
             out_dtype=old.out_dtype,
             seed=old.seed,
             plan=old.plan,
+            looks_at=old.looks_at,
             statistics=self._statistics if old.statistics else None,
             max_shard_bytes=old.max_shard_bytes,
         )

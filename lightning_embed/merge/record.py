@@ -64,6 +64,7 @@ class MergeRecord:
         statistics: of each source, what data says of it: file -> its digest.
         copied: what the merged model has from the first source beside the weights: file -> its digest.
         probe_rows: rows that the strategy looked at, as often as it did; without a gradient they count a third.
+        looks_at: options of its probe; empty: it had none.
     """
 
     strategy: str
@@ -84,6 +85,7 @@ class MergeRecord:
     statistics: list[dict[str, str]] = field(default_factory=list)
     copied: dict[str, str] = field(default_factory=dict)
     probe_rows: float = 0.0
+    looks_at: dict[str, Any] = field(default_factory=dict)
 
     @property
     def models(self) -> list[ModelRecord]:

@@ -3,23 +3,17 @@
 from lightning_embed.report.doctor import print_doctor
 from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
-from lightning_embed.report.plot import BASE
 from lightning_embed.report.run import Run
-from lightning_embed.report.summary import Block, ensemble_name, summary
+from lightning_embed.report.summary import ensemble_name
 from lightning_embed.report.sweep import SweepTable, write_sweep
-from lightning_embed.report.table import recipes_table
 
 __all__ = [
-    "BASE",
     "LANDSCAPES",
-    "Block",
     "Run",
     "SweepTable",
     "draw_geometry",
     "draw_landscape",
     "ensemble_name",
     "print_doctor",
-    "recipes_table",
-    "summary",
     "write_sweep",
 ]

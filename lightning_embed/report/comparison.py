@@ -8,15 +8,8 @@ from lightning_embed.report import bootstrap
 from lightning_embed.report.bootstrap import Interval
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.recipes import Recipe
-from lightning_embed.report.summary import MEAN, Block, block
-from lightning_embed.types import Results
-
-JOINT = "joint"  # the name of the model of all datasets
-BLOCKS: Mapping[str, tuple[str, bool | None]] = {
-    "dev": ("dev", None),
-    "test in domain": ("test", True),
-    "test out of domain": ("test", False),
-}
+from lightning_embed.report.summary import MEAN, Block, sections, show
+from lightning_embed.types import JOINT, Results
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Compared:
         means: recipe -> title of a block (dev, test in domain, ...) -> mean of tasks; only of all tests of a block.
         reference: what the others are compared with: the best joint training by dev, else the base; None: neither is there.
         differences: recipe -> title of a block -> its distance from the reference.
-        tests: title of a block -> (task, name) of its tests.
+        blocks: title of a block -> its tests, and what every recipe scored there at every seed.
         joint_rows: rows of the cheapest joint training; None: there is none.
     """
 
@@ -44,13 +37,13 @@ class Compared:
     means: Mapping[str, Mapping[str, Mean]]
     reference: str | None
     differences: Mapping[str, Mapping[str, Interval]]
-    tests: Mapping[str, Sequence[tuple[str, str]]]
+    blocks: Mapping[str, Block]
     joint_rows: float | None
 
     @property
     def titles(self) -> list[str]:
         """The blocks that anything was measured in."""
-        return list(self.tests)
+        return list(self.blocks)
 
     @property
     def num_seeds(self) -> int:
@@ -66,16 +59,20 @@ class Compared:
         """In `unit`; None: not known."""
         return None if recipe.rows is None else recipe.rows / (self.joint_rows or 1000)
 
-    def best(self, title: str) -> float:
-        """The highest mean of a block, ensembles left out: they are no models."""
-        return max(
-            (
-                self.means[recipe.name][title].points
-                for recipe in self.recipes
-                if recipe.kind is not Kind.ensemble and title in self.means[recipe.name]
-            ),
-            default=float("-inf"),
-        )
+    def is_complete(self, recipe: Recipe) -> bool:
+        """Whether it was measured at all seeds: a mean over fewer is the mean of something else."""
+        return len(recipe.seeds) == self.num_seeds
+
+    def is_best(self, recipe: Recipe, title: str) -> bool:
+        """Whether its mean is the highest of a block, ensembles left out: they are no models."""
+        known = [r for r in self.recipes if self.is_complete(r) and title in self.means[r.name]]
+        top = max((self.means[r.name][title].points for r in known if r.kind is not Kind.ensemble), default=None)
+        return recipe in known and show(self.means[recipe.name][title].points) == show(top)
+
+    def stands_out(self, recipe: Recipe, title: str) -> bool:
+        """Whether it is apart from the reference by more than noise, at all seeds."""
+        found = self.differences.get(recipe.name, {}).get(title)
+        return found is not None and found.outside_noise and found.num_seeds == self.num_seeds
 
     @property
     def chosen(self) -> Recipe | None:
@@ -86,10 +83,9 @@ class Compared:
 
 def compare(recipes: Sequence[Recipe]) -> Compared:
     """Means, standard errors, and what is outside the noise."""
-    blocks = {title: block(_flat(recipes), *key) for title, key in BLOCKS.items()}
-    known = {title: found for title, found in blocks.items() if found is not None}
+    blocks = {found.title: found for found in sections(_flat(recipes))}
     means = {
-        recipe.name: {title: mean for title, found in known.items() if (mean := _mean(found, recipe)) is not None}
+        recipe.name: {title: mean for title, found in blocks.items() if (mean := _mean(found, recipe)) is not None}
         for recipe in recipes
     }
     complete = max((len(recipe.seeds) for recipe in recipes), default=0)
@@ -105,10 +101,8 @@ def compare(recipes: Sequence[Recipe]) -> Compared:
         recipes=ordered,
         means=means,
         reference=None if reference is None else reference.name,
-        differences={} if reference is None else {r.name: _differences(r, reference) for r in ordered},
-        tests={
-            title: [(task, name) for task, names in b.tests.items() for name in names] for title, b in known.items()
-        },
+        differences={} if reference is None else {r.name: _differences(r, reference, blocks) for r in ordered},
+        blocks=blocks,
         joint_rows=min((recipe.rows for recipe in joint if recipe.rows), default=None),
     )
 
@@ -129,8 +123,10 @@ def _mean(found: Block, recipe: Recipe) -> Mean | None:
     return Mean(fmean(known), stdev(known) / len(known) ** 0.5 if len(known) > 1 else None)
 
 
-def _differences(recipe: Recipe, reference: Recipe) -> dict[str, Interval]:
+def _differences(recipe: Recipe, reference: Recipe, blocks: Mapping[str, Block]) -> dict[str, Interval]:
     if recipe is reference:
         return {}
-    found = {title: bootstrap.interval(recipe.seeds, reference.seeds, *key) for title, key in BLOCKS.items()}
+    found = {
+        title: bootstrap.interval(recipe.seeds, reference.seeds, b.split, b.in_domain) for title, b in blocks.items()
+    }
     return {title: interval for title, interval in found.items() if interval is not None}

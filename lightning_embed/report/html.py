@@ -14,12 +14,12 @@ from lightning_embed.report.examined import NOTHING, Examined, Record, contents,
 from lightning_embed.report.kinds import kind_of, labels, read_records
 from lightning_embed.report.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.page import PAGE, details, table
-from lightning_embed.report.plot import BASE, panels
+from lightning_embed.report.plot import panels
 from lightning_embed.report.results import read_each
 from lightning_embed.report.scatter import as_svg, scatter
 from lightning_embed.report.summary import MEAN, Block, best, is_ensemble, metric, sections, show, summary, task_name
 from lightning_embed.report.table import by_dev
-from lightning_embed.types import Results
+from lightning_embed.types import BASE, Results
 
 FILE = "report.html"
 

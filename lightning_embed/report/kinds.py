@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.report.plot import BASE
 from lightning_embed.report.summary import is_ensemble
+from lightning_embed.types import BASE
 
 
 class Kind(StrEnum):
@@ -35,7 +35,7 @@ def read_records(folder: Path) -> dict[str, Any]:
 
 
 def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
-    """For each merge its strategy, and the options in which it differs from others of that strategy.
+    """For each merge its strategy, and the options, of its probe too, in which it differs from others of that strategy.
 
     `beside`: merges of other folders that it must be told apart from too.
 
@@ -43,7 +43,7 @@ def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ())
     """
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for record in [*records.values(), *beside]:
-        alike.setdefault(record["strategy"], []).append(record["options"])
+        alike.setdefault(record["strategy"], []).append(_options(record))
     found = {name: _label(record, alike[record["strategy"]]) for name, record in records.items()}
     often = Counter(found.values())
     return {
@@ -52,8 +52,14 @@ def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ())
 
 
 def _label(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    keys = [key for key in record["options"] if len(set(_values(key, others))) > 1]
-    return " ".join([record["strategy"], *(f"{key}={_short(record['options'][key])}" for key in keys)])
+    options = _options(record)
+    keys = [key for key in options if len(set(_values(key, others))) > 1]
+    return " ".join([record["strategy"], *(f"{key}={_short(options[key])}" for key in keys)])
+
+
+def _options(record: Mapping[str, Any]) -> dict[str, Any]:
+    looks_at = {f"probe.{key}": value for key, value in record.get("looks_at", {}).items()}
+    return {**record["options"], **looks_at}
 
 
 def _values(key: str, options: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -61,4 +67,6 @@ def _values(key: str, options: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_short(each)}' for key, each in value.items())}}}"
     return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else "null" if value is None else str(value)

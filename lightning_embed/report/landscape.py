@@ -13,6 +13,7 @@ from lightning_embed.report.examined import Examined, Record, examined
 from lightning_embed.report.labels import add_labels
 from lightning_embed.report.scatter import as_svg
 from lightning_embed.report.svg import COLOURS, DASHES
+from lightning_embed.types import BASE
 
 LANDSCAPES = "landscapes"
 """Folder of a run that has what was measured."""
@@ -106,7 +107,7 @@ def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> No
 def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mapping[str, Sequence[Any]]) -> None:
     """Filled: in the plane. Hollow: its projection; the label says how much of its delta lies outside."""
     view = _View(plane, seen)
-    points, names = [(0.0, 0.0)], ["base"]
+    points, names = [(0.0, 0.0)], [BASE]
     axes.plot(0, 0, marker="s", color=_INK, linestyle="")
     for name, products, norm in view.models():
         place, outside = view.place(products, norm)

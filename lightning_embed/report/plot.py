@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from io import StringIO
 
 from lightning_embed.report.summary import MEAN, Block, is_ensemble, task_name
+from lightning_embed.types import BASE
 
-BASE = "base"  # the name that the pipeline gives to what all sources started from
 _BEST, _OTHER = "#1a1a1a", "#a6a6a6"
 
 

@@ -58,6 +58,7 @@ def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.12)
     at = {recipe.name: (compared.cost(recipe) or 0.0, compared.means[recipe.name][title].points) for recipe in drawn}
+    complete = [recipe.name for recipe in drawn if compared.is_complete(recipe)]
     chosen = [compared.chosen.name] if compared.chosen is not None and compared.chosen.name in at else []
-    named = list(dict.fromkeys([*chosen, *sorted(at, key=lambda name: -at[name][1])]))[:_MOST_NAMES]
+    named = list(dict.fromkeys([*chosen, *sorted(complete, key=lambda name: -at[name][1])]))[:_MOST_NAMES]
     add_labels(axes, [at[name] for name in named], named, others=list(at.values()), size=7.0)

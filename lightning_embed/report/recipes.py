@@ -11,8 +11,6 @@ from lightning_embed.report import results
 from lightning_embed.report.kinds import Kind, kind_of, labels, read_records
 from lightning_embed.types import Results
 
-_SEED = "seed="
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -42,14 +40,15 @@ def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
     strategies = [record for found in records.values() for record in found.values()]
     called = {folder: labels(found, strategies) for folder, found in records.items()}
     common = set.intersection(*folders.values()) if folders else set()
-    own = {folder: sorted(o for o in folders[folder] - common if not o.startswith(_SEED)) for folder in measured}
+    own = {folder: sorted(o for o in folders[folder] - common if not _is_seed(o)) for folder in measured}
     seeds = {folder: _seed(folders[folder]) for folder in measured}
 
+    costs = {folder: results.read(folder)["costs"] for folder in measured}
     found: dict[tuple[str, Kind], dict[int, tuple[Results, float | None]]] = {}
     for folder, model, name in _named(measured, called, own, seeds):
         whole = results.read_each(folder, model) or measured[folder][model]
         place = found.setdefault((name, kind_of(model, records[folder])), {})
-        place[seeds[folder]] = whole, results.read(folder)["costs"].get(model)
+        place[seeds[folder]] = whole, costs[folder].get(model)
     return [_recipe(name, kind, by_seed) for (name, kind), by_seed in found.items()]
 
 
@@ -98,11 +97,13 @@ def _recipe(name: str, kind: Kind, by_seed: Mapping[int, tuple[Results, float | 
     return Recipe(name, kind, rows, {seed: scores for seed, (scores, _) in ordered.items()})
 
 
+def _is_seed(override: str) -> bool:
+    return override.lstrip("+").startswith("seed=")
+
+
 def _seed(overrides: Iterable[str]) -> int:
     """The seed that a job was given; 0: none, so all jobs have the same."""
-    given = (
-        override.lstrip("+").removeprefix(_SEED) for override in overrides if override.lstrip("+").startswith(_SEED)
-    )
+    given = (override.partition("=")[2] for override in overrides if _is_seed(override))
     return next((int(value) for value in given if value.isdigit()), 0)
 
 

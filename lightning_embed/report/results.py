@@ -9,7 +9,6 @@ not known. What every query and pair scored stands beside it, in `<out>/each/<mo
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from lightning_embed.errors import DataError
 from lightning_embed.types import Results, Score
+from lightning_embed.writing import write_whole
 
 FILE = "results.json"
 EACH = "each"  # folder of what every query and pair scored
@@ -61,15 +61,15 @@ def read_each(out: Path, model: str) -> Results:
 
 def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
     """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time."""
-    (out / EACH).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / f".{FILE}.lock"):
         content = read(out)
         content["models"].pop(model, None)  # the last one in the file is the last one measured
         content["models"][model] = _means(results)
         content["evaluations"][model] = evaluation
         content["costs"][model] = cost
-        _replace(out / EACH / f"{model}.json", json.dumps(results))
-        _replace(out / FILE, json.dumps(content, indent=2) + "\n")
+        write_whole(out / EACH / f"{model}.json", json.dumps(results))
+        write_whole(out / FILE, json.dumps(content, indent=2) + "\n")
 
 
 def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
@@ -78,12 +78,3 @@ def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
         split: {test: {k: v for k, v in score.items() if k not in _APART} for test, score in scores.items()}  # type: ignore[misc]
         for split, scores in results.items()
     }
-
-
-def _replace(file: Path, text: str) -> None:
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)

@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from lightning_embed.report import results, summary
+from lightning_embed.report import results
 from lightning_embed.report.html import write_report
+from lightning_embed.report.summary import metric
 from lightning_embed.report.table import print_results
 from lightning_embed.types import Results
 
@@ -39,7 +40,7 @@ class Run:
 
     def metric(self, model: str, key: str) -> float | None:
         """One number for a sweeper, for example `dev/mean`; see `summary.metric`."""
-        return summary.metric(self.models, model, key)
+        return metric(self.models, model, key)
 
     def print(self, console: Console) -> None:
         """Show the tables."""

@@ -30,7 +30,9 @@ class Block:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """What people call it; one chooses by the dev sets of what is trained on, where there are any."""
+        if self.split == "dev" and self.in_domain:
+            return "dev"
         return self.split + {True: " in domain", False: " out of domain", None: ""}[self.in_domain]
 
     @property
@@ -53,8 +55,16 @@ def summary(models: Mapping[str, Results]) -> list[Block]:
 
 def sections(models: Mapping[str, Results]) -> list[Block]:
     """Dev, test in domain and test out of domain, where there are tests: every test stands in one of them."""
-    found = (block(models, "dev"), block(models, "test", True), block(models, "test", False))
+    chosen_by = dev(models)
+    found = [chosen_by, block(models, "test", True), block(models, "test", False)]
+    if chosen_by and chosen_by.in_domain:
+        found.insert(1, block(models, "dev", False))
     return [section for section in found if section]
+
+
+def dev(models: Mapping[str, Results]) -> Block | None:
+    """What one chooses by: the dev sets of what is trained on; where none of them is, all."""
+    return block(models, "dev", True) or block(models, "dev")
 
 
 def block(models: Mapping[str, Results], split: str, in_domain: bool | None = None) -> Block | None:
@@ -82,7 +92,7 @@ def metric(models: Mapping[str, Results], model: str, key: str) -> float | None:
         ConfigError: the key names no task that was measured.
     """
     split, _, column = key.partition("/")
-    found = block(models, split)
+    found = dev(models) if split == "dev" else block(models, split)
     if found is None:
         return None
     if column not in found.columns:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from lightning_embed.report.bootstrap import Interval
-from lightning_embed.report.comparison import BLOCKS, Compared, Mean
+from lightning_embed.report.comparison import Compared, Mean
 from lightning_embed.report.page import PAGE, table
 from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.scatter import as_svg
@@ -43,13 +43,13 @@ def _means(compared: Compared) -> str:
     for recipe in compared.recipes:
         cost = compared.cost(recipe)
         cells = [_cell(compared, recipe, title) for title in compared.titles]
-        rows.append([escape(recipe.name), "-" if cost is None else f"{cost:.2f}", str(len(recipe.seeds)), *cells])
+        rows.append([escape(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
     said = "Percent points, mean of tasks, ± standard error over seeds."
     said += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
     if compared.reference is not None:
         said += (
             f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap over queries and pairs and "
-            "the spread over seeds (one seed: over queries alone); bold where it excludes zero."
+            "the spread over seeds (one seed: over queries alone); bold where it excludes zero and all seeds are there."
         )
     return f'<h2>Recipes</h2><p class="note">{said}</p>{table(header, rows)}'
 
@@ -59,20 +59,20 @@ def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
     if mean is None:
         return "-"
     shown = _points(mean)
-    shown = f'<span class="best">{shown}</span>' if show(mean.points) == show(compared.best(title)) else shown
+    shown = f'<span class="best">{shown}</span>' if compared.is_best(recipe, title) else shown
     if found is None:
         return shown
-    apart = f"<b>{_signed(found)}</b>" if found.outside_noise else _signed(found)
+    apart = f"<b>{_signed(found)}</b>" if compared.stands_out(recipe, title) else _signed(found)
     return f'{shown}<br><span class="note">{apart}</span>'
 
 
 def _tests(compared: Compared, title: str) -> str:
     """Every test of a block, mean over seeds."""
-    split, _ = BLOCKS[title]
-    header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in compared.tests[title])]
+    block = compared.blocks[title]
+    tests = [(task, test) for task, names in block.tests.items() for test in names]
+    header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in tests)]
     rows = [
-        [escape(recipe.name), *(_test(recipe, split, test) for _, test in compared.tests[title])]
-        for recipe in compared.recipes
+        [escape(recipe.name), *(_test(recipe, block.split, test) for _, test in tests)] for recipe in compared.recipes
     ]
     return f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}"
 

@@ -61,7 +61,7 @@ def recipes_table(compared: Compared) -> Table:
         cost = compared.cost(recipe)
         seeds = [str(len(recipe.seeds))] if several else []
         cells = [_mean_cell(compared, recipe, title) for title in compared.titles]
-        table.add_row(Text(recipe.name), "-" if cost is None else f"{cost:.2f}", *seeds, *cells)
+        table.add_row(Text(recipe.name), show(cost), *seeds, *cells)
     said = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
     said += [f"cost in {compared.unit}", "best on dev first", "* best of its column"]
     if compared.reference is not None:
@@ -75,10 +75,11 @@ def _mean_cell(compared: Compared, recipe: Recipe, title: str) -> Text:
     mean = compared.means[recipe.name].get(title)
     if mean is None:
         return Text("-   ")
-    found = compared.differences.get(recipe.name, {}).get(title)
-    mark = " " if found is None or not found.outside_noise else "+" if found.difference > 0 else "-"
+    mark = " "
+    if compared.stands_out(recipe, title):
+        mark = "+" if compared.differences[recipe.name][title].difference > 0 else "-"
     error = "" if mean.error is None else f" ±{mean.error:.2f}"
-    top = show(mean.points) == show(compared.best(title))
+    top = compared.is_best(recipe, title)
     return Text(f"{show(mean.points)}{error}{'*' if top else ' '}{mark}", style="bold" if top else "")
 
 

@@ -6,10 +6,11 @@ from omegaconf import OmegaConf
 
 from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import BASE, Expert, ExpertPlan
+from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.experts.joint import Joint
 from lightning_embed.experts.per_dataset import PerDataset
 from lightning_embed.experts.per_task import PerTask
+from lightning_embed.types import BASE
 from tests.experts.toy import SETS, NoMeasure, ToyMeasure
 
 NEEDED = {"update": {"new": ["nq"], "existing": "."}}

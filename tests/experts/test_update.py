@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import BASE, Expert
+from lightning_embed.experts import Expert
 from lightning_embed.experts.update import Update
+from lightning_embed.types import BASE
 from tests.experts.toy import SETS, NoMeasure
 
 

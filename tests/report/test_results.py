@@ -44,6 +44,11 @@ def test_a_crash_while_writing_leaves_the_old_file(models, tmp_path, monkeypatch
     with pytest.raises(OSError, match="disk full"):
         Run(tmp_path).add("soup", models["base"])
     assert (tmp_path / FILE).read_text() == before
+    assert not [
+        file
+        for file in tmp_path.rglob("*")
+        if file.name.startswith((".results.json.", ".soup")) and file.suffix != ".lock"
+    ]
 
 
 def test_jobs_that_write_at_the_same_time_lose_nothing(models, tmp_path):

@@ -3,9 +3,8 @@
 import pytest
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.report import summary
 from lightning_embed.report.html import headline
-from lightning_embed.report.summary import best, ensemble_name, metric
+from lightning_embed.report.summary import best, ensemble_name, metric, summary
 
 
 def test_blocks_and_means_by_hand(models):
@@ -43,6 +42,17 @@ def test_metric_reads_dev(models):
     assert metric(models, "retrieval", "dev/retrieval") == 61
     del models["base"]["dev"]
     assert metric(models, "base", "dev/mean") is None
+
+
+def test_dev_sets_of_what_is_not_trained_on_choose_nothing(models):
+    for found in models.values():
+        found["dev"]["nq"] = {**found["dev"]["squad"], "score": 1.0, "in_domain": False}
+    assert [block.title for block in summary(models)][:2] == ["dev", "dev out of domain"]
+    assert metric(models, "retrieval", "dev/mean") == 61
+    for found in models.values():
+        found["dev"]["squad"]["in_domain"] = False  # models of elsewhere: all that there is
+    assert summary(models)[0].title == "dev"
+    assert metric(models, "retrieval", "dev/mean") == 31
 
 
 def test_an_unknown_metric_is_refused(models):

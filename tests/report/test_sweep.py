@@ -238,4 +238,39 @@ def test_an_ensemble_is_never_the_best(jobs):
         Run(folder).add("ensemble of 2 encoders", measured(80, 0, outside=80), cost=3000.0)
     compared = compare(collect(jobs))
     assert compared.chosen.name == "per_task soup"
-    assert compared.best("test in domain") < 70
+    best = {recipe.name for recipe in compared.recipes if compared.is_best(recipe, "test in domain")}
+    assert best == {"per_task soup"}
+
+
+def test_what_was_not_measured_at_all_seeds_is_neither_best_nor_outside_the_noise(jobs):
+    """Its mean is over other seeds than that of the others, and of one seed the noise of seeds is not known."""
+    done = {folder: given for folder, given in jobs.items() if folder.name in ("grid-per_task-1", "grid-joint-1")}
+    others = {folder: given for folder, given in jobs.items() if "joint" in folder.name}
+    compared = compare(collect(others | done))
+    (soup,) = (recipe for recipe in compared.recipes if recipe.name == "per_task soup")
+    assert compared.differences["per_task soup"]["test in domain"].outside_noise, "over queries alone"
+    assert not compared.stands_out(soup, "test in domain")
+    assert [r.name for r in compared.recipes if compared.is_best(r, "test in domain")] == ["joint soup"]
+    whole = compare(collect(jobs))
+    assert whole.stands_out(next(r for r in whole.recipes if r.name == "per_task soup"), "test in domain")
+
+
+def test_a_seed_is_a_seed_however_it_is_given(jobs):
+    given = {folder: {o.replace("seed=", "++seed=") for o in overrides} for folder, overrides in jobs.items()}
+    assert {len(recipe.seeds) for recipe in collect(given)} == {3}
+
+
+def test_merges_that_look_at_other_rows_are_other_recipes(jobs):
+    """One probe at three seeds is one recipe, with the option of the probe in its name."""
+    for folder in jobs:
+        for number, share in enumerate((0.5, 0.75)):
+            name = f"fisher-{folder.name}{number}"
+            Run(folder).add(name, measured(61, 1), cost=6000.0)
+            file = folder / "merged" / name / "merge.json"
+            file.parent.mkdir(parents=True)
+            file.write_text(
+                json.dumps({**record("fisher"), "looks_at": {"task_shares": {"sts": share}, "num_rows": 8}})
+            )
+    seeds = {recipe.name: len(recipe.seeds) for recipe in collect(jobs) if "fisher" in recipe.name}
+    names = [f"{plan} fisher probe.task_shares={{sts:{share}}}" for plan in PLANS for share in (0.5, 0.75)]
+    assert seeds == dict.fromkeys(names, 3)
