@@ -31,16 +31,6 @@ from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedE
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
 
-def train() -> None:
-    """Train, merge, measure, as the command line says."""
-    _launch("train", _train)
-
-
-def merge() -> None:
-    """Merge and measure, as the command line says."""
-    _launch("merge", _merge)
-
-
 def _train(cfg: DictConfig) -> float | None:
     config.register()  # a launcher's worker process begins here
     from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
@@ -53,6 +43,9 @@ def _merge(cfg: DictConfig) -> float | None:
     from lightning_embed import merging
 
     return _told(merging.merge, cfg)
+
+
+_JOBS = {"train": _train, "merge": _merge}
 
 
 def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
@@ -80,7 +73,8 @@ def _exit(error: LightningEmbedError) -> NoReturn:
     sys.exit(2)
 
 
-def _launch(name: str, job: Callable[[DictConfig], float | None]) -> None:
+def launch(name: str) -> None:
+    """Do what the command line says, as `train` (train, merge, measure) or as `merge` (merge and measure)."""
     try:
         config.register()
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
@@ -91,7 +85,7 @@ def _launch(name: str, job: Callable[[DictConfig], float | None]) -> None:
         # the logged runs of all jobs are one group; the same sweep, the same group
         os.environ.setdefault("LIGHTNING_EMBED_SWEEP", f"sweep-{config.digest(sorted(sys.argv[1:]))}")
         sys.argv[1:] = _options_of_swept_words(sys.argv[1:])
-    hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(job)()
+    hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(_JOBS[name])()
 
 
 def _options_of_swept_words(arguments: list[str]) -> list[str]:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def train() -> None:
     """`python train.py`, `lightning-embed-train`."""
-    _imported().train()
+    _imported().launch("train")
 
 
 def merge() -> None:
     """`python merge.py`, `lightning-embed-merge`."""
     hashing.begin(_named_weights(sys.argv[1:]))
-    _imported().merge()
+    _imported().launch("merge")
 
 
 def _imported() -> "ModuleType":

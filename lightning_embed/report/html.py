@@ -11,12 +11,13 @@ import yaml
 from lightning_embed.report.bootstrap import interval
 from lightning_embed.report.doctor import doctor_section
 from lightning_embed.report.examined import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.figure import as_svg
 from lightning_embed.report.kinds import kind_of, labels, read_records
 from lightning_embed.report.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.page import PAGE, details, table
 from lightning_embed.report.plot import panels
 from lightning_embed.report.results import read_each
-from lightning_embed.report.scatter import as_svg, scatter
+from lightning_embed.report.scatter import scatter
 from lightning_embed.report.summary import MEAN, Block, best, is_ensemble, metric, sections, show, summary, task_name
 from lightning_embed.report.table import by_dev
 from lightning_embed.types import BASE, Results
@@ -116,7 +117,9 @@ def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[
         if contents(landscape) == seen.contents:
             said = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
             parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{said}</ul>")
-            parts += [f"<figure>{picture}</figure>" for picture in landscape_pictures(landscape, seen, searches)]
+            parts += [
+                f"<figure>{picture}</figure>" for picture in landscape_pictures(landscape, seen, searches).values()
+            ]
     return "".join(parts)
 
 

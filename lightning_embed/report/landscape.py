@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.report.examined import Examined, Record, examined
+from lightning_embed.report.figure import INK, as_svg, drawing
 from lightning_embed.report.labels import add_labels
-from lightning_embed.report.scatter import as_svg
 from lightning_embed.report.svg import COLOURS, DASHES
 from lightning_embed.types import BASE
 
@@ -20,7 +20,6 @@ LANDSCAPES = "landscapes"
 
 PATHS_FILE, PLANE_FILE = "paths.svg", "plane.svg"
 _IN_PLANE = 0.1  # of a delta's length outside the plane: what is less is drawn as if it lay in it
-_INK = "#1a1a1a"
 
 Landscape = Mapping[str, Any]
 """A file of `<out>/landscapes`: see `lightning_embed.merge.landscape`."""
@@ -35,24 +34,20 @@ def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:
     """Write the pictures beside merge.json."""
     for seen in examined({record["strategy"]: record}):
         searches = {record["strategy"]: record["plan"].get("path", [])}
-        for file, picture in zip(_files(landscape), landscape_pictures(landscape, seen, searches), strict=True):
+        for file, picture in landscape_pictures(landscape, seen, searches).items():
             (folder / file).write_text(picture, encoding="utf-8")
 
 
-def _files(landscape: Landscape) -> list[str]:
-    return [PATHS_FILE] * bool(landscape["walks"]) + [PLANE_FILE] * bool(landscape["plane"])
-
-
-def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> list[str]:
-    """SVG of the paths and of the plane, where they were measured.
+def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """SVG of the paths and of the plane, where they were measured, by the name of the file.
 
     Args:
         landscape: what was measured.
         seen: its sources, and the merges that are shown in the plane.
         searches: name of a merge -> the points that its search went through.
     """
-    paths = [draw_paths(landscape)] if landscape["walks"] else []
-    return paths + ([draw_plane(landscape, seen, searches)] if landscape["plane"] else [])
+    paths = {PATHS_FILE: draw_paths(landscape)} if landscape["walks"] else {}
+    return paths | ({PLANE_FILE: draw_plane(landscape, seen, searches)} if landscape["plane"] else {})
 
 
 def draw_paths(landscape: Landscape) -> str:
@@ -61,8 +56,7 @@ def draw_paths(landscape: Landscape) -> str:
     tasks = [task for task in walks[0]["losses"] if task != "mean"] or ["mean"]
     base = {task: walks[0]["losses"][task][0] for task in tasks}  # the first path starts there
     columns = min(3, len(walks))
-    with _style():
-        figure = _figure(3.4 * columns, 2.3 * math.ceil(len(walks) / columns))
+    with drawing(3.4 * columns, 2.3 * math.ceil(len(walks) / columns)) as figure:
         grid = figure.subplots(math.ceil(len(walks) / columns), columns, sharey=True, squeeze=False)
         for axes in grid.flat[len(walks) :]:
             axes.set_axis_off()
@@ -85,8 +79,7 @@ def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequ
     """Filled contours of the mean loss, and of each task's where there are several, with all models in them."""
     plane = landscape["plane"]
     tasks = list(plane["losses"])
-    with _style():
-        figure = _figure(4.6 * len(tasks), 4.3)
+    with drawing(4.6 * len(tasks), 4.3) as figure:
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
             _contours(figure, axes, plane, task)
             _models(axes, plane, seen, searches)
@@ -98,7 +91,7 @@ def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> No
     filled = axes.contourf(ticks, ticks, losses, levels=14, cmap="YlGnBu")
     axes.contour(ticks, ticks, losses, levels=14, colors="white", linewidths=0.4)
     lowest = np.unravel_index(losses.argmin(), losses.shape)
-    axes.plot(ticks[lowest[1]], ticks[lowest[0]], marker="+", color=_INK, markersize=9)
+    axes.plot(ticks[lowest[1]], ticks[lowest[0]], marker="+", color=INK, markersize=9)
     figure.colorbar(filled, ax=axes, shrink=0.8)
     title = "mean loss of the tasks" if task == "mean" and len(plane["losses"]) > 1 else f"loss ({task})"
     axes.set(title=f"{title}; + lowest: {losses.min():.3g}", aspect="equal", xticks=[], yticks=[])
@@ -108,15 +101,15 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
     """Filled: in the plane. Hollow: its projection; the label says how much of its delta lies outside."""
     view = _View(plane, seen)
     points, names = [(0.0, 0.0)], [BASE]
-    axes.plot(0, 0, marker="s", color=_INK, linestyle="")
+    axes.plot(0, 0, marker="s", color=INK, linestyle="")
     for name, products, norm in view.models():
         place, outside = view.place(products, norm)
         flat = outside < _IN_PLANE
         axes.plot(
             *place,
             marker="o" if name in seen.names else "D",
-            color=_INK,
-            markerfacecolor=_INK if flat else "white",
+            color=INK,
+            markerfacecolor=INK if flat else "white",
             linestyle="",
         )
         points.append(place)
@@ -127,7 +120,7 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
             axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=f"search of {name}")
             axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
     for place in plane["places"]:
-        axes.plot([0, place[0]], [0, place[1]], color=_INK, linewidth=0.8, linestyle=":")
+        axes.plot([0, place[0]], [0, place[1]], color=INK, linewidth=0.8, linestyle=":")
     edge = [plane["ticks"][0], plane["ticks"][-1], *(part for place in points for part in place)]
     margin = 0.04 * (max(edge) - min(edge))
     axes.set(xlim=(min(edge) - margin, max(edge) + margin), ylim=(min(edge) - margin, max(edge) + margin))
@@ -170,15 +163,3 @@ def _dashes(number: int) -> tuple[None, None] | list[float]:
 
 def _short(name: str) -> str:
     return name if len(name) <= 12 else f"{name[:5]}…{name[-6:]}"
-
-
-def _style() -> Any:
-    import matplotlib as mpl
-
-    return mpl.rc_context({"font.size": 9})
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")

@@ -1,12 +1,12 @@
 """Bars as inline SVG, told apart by name, number and shade, so that they survive a grey printer."""
 
 from collections.abc import Mapping
-from io import StringIO
 
+from lightning_embed.report.figure import INK, as_svg, drawing
 from lightning_embed.report.summary import MEAN, Block, is_ensemble, task_name
 from lightning_embed.types import BASE
 
-_BEST, _OTHER = "#1a1a1a", "#a6a6a6"
+_OTHER = "#a6a6a6"
 
 
 def panels(block: Block) -> list[str]:
@@ -24,14 +24,10 @@ def _panel(block: Block, column: str) -> str:
 
 
 def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10}):
-        figure = Figure(figsize=(3.4, 0.9 + 0.25 * max(1, len(bars))), layout="constrained")
+    with drawing(3.4, 0.9 + 0.25 * max(1, len(bars)), letters=10) as figure:
         axes = figure.subplots()
         best = max([0.0, *(value for model, value in bars.items() if not is_ensemble(model))])  # 0 is the base
-        colours = [_BEST if value == best else _OTHER for value in bars.values()]
+        colours = [INK if value == best else _OTHER for value in bars.values()]
         drawn = axes.barh(list(bars), list(bars.values()), color=colours, height=0.7)
         for model, bar in zip(bars, drawn, strict=True):
             if is_ensemble(model):
@@ -44,12 +40,9 @@ def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str
                 va="center",
                 transform=axes.get_yaxis_transform(),
             )
-        axes.axvline(0, color=_BEST, linewidth=0.8)
+        axes.axvline(0, color=INK, linewidth=0.8)
         axes.invert_yaxis()
         axes.set(title=title, xlabel=unit)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        image = StringIO()
-        figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
-    text = image.getvalue()
-    return text[text.index("<svg") :]
+        return as_svg(figure)

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_embed.report.comparison import Compared
+from lightning_embed.report.figure import INK, MARKS, WORDS, drawing
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.labels import add_labels
 from lightning_embed.report.recipes import Recipe
 
-_MARKS = {Kind.source: "o", Kind.merge: "D", Kind.ensemble: "*"}
-_WORDS = {Kind.source: "trained", Kind.merge: "merged", Kind.ensemble: "ensemble (N encoders)"}
-_INK, _SOFT, _MOST_NAMES = "#1a1a1a", "#999", 3  # names: the choice of dev, and the best of the panel
+_SOFT, _MOST_NAMES = "#999", 3  # names: the choice of dev, and the best of the panel
 
 
 def quality(compared: Compared) -> Any | None:
@@ -18,12 +17,8 @@ def quality(compared: Compared) -> Any | None:
     drawn = [r for r in compared.recipes if r.rows is not None and r.kind is not Kind.base and compared.means[r.name]]
     if len({r.rows for r in drawn}) < 2:
         return None
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     titles = [title for title in compared.titles if title != "dev"] or compared.titles
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(5.0 * len(titles), 4.6), layout="constrained")
+    with drawing(5.0 * len(titles), 4.6) as figure:
         for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
             _panel(axes, compared, drawn, title)
         named = {name: h for axes in figure.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -33,7 +28,7 @@ def quality(compared: Compared) -> Any | None:
 
 def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -> None:
     drawn = [recipe for recipe in drawn if title in compared.means[recipe.name]]
-    for kind, mark in _MARKS.items():
+    for kind, mark in MARKS.items():
         if group := [recipe for recipe in drawn if recipe.kind is kind]:
             means = [compared.means[recipe.name][title] for recipe in group]
             axes.errorbar(
@@ -42,12 +37,12 @@ def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -
                 yerr=[mean.error or 0 for mean in means],
                 fmt=mark,
                 markersize=9 if kind is Kind.ensemble else 5,
-                markerfacecolor=_INK if kind is Kind.merge else "white",
-                markeredgecolor=_INK,
+                markerfacecolor=INK if kind is Kind.merge else "white",
+                markeredgecolor=INK,
                 ecolor=_SOFT,
                 elinewidth=0.8,
                 linestyle="none",
-                label=_WORDS[kind],
+                label=WORDS[kind],
             )
     for recipe in compared.recipes:
         if title in compared.means[recipe.name] and (recipe.kind is Kind.base or recipe.name == compared.reference):

@@ -1,20 +1,17 @@
 """All models of a folder or a sweep in one picture: in domain against out of domain."""
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
+from lightning_embed.report.figure import INK, MARKS, WORDS, drawing
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.labels import add_labels
 from lightning_embed.report.summary import MEAN, block
 from lightning_embed.report.table import by_dev
 from lightning_embed.types import Results
 
-_MARKS = {Kind.base: "s", Kind.source: "o", Kind.merge: "D", Kind.ensemble: "*"}
-_WORDS = {Kind.base: "base", Kind.source: "sources", Kind.merge: "merged", Kind.ensemble: "ensemble (N encoders)"}
 _MOST_NAMES = 24  # of merges, the best on dev
-_INK, _SOFT = "#1a1a1a", "#bbb"
+_SOFT = "#bbb"
 
 
 def scatter(
@@ -38,44 +35,21 @@ def scatter(
     return _draw(at, kinds, names or {}) if len(at) > 1 else None
 
 
-def as_svg(figure: Any) -> str:
-    """A figure as inline SVG: letters are letters, and the same figure gives the same text."""
-    import matplotlib as mpl
-
-    image = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "figure"}):
-        figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
-    text = image.getvalue()
-    return text[text.index("<svg") :]
-
-
-def save(figure: Any, file: Path) -> list[Path]:
-    """Write an SVG and a PNG; `file` without suffix."""
-    svg, png = (file.with_name(f"{file.name}.{suffix}") for suffix in ("svg", "png"))
-    svg.write_text(as_svg(figure), encoding="utf-8")
-    figure.savefig(png, dpi=150)
-    return [svg, png]
-
-
 def _draw(at: Mapping[str, tuple[float, float]], kinds: Mapping[str, Kind], names: Mapping[str, str]) -> Any:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    with drawing(7.2, 5.2) as figure:
         axes = figure.subplots()
         for kind in Kind:
             if points := [place for model, place in at.items() if kinds[model] is kind]:
-                fill = _INK if kind in (Kind.base, Kind.merge) else "white"
+                fill = INK if kind in (Kind.base, Kind.merge) else "white"
                 size = 90 if kind is Kind.ensemble else 30
                 axes.scatter(
                     [x for x, _ in points],
                     [y for _, y in points],
                     s=size,
-                    marker=_MARKS[kind],
+                    marker=MARKS[kind],
                     facecolor=fill,
-                    edgecolor=_INK,
-                    label=_WORDS[kind],
+                    edgecolor=INK,
+                    label=WORDS[kind],
                     zorder=3,
                 )
         for model, (x, y) in at.items():

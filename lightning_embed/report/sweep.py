@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_embed.report.comparison import Compared, compare
+from lightning_embed.report.figure import save
 from lightning_embed.report.quality import quality
 from lightning_embed.report.recipes import Recipe, collect
-from lightning_embed.report.scatter import save, scatter
+from lightning_embed.report.scatter import scatter
 from lightning_embed.report.sweep_page import write_sweep_page
 from lightning_embed.report.table import recipes_table
 from lightning_embed.types import Results

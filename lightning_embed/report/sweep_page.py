@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning_embed.report.bootstrap import Interval
 from lightning_embed.report.comparison import Compared, Mean
+from lightning_embed.report.figure import as_svg
 from lightning_embed.report.page import PAGE, table
 from lightning_embed.report.recipes import Recipe
-from lightning_embed.report.scatter import as_svg
 from lightning_embed.report.summary import show, task_name
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from lightning_embed.report.figure import as_svg, save
 from lightning_embed.report.kinds import Kind, kind_of, labels
 from lightning_embed.report.labels import best_place
-from lightning_embed.report.scatter import as_svg, save, scatter
+from lightning_embed.report.scatter import scatter
 from tests.report.conftest import record
 
 KINDS = {"base": Kind.base, "retrieval": Kind.source, "soup-1f3a9c": Kind.merge}
