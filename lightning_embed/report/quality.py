@@ -22,7 +22,9 @@ def quality(compared: Compared) -> Any | None:
         for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
             _panel(axes, compared, drawn, title)
         named = {name: h for axes in figure.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+        figure.legend(
+            named.values(), named.keys(), loc="outside upper left", ncols=2 * len(titles), frameon=False, fontsize=8
+        )
     return figure
 
 
