@@ -6,10 +6,11 @@ from typing import Any, get_origin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.config import build_options, measures, plain
+from lightning_embed.config import build_options, plain
 from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.evaluating import has_tests
 from lightning_embed.options import DataOptions, DoctorOptions
 from lightning_embed.types import Task
 
@@ -111,7 +112,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
         yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
     is_off = str(config.evaluation._target_).endswith(".Nothing")
-    if config.ensemble and (is_off or not measures(config)):
+    if config.ensemble and (is_off or not has_tests(config)):
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
     if "trainer" in config:
         limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
@@ -124,7 +125,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
                 yield f"{key} must be at least 0, got {config[key]}."
         if config.max_grad_norm is not None and not config.max_grad_norm > 0:
             yield f"max_grad_norm must be positive or null, got {config.max_grad_norm}."
-        if not 0 <= (share := OmegaConf.select(config, "scheduler.warmup_share", default=0.0)) <= 1:
+        share = config.scheduler.get("warmup_share", 0.0)
+        if share is None or not 0 <= share <= 1:
             yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
     word = config.merge.name
     if word != "none" and registry.get("merge", word).needs_scores and is_off:
@@ -135,9 +137,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
     for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
         owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
-        if OmegaConf.select(config, "evaluation.benchmark", default=None) is not None:
-            continue  # whose tasks only mteb knows
-        if owner not in (known := [*roles, *tasks, *names, *OmegaConf.select(config, "evaluation.tasks", default=[])]):
+        known = [*roles, *tasks, *names, *config.evaluation.get("tasks", [])]
+        if owner not in known and not config.evaluation.get("benchmark"):  # whose tasks only mteb knows
             yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)

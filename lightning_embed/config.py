@@ -160,12 +160,6 @@ _NOT_TRAINED_BY = {
 }  # fmt: skip
 
 
-def measures(config: DictConfig) -> bool:
-    """Whether there is anything to measure with: datasets, or tasks of mteb."""
-    evaluation = config.evaluation
-    return bool(config.data.datasets or evaluation.get("tasks") or evaluation.get("benchmark"))
-
-
 def run_hash(config: DictConfig) -> str:
     """Eight letters that change with everything that changes the experts of a run, and with nothing else.
 

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from lightning_embed import config, examination, provenance, registry
 from lightning_embed.cost import Costs
-from lightning_embed.data.options import TRAINING_ONLY
 from lightning_embed.errors import ConfigError
+from lightning_embed.evaluating import evaluation_hash, has_tests
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
 from lightning_embed.merge.adapter import is_adapter
@@ -104,7 +104,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
 
 def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:
     """What measures models on `data` or a benchmark, and what looks at them with the rows of `data`, if there are any."""
-    if not config.measures(cfg):
+    if not has_tests(cfg):
         return None, None
     from lightning_embed import build
     from lightning_embed.probe import ProbeMaker
@@ -140,7 +140,7 @@ def finish(
     looks = strategy is not None and strategy.needs_probe and recipe is None
     opened = {s.name: _opened(out, s, base) if looks or scores is not None else s.path for s in sources}
     models = ({BASE: base} if base is not None else {}) | opened
-    run = Run(out, evaluation=_evaluation(cfg))
+    run = Run(out, evaluation=evaluation_hash(cfg))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, make_probe, recipe)
     with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
         if strategy is None or merged is None:
@@ -169,15 +169,6 @@ def finish(
         run.log(loggers)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
-
-
-def _evaluation(cfg: DictConfig) -> str:
-    """A hash of how models are measured; the seed, which draws dev sets, is not part of it: recipes are compared over seeds."""
-    tests = {
-        name: {key: value for key, value in options.items() if key not in TRAINING_ONLY}
-        for name, options in config.plain(cfg.data.datasets).items()
-    }
-    return config.digest([config.plain(cfg.evaluation), tests])
 
 
 def _cost(name: str, target: Path | None, costs: Costs | None) -> float | None:

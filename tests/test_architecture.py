@@ -36,7 +36,8 @@ INTERNAL = {
     "measure": {"data", "encoder", "experts"},
     "manual": set(),
     "options": {"data.options", "merge"},
-    "check": {"config", "options", "data.options", "encoder.options"},
+    "evaluating": {"config", "data.options"},
+    "check": {"config", "evaluating", "options", "data.options", "encoder.options"},
     "config": {"manual", "options", "data.options", "encoder.options"},
     "start": {"cli"},
     "cli": {"check", "config", "merging", "pipeline"},
@@ -48,7 +49,7 @@ INTERNAL = {
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
     "examination": {"config", "merge", "options", "report"},
-    "merging": {"build", "config", "cost", "data.options", "examination", "merge", "probe", "provenance", "report"},
+    "merging": {"build", "config", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report"},
     "pipeline": {
         "build", "config", "cost", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
         "experts", "merge", "probe",

@@ -128,6 +128,9 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     "a long warm-up": (
         nothing, ["scheduler.warmup_share=2"], "scheduler.warmup_share must be a share in [0, 1], got 2.",
     ),
+    "no warm-up": (
+        nothing, ["scheduler.warmup_share=null"], "scheduler.warmup_share must be a share in [0, 1], got None.",
+    ),
     "a directory with no model": (
         lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
         "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "

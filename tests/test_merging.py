@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightning_embed import cli, config, merging
+from lightning_embed import cli, merging
 from lightning_embed.errors import ConfigError
+from lightning_embed.evaluating import evaluation_hash, has_tests
 from lightning_embed.merge import Source
 from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
@@ -184,12 +185,12 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
 )
 def test_what_only_trains_does_not_change_how_models_are_measured(other: str, same: bool) -> None:
     one, two = (_cfg("train", ["data=sample", *given]) for given in ([], [other]))
-    assert (merging._evaluation(one) == merging._evaluation(two)) is same
+    assert (evaluation_hash(one) == evaluation_hash(two)) is same
 
 
 def test_a_benchmark_is_something_to_measure_on() -> None:
-    assert config.measures(_cfg("merge", ["sources=[a]", "evaluation=mteb_eng_v2"]))
-    assert not config.measures(_cfg("merge", ["sources=[a]"]))
+    assert has_tests(_cfg("merge", ["sources=[a]", "evaluation=mteb_eng_v2"]))
+    assert not has_tests(_cfg("merge", ["sources=[a]"]))
     cli.check_command("merge", ["sources=[a,b]", "evaluation=mteb_eng_v2", "ensemble=true"])
 
 
