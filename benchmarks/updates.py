@@ -30,6 +30,7 @@ from lightning_embed.types import Results
 
 BOOM = ["experts=bagging_80_100", "merge=multislerp"]
 EPOCH = ["trainer.max_steps=-1", "trainer.max_epochs=1", "trainer.val_check_interval=100000"]
+MERGED = "measure_sources=false"
 OLD = ["squad", "medquad", "wikiqa", "snli", "mrpc", "stsb", "sickr"]
 NEW = ["argkp", "semrel_eng"]
 
@@ -74,12 +75,12 @@ def words(names: Sequence[str]) -> str:
 def once(study: Study, old: Sequence[str], new: Sequence[str]) -> Path:
     """All ways to take in the new datasets at once. Returns the existing model."""
     everything = f"experts.datasets={words([*old, *new])}"
-    existing = study.train("existing", *BOOM, f"experts.datasets={words(old)}")
+    existing = study.train("existing", *BOOM, MERGED, f"experts.datasets={words(old)}")
     study.train("joint", "experts=joint", "merge=none", everything)
-    study.train("boom", *BOOM, everything)
+    study.train("boom", *BOOM, everything, MERGED)
     update = ["experts=update", f"experts.new={words(new)}", f"experts.existing={existing}", everything]
     study.train("continued", *update, "experts.history_share=0", f"encoder.path={existing}", "merge=none")
-    study.train("update", *update, "merge=multislerp")
+    study.train("update", *update, "merge=multislerp", MERGED)
     return existing
 
 
@@ -88,7 +89,7 @@ def chain(study: Study, model: Path, old: Sequence[str], new: Sequence[str]) -> 
     for place, name in enumerate(new, start=1):
         known = words([*old, *new[:place]])
         update = ["experts=update", f"experts.new=[{name}]", f"experts.existing={model}", f"experts.datasets={known}"]
-        model = study.train(f"chain_{place}", *update, "merge=multislerp")
+        model = study.train(f"chain_{place}", *update, "merge=multislerp", MERGED)
 
 
 def table(studies: Sequence[Study], names: Sequence[str], old: Sequence[str], new: Sequence[str]) -> Table:

@@ -129,6 +129,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         if share is None or not 0 <= share <= 1:
             yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
     word = config.merge.name
+    if word == "none" and not config.measure_sources:
+        yield "measure_sources=false with merge=none: the base alone would be measured. Leave one of them out."
     if word != "none" and registry.get("merge", word).needs_scores and is_off:
         yield f"merge={word} chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local."
     ranks = _num_ranks(config)

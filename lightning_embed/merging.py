@@ -158,6 +158,8 @@ def finish(
             examination.show(console, cfg, out, target, sources, base, make_probe)
         if scores is not None:
             for name, path in models.items():
+                if name in opened and not cfg.measure_sources:
+                    continue
                 console.print(f"evaluating {name}")
                 run.add(name, scores(path), _cost(name, target, costs))
             if cfg.ensemble and len(sources) > 1:

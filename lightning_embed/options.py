@@ -73,6 +73,7 @@ class CommonOptions:
         group: of the logged runs of this command.
         part: what is being logged now: filled in by the pipeline.
         out_dtype: of a merged model's weights.
+        measure_sources: score the sources of the merge too, beside the base and the merged model.
         ensemble: also measure the mean of the sources' similarities: what merging is up against, at the cost of N encoders.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
@@ -90,6 +91,7 @@ class CommonOptions:
     merge: Any = UNSET
     probe: Any = UNSET
     doctor: Any = UNSET
+    measure_sources: bool = True
     ensemble: bool = False
     out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET

@@ -130,6 +130,13 @@ def test_an_ensemble_needs_something_to_be_measured_on() -> None:
             cli.check_command(root, ["ensemble=true", *given])
 
 
+def test_without_a_merge_the_sources_are_what_is_measured() -> None:
+    cli.check_command("train", ["measure_sources=false"])
+    for root, given in (("train", []), ("merge", ["sources=[a,b]"])):
+        with pytest.raises(ConfigError, match=r"^measure_sources=false with merge=none: the base alone"):
+            cli.check_command(root, ["measure_sources=false", "merge=none", *given])
+
+
 def test_every_value_of_a_sweep_is_checked() -> None:
     cli.check_command("train", ["merge=soup,slerp", "seed=1,2"])
     cli.check_command("train", ["merge=glob(*)", "optimizer.lr=interval(1e-5, 1e-4)"])

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from lightning_embed import build, config, load, merging, pipeline
 from lightning_embed.errors import ConfigError
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.report import results
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,20 @@ def test_metrics_of_every_step(run: Path) -> None:
                 "throughput/tokens_per_second", "throughput/padding_share", "throughput/dataset"):  # fmt: skip
         assert steps[key].notna().all(), key
     assert metrics["dev/loss/facts"].notna().sum() == 2
+
+
+def test_what_is_measured(run: Path, tmp_path: Path, toy: Path) -> None:
+    """The base and the merged model alone; and, on the same folder, the sources after all."""
+    given = [
+        f"sources=[{run}/models/retrieval,{run}/models/sts]", f"base={run}/models/base", f"out={tmp_path}", "data=sample",
+        *(f"data.datasets.{name}.path={toy}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
+        "data.datasets.phrases.score_range=[0,1]", "evaluation.splits=[dev]", "logger=none",
+    ]  # fmt: skip
+    merging.merge(_cfg("merge", [*given, "measure_sources=false"]))
+    soup = _merged(tmp_path).name
+    assert list(results.read(tmp_path)["models"]) == ["base", soup]
+    merging.merge(_cfg("merge", given))
+    assert list(results.read(tmp_path)["models"]) == ["base", "retrieval", "sts", soup]
 
 
 def test_the_same_command_again_trains_nothing(run: Path, tiny_model: Path, toy: Path, capsys) -> None:
