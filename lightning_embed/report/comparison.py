@@ -80,6 +80,12 @@ class Compared:
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is not Kind.ensemble]
         return known[0] if known else None
 
+    @property
+    def rival(self) -> Recipe | None:
+        """The best merge on dev; None: there is none."""
+        known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is Kind.merge]
+        return known[0] if known else None
+
 
 def compare(recipes: Sequence[Recipe]) -> Compared:
     """Means, standard errors, and what is outside the noise."""

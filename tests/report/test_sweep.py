@@ -87,6 +87,17 @@ def test_recipes_are_compared_with_joint_training(jobs):
     assert "outside the noise" in said
 
 
+def test_where_joint_training_wins_the_best_merge_is_told(jobs):
+    for folder in jobs:
+        if "joint" in folder.name:
+            Run(folder).add("joint", measured(63, int(folder.name.rpartition("-")[2]), outside=61), cost=3000.0)
+    said = headline(compare(collect(jobs)))
+    assert said.startswith("<b>joint joint</b> is best on dev")
+    assert "The best merge, per_task soup, is apart from it by: dev -1.00 [" in said
+    assert "; test out of domain -3.00 [" in said
+    assert said.count("outside the noise") == 3
+
+
 def test_without_joint_training_the_base_is_the_reference(jobs):
     alone = {folder: given for folder, given in jobs.items() if "per_task" in folder.name}
     compared = compare(collect(alone))
