@@ -120,7 +120,7 @@ def _direction(seen: Seen) -> Iterator[str]:
     length = f"{seen.kept_by_average:.0%} of their mean length"
     more = f"task_arithmetic with a scale between {1 / count:.2f} and 1, or self_positioning, can keep more"
     if min(seen.cosines) >= PARALLEL:
-        yield f"The task vectors are nearly parallel {found}: the sources learned the same. An average loses nothing (it keeps {length}), and all strategies will come out alike."
+        yield f"The task vectors are nearly parallel {found}: the sources learned the same. An average loses nothing (it keeps {length}), and all strategies but a search will come out alike; self_positioning may go far beyond the sources (negative coefficients in merge.json)."
     elif max(seen.cosines) <= ORTHOGONAL:
         yield f"The task vectors are nearly orthogonal {found}: the sources changed different things. An average keeps 1/{count} of each ({length}); {more}."
     else:

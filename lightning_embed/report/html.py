@@ -38,11 +38,13 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     each = {
         model: (read_each(out, model) if model in (BASE, *chosen) else {}) or found for model, found in models.items()
     }
-    parts = [f'<p class="headline">{headline(each)}</p>', _scatter(models, records)]
-    parts += [*map(_block, summary(models)), _tests(models)]
-    named = {label: records[name] for name, label in labels(records).items()}
+    called = labels(records)
+    shown = {called.get(model, model): found for model, found in each.items()}
+    parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
+    parts += [*map(_block, summary(shown)), _tests(shown)]
+    named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
-    parts += [_merge(name, record) for name, record in records.items() if record["strategy"] != NOTHING]
+    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NOTHING]
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
     file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
@@ -97,16 +99,16 @@ def _tests(models: Mapping[str, Results]) -> str:
     return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
 
 
-def _merge(name: str, record: Mapping[str, Any]) -> str:
+def _merge(name: str, label: str, record: Mapping[str, Any]) -> str:
     sources = escape(", ".join(source["name"] for source in record["sources"]))
     seconds, megabytes = record["seconds"], record["bytes"] / 1e6
-    facts = f"{escape(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB."
+    facts = f"{escape(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB, in merged/{escape(name)}."
     found = json.dumps({"options": record["options"], "plan": record["plan"]}, indent=2)
-    return f"<h2>Merge {escape(name)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
+    return f"<h2>Merge {escape(label)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
 
 
-def _scatter(models: Mapping[str, Results], records: Mapping[str, Record]) -> str:
-    figure = scatter(models, {model: kind_of(model, records) for model in models}, labels(records))
+def _scatter(models: Mapping[str, Results], records: Mapping[str, Record], called: Mapping[str, str]) -> str:
+    figure = scatter(models, {model: kind_of(model, records) for model in models}, called)
     return "" if figure is None else f"<h2>In domain against out of domain</h2><figure>{as_svg(figure)}</figure>"
 
 

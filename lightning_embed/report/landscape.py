@@ -114,11 +114,15 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
         )
         points.append(place)
         names.append(name if flat else f"{name} ({outside:.0%} outside)")
-    for name, path in searches.items():
-        way = [view.place(view.gram @ point["coefficients"], 1.0)[0] for point in path]
-        if way:
-            axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=f"search of {name}")
-            axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
+    ways = {
+        name: [view.place(view.gram @ point["coefficients"], 1.0)[0] for point in path]
+        for name, path in searches.items()
+        if path
+    }
+    for name, way in ways.items():  # each ends at its model, which has its name
+        label = f"search of {name}" if len(ways) == 1 else "searches" if name == next(iter(ways)) else None
+        axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=label)
+        axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
     for place in plane["places"]:
         axes.plot([0, place[0]], [0, place[1]], color=INK, linewidth=0.8, linestyle=":")
     edge = [plane["ticks"][0], plane["ticks"][-1], *(part for place in points for part in place)]

@@ -70,6 +70,9 @@ def test_the_plane_has_a_panel_per_task_and_the_path_of_a_search():
     for text in ("mean loss of the tasks; + lowest: 0.2", "loss (retrieval)", "loss (sts)", "search of soup", "base"):
         assert text in picture
     assert "search of" not in draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": []})
+    several = draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": path, "ties": path, "dare": []})
+    assert "search of" not in several
+    assert several.count(">searches<") == 3, "one entry in the legend of each panel"
 
 
 def test_one_task_is_one_panel():
