@@ -81,8 +81,8 @@ class Compared:
         return known[0] if known else None
 
     @property
-    def rival(self) -> Recipe | None:
-        """The best merge on dev; None: there is none."""
+    def best_merge(self) -> Recipe | None:
+        """By dev; None: there is none."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is Kind.merge]
         return known[0] if known else None
 

@@ -38,7 +38,8 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     each = {
         model: (read_each(out, model) if model in (BASE, *chosen) else {}) or found for model, found in models.items()
     }
-    called = labels(records)
+    # A source may be called soup, too.
+    called = {name: name if label in models else label for name, label in labels(records).items()}
     shown = {called.get(model, model): found for model, found in each.items()}
     parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
     parts += [*map(_block, summary(shown)), _tests(shown)]

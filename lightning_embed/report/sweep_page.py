@@ -24,7 +24,7 @@ def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> 
 
 
 def headline(compared: Compared) -> str:
-    """What dev chooses, and how far that is from the reference; where it is the reference, how far the next one is."""
+    """What dev chooses, and how far that is from the reference; where it is the reference, how far the best merge is."""
     chosen = compared.chosen
     if chosen is None:
         return "No dev scores: nothing here chooses a recipe."
@@ -34,10 +34,10 @@ def headline(compared: Compared) -> str:
         found = compared.differences.get(chosen.name, {}).get(title)
         beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""
         said.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
-    rival = compared.rival
-    if chosen.name == compared.reference and rival is not None:
-        apart = [f"{t} {_signed(i)}, {_verdict(i)}" for t, i in compared.differences.get(rival.name, {}).items()]
-        said += [f"The best merge, {escape(rival.name)}, is apart from it by: {'; '.join(apart)}."] if apart else []
+    merge = compared.best_merge
+    if chosen.name == compared.reference and merge is not None:
+        apart = [f"{t} {_signed(i)}, {_verdict(i)}" for t, i in compared.differences.get(merge.name, {}).items()]
+        said += [f"The best merge, {escape(merge.name)}, differs from it by: {'; '.join(apart)}."] if apart else []
     return " ".join(said)
 
 

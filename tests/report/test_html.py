@@ -29,6 +29,18 @@ def test_it_holds_every_model_and_mean(page, models):
         assert text in page
 
 
+def test_a_source_that_is_called_as_a_strategy_keeps_its_row(models, tmp_path):
+    run = Run(tmp_path)
+    for name, found in (*models.items(), ("soup", models["retrieval"])):
+        run.add(name, found)
+    folder = tmp_path / "merged" / "soup-1f3a9c"
+    folder.mkdir(parents=True)
+    (folder / "merge.json").write_text(json.dumps(record("soup")))
+    page = run.write_html({}).read_text()
+    for row in ("<td>soup</td>", "<td>soup-1f3a9c</td>", "Merge soup-1f3a9c<"):
+        assert row in page
+
+
 def test_it_requests_nothing(page):
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)|url\((?!#)|@import|<script|<link""", page)
 

@@ -93,7 +93,7 @@ def test_where_joint_training_wins_the_best_merge_is_told(jobs):
             Run(folder).add("joint", measured(63, int(folder.name.rpartition("-")[2]), outside=61), cost=3000.0)
     said = headline(compare(collect(jobs)))
     assert said.startswith("<b>joint joint</b> is best on dev")
-    assert "The best merge, per_task soup, is apart from it by: dev -1.00 [" in said
+    assert "The best merge, per_task soup, differs from it by: dev -1.00 [" in said
     assert "; test out of domain -3.00 [" in said
     assert said.count("outside the noise") == 3
 
