@@ -7,7 +7,7 @@ Hydra's own messages name neither the nearest word nor the file. So the config i
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import NoReturn
 
@@ -75,27 +75,33 @@ def _exit(error: LightningEmbedError) -> NoReturn:
 
 def launch(name: str) -> None:
     """Do what the command line says, as `train` (train, merge, measure) or as `merge` (merge and measure)."""
+    jobs: list[Override] = []
     try:
         config.register()
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
-            check_command(name, *_arguments())
+            jobs = check_command(name, *_arguments())
     except LightningEmbedError as error:
         _exit(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         # the logged runs of all jobs are one group; the same sweep, the same group
         os.environ.setdefault("LIGHTNING_EMBED_SWEEP", f"sweep-{config.digest(sorted(sys.argv[1:]))}")
-        sys.argv[1:] = _options_of_swept_words(sys.argv[1:])
+        sys.argv[1:] = _options_of_swept_words(sys.argv[1:], jobs)
     hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(_JOBS[name])()
 
 
-def _options_of_swept_words(arguments: list[str]) -> list[str]:
+def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override]) -> list[str]:
     """`merge=ties,dare merge.density=0.3` as `merge.density=choice(0.3)`.
 
-    Hydra composes a sweep once without all that is swept, so with merge=soup, and stops at an option that soup lacks.
+    Hydra composes a sweep once without all that is swept, or that its sweeper's file gives: so with merge=soup, and stops
+    at an option that soup lacks.
+
+    Args:
+        arguments: the command line.
+        overrides: of the sweep, also those that the sweeper's file gives.
     """
-    overrides = {o.input_line: o for o in OverridesParser.create().parse_overrides(_arguments()[0])}
-    swept = [o.package or o.key_or_group for o in overrides.values() if o.is_sweep_override()]
-    for line, override in overrides.items():
+    swept = [o.package or o.key_or_group for o in overrides if o.is_sweep_override() or o.input_line not in arguments]
+    for override in overrides:
+        line = override.input_line
         owner = any(override.key_or_group.startswith(f"{word}.") for word in swept)
         if line and owner and not (override.is_sweep_override() or override.is_delete()):
             key, _, value = line.partition("=")
@@ -109,8 +115,13 @@ def _arguments() -> tuple[list[str], str | None, bool]:
     return parsed.overrides, parsed.config_dir, parsed.multirun
 
 
-def check_command(name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False) -> None:
+def check_command(
+    name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False
+) -> list[Override]:
     """Compose and check what a command line asks for; of a sweep, every value of every override once.
+
+    Returns:
+        The overrides, without those of Hydra itself; of a sweep, also those that the file of its sweeper gives.
 
     Raises:
         ConfigError: in one sentence per mistake, with the nearest words.
@@ -118,17 +129,31 @@ def check_command(name: str, overrides: Sequence[str], config_dir: str | None = 
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
         searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
-        for job in _jobs(_parsed(overrides)):
+        given = _parsed(overrides)
+        of_hydra = [override for override in given if override.key_or_group.startswith("hydra")]
+        own = [override for override in given if override not in of_hydra]
+        if multirun:
+            own = [*_of_sweeper(name, of_hydra, {override.get_key_element() for override in own}, searchpath), *own]
+        for job in _jobs(own):
             _check_job(name, job, searchpath, multirun)
+    return own
+
+
+def _of_sweeper(
+    name: str, of_hydra: Sequence[Override], taken: Collection[str], searchpath: list[str]
+) -> list[Override]:
+    """The overrides in a sweeper's file, hydra.sweeper.params, but for those that the command line gives itself."""
+    sweeper = _composed(name, of_hydra, [], searchpath).hydra.sweeper
+    params = OmegaConf.select(sweeper, "params") or {}
+    found = _parsed([f"{key}={value}" for key, value in params.items()])
+    return [override for override in found if override.get_key_element() not in taken]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
-    """The overrides, those of Hydra itself left out."""
     try:
-        parsed = _parser().parse_overrides(list(overrides))
+        return _parser().parse_overrides(list(overrides))
     except HydraException as error:
         raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
-    return [override for override in parsed if not override.key_or_group.startswith("hydra")]
 
 
 def _parser() -> OverridesParser:
@@ -160,8 +185,22 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     assert isinstance(loader, ConfigLoaderImpl)
     groups = [o for o in overrides if loader.repository.group_exists(o.key_or_group)]
     words = [line for o, line in zip(overrides, lines, strict=True) if o in groups and o.key_or_group != "experiment"]
+    composed = _composed(name, overrides, words, searchpath)
+    choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
+    reference = composed
+    if "experiment" in choices or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
+        words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
+        reference = compose(name, [*words_alone, *searchpath])
+    added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
+    with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
+
+
+def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:
+    """Compose, or say in one sentence why not."""
+    lines = [override.input_line or "" for override in overrides]
     try:
-        composed = compose(name, [*lines, *searchpath], return_hydra_config=True)
+        return compose(name, [*lines, *searchpath], return_hydra_config=True)
     except ValueError as error:  # a group set to null; some of OmegaConf's errors are ValueErrors too
         if not isinstance(error, OmegaConfBaseException):
             raise ConfigError(f"A group cannot be null: off is a word, none. ({' '.join(lines)})") from error
@@ -171,14 +210,6 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     except MarkedYAMLError as error:  # a file that is no YAML, or has a key twice
         where = error.problem_mark
         raise ConfigError(f"{where.name}: line {where.line + 1}: {error.problem}." if where else str(error)) from error
-    choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
-    reference = composed
-    if "experiment" in choices or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
-        words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
-        reference = compose(name, [*words_alone, *searchpath])
-    added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
-    with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
 
 
 def _has_schema(composed: DictConfig, override: Override) -> bool:

@@ -144,6 +144,24 @@ def test_every_value_of_a_sweep_is_checked() -> None:
         cli.check_command("train", ["merge=soup,slrp"])
 
 
+def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None:
+    grid = ["hydra/sweeper=grid_small", "data.root=x"]
+    given = cli.check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)
+    lines = [override.input_line for override in given]
+    assert {"loss@sts_loss=codiemb", "sts_loss.pro_weight=0", "seed=7"} < set(lines)
+    assert "seed=1,2,3" not in lines
+    # Hydra composes once without what the file gives, where there is no codiemb: it has to see a sweep
+    found = cli._options_of_swept_words([*grid, "sts_loss.pro_weight=0", "optimizer.lr=1e-5"], given)
+    assert found == [*grid, "sts_loss.pro_weight=choice(0)", "optimizer.lr=1e-5"]
+    with pytest.raises(ConfigError, match=r"^hydra/sweeper=grid_smal: no such choice\. Did you mean 'grid_small'"):
+        cli.check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
+    (tmp_path / "hydra" / "sweeper").mkdir(parents=True)
+    mine = "# @package hydra.sweeper\ndefaults: [basic]\nparams:\n  merge: soup,slrp\n"
+    (tmp_path / "hydra" / "sweeper" / "mine.yaml").write_text(mine)
+    with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
+        cli.check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
+
+
 def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
     experiment = tmp_path / "experiment"
     experiment.mkdir()
