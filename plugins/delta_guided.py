@@ -47,9 +47,9 @@ class DeltaGuided(Combination, Weighted):
         r_i = d_i^kappa / sum_j d_j^kappa         equal where all d_j are 0
         merged = sum_i w_i s_i source_i / sum_i w_i s_i,     s = r,  or softmax(r / temperature)
 
-    CoDiEmb (2025), arXiv 2508.11442, weights its checkpoints so and calls it delta-guided: deviations from the
-    pre-trained values decide, parameter by parameter. Its formula is not public: this one is our reading, never the
-    paper's. `kappa=0` is the soup, `kappa=-1` holds it against a source that it has moved.
+    CoDiEmb (2025), arXiv 2508.11442, weights its checkpoints by how far they have moved and calls it delta-guided:
+    deviations from the pre-trained values decide, parameter by parameter. Its formula is not public: this one is our
+    reading, never the paper's. `kappa=0` is the soup, `kappa=-1` holds it against a source that it has moved.
 
     Args:
         granularity: element, row, tensor, layer or model.

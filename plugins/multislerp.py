@@ -22,17 +22,18 @@ class MultiSlerp(Spherical):
 
     where V_i is source i, or its delta, one parameter at a time.
 
-    The merge of BOOM (2026), arXiv 2602.05787: (sum_i w_i |V_i|) exp_M(sum_i w_i log_M(V_i / |V_i|)) with M = m / |m|, for
-    which it ran MergeKit's operator of this name (https://goddard.blog/posts/multislerp-wow-what-a-cool-idea). That
+    The merge of BOOM (2026), arXiv 2602.05787: (sum_i w_i |V_i|) exp_M(sum_i w_i log_M(V_i / |V_i|)) with M = m / |m|,
+    for which its README names MergeKit's operator (https://goddard.blog/posts/multislerp-wow-what-a-cool-idea). That
     takes for log_M the projection onto the tangent plane, and the projections of these vectors add up to zero: what is
     left is the formula above, exactly. `karcher` has the true logarithm; its first step is BOOM's formula as printed.
 
     Where we differ: no 1e-8 is added to the lengths, so tiny parameters are merged like others; and where m vanishes,
     for zero tensors and vectors that cancel, the result is the weighted average, for any number of sources.
 
-    `weights` is the default because the paper writes so. Fine-tunes of one base are nearly parallel, and then the
-    result is nearly their average; `of=delta` is where it differs. `scale` does not hold for weights, as their angles do
-    not scale with the deltas; it does for `of=delta`.
+    The formula is second-hand, and the authors' merge config is not published: `weights`, which the formula has, is our
+    reading. Fine-tunes of one base are nearly parallel, and then the result is nearly their average; `of=delta` is
+    where it differs. `scale` does not hold for weights, as their angles do not scale with the deltas; it does for
+    `of=delta`.
 
     Args:
         of: weights or delta (needs the base).

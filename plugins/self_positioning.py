@@ -24,7 +24,7 @@ class SelfPositioning(Learned):
     with V_i = source_i - base and alpha the angle between U and V. Vectors are not normalised; where sin(alpha) is 0,
     slerp is the straight line. V_(1..N) is a combination of the V_i whose coefficients depend on a and on the inner
     products of the V_i alone, so they and their derivatives cost nothing (see `Learned`). Adam starts from a = 1 and
-    lambda = 1. Neither is bounded, as in the paper.
+    lambda = 1. Neither is bounded, as in the paper. One angle for the whole model, and no dropout, are our reading.
 
     "Self Positioning" (2024), arXiv 2410.15035, eq. 9 to 11, with its own orientation of slerp: a larger a_i moves the
     result away from V_i (in `merge=slerp` a larger weight means more). Its values are the defaults of this class: learning

@@ -23,10 +23,11 @@ class Slerp(Spherical):
     too. At a = 0, at opposite vectors and at zero vectors it is the straight line, (1 - t) U + t V. Every step is a
     combination of the V_i, and every angle follows from their inner products.
 
-    Shoemake (1985), SIGGRAPH; on task vectors, with one angle for the whole model and applied N - 1 times, a baseline of
-    "Self Positioning" (2024), arXiv 2410.15035, eq. 4. Where we differ: as printed there, a larger a_i moves the result
-    away from V_i; here a larger weight means more of that source. Our reading: the n-th step takes w_n of the sum
-    of the weights so far, so that a small angle gives the weighted average.
+    Shoemake (1985), SIGGRAPH; on task vectors, with one angle for the whole model and applied N - 1 times, a baseline
+    of "Self Positioning" (2024), arXiv 2410.15035, eq. 4. Where we differ: as printed there, a larger a_i moves the
+    result away from V_i; here a larger weight means more of that source. Our reading: one angle for the whole model
+    (the tool that the paper names has one per tensor); the n-th step takes w_n of the sum of the weights so far, so
+    that a small angle gives the weighted average.
 
     `delta` is the default because it is what the paper does and where there is something to gain: fine-tunes of one
     base are nearly parallel, so the slerp of their weights is their average. It does not obey `permutation`: for three

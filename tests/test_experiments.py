@@ -120,12 +120,14 @@ BATCHES: dict[str, dict[str, dict[str, int]]] = {
     "self_positioning_paper": {"retrieval": {"batch_size": 256}, "sts": {"batch_size": 256}},
     "boom_paper": {
         "retrieval": {"batch_size": 256, "num_positives": 1, "num_negatives": 7},
+        "reranking": {"batch_size": 256, "num_positives": 1, "num_negatives": 7},
         "sts": {"batch_size": 128, "num_positives": 1, "num_negatives": 7},
         "classification": {"batch_size": 256, "num_negatives": 7},
         "clustering": {"batch_size": 128, "num_negatives": 7},
     },
     "boom_paper_4b": {
         "retrieval": {"batch_size": 128, "num_negatives": 7},
+        "reranking": {"batch_size": 128, "num_negatives": 7},
         "sts": {"batch_size": 64, "num_negatives": 7},
         "classification": {"batch_size": 128, "num_negatives": 7},
         "clustering": {"batch_size": 64, "num_negatives": 7},
@@ -163,6 +165,11 @@ def test_batches_and_groups_equal_the_papers_table(word: str) -> None:
     for options in _composed(word, "data.root=somewhere").data.datasets.values():
         expected = BATCHES[word][options.group or str(options.task)]
         assert {key: options[key] for key in expected} == expected
+
+
+def test_sts_is_tested_behind_the_instruction_that_it_was_trained_behind() -> None:
+    cfg = _composed("boom_paper", "data.root=somewhere")
+    assert cfg.data.datasets.sts.query_prompt == cfg.data.datasets.sts.document_prompt == cfg.encoder.prompts.sts
 
 
 @pytest.mark.parametrize("word", ["self_positioning_paper", "boom_paper", "codiemb_paper"])

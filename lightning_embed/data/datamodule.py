@@ -77,7 +77,7 @@ class EmbeddingDataModule(LightningDataModule):
 
     def steps(self, first_step: int = 0) -> StepSampler:
         """The stream of steps of this rank, from a step on."""
-        feeds = {name: Feed(r.options.task, len(r), r.options.batch_size) for name, r in self.train_rows.items()}
+        feeds = {name: Feed(r.options.counts_as, len(r), r.options.batch_size) for name, r in self.train_rows.items()}
         if not feeds:
             raise DataError("No dataset has train rows.")
         for name, feed in feeds.items():

@@ -44,8 +44,8 @@ class DatasetOptions:
         dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
             document stay on one side.
         max_rows: train rows at most, drawn by (seed, dataset) after the dev set was set aside; None: all.
-        group: under which experts=per_task and iterative, and the shares of a probe, count it; None: under its task.
-            Triples of entailment are retrieval rows that some papers count as sts.
+        group: as what experts=per_task and iterative, sampler=two_stage and sequential, and the shares of a probe count
+            it; None: as its task. Triples of entailment are retrieval rows that some papers count as sts.
 
     Raises:
         ConfigError: a value out of range, or neither `path` nor `train` nor `test`.

@@ -18,9 +18,10 @@ class Bagging(ExpertPlan):
         rows of dataset d in bag m = max(floor(k_m |d|), one batch), without replacement
         cost = sum_m k_m, in joint runs over the same number of epochs
 
-    BOOM (2026, arXiv 2602.05787). Its sets of shares, and their cost: [0.2, 0.4, 0.6, 0.8, 1.0], the best, 3.0;
+    BOOM (2026, arXiv 2602.05787). Its sets of shares, and their cost: [0.2, 0.4, 0.6, 0.8, 1.0] 3.0, second-hand the best;
     [0.8, 1.0] and [0.6, 0.6, 0.6] 1.8; [0.5] with its complement ("{50}-and-R") 1.0. Bags are drawn independently of
-    each other, and each dataset by itself. Our reading: rounding down, and one batch at least.
+    each other (second-hand), and each dataset by itself. Our reading: rounding down, one batch at least, and that each
+    model has a schedule over its own steps.
 
     Args:
         bag_shares: one expert each: the share of every dataset that it trains on, in (0, 1]; 1: all rows.

@@ -34,9 +34,9 @@ class PerCluster(ExpertPlan):
 
         distance(i, j) = ((L_ij - J_j) + (L_ji - J_i)) / 2
 
-    with L_ij the loss on dataset j of a model trained on i alone, J_j that of the joint model. BOOM (2026, arXiv
-    2602.05787) names the idea; the formula and the linkage are our reading. It trains a model per dataset and a
-    joint one first.
+    with L_ij the dev loss on dataset j of a model trained on i alone, J_j that of the joint model. The idea is BOOM's
+    (2026, arXiv 2602.05787), second-hand, with training losses; dev losses, the formula and the linkage are our
+    reading. It trains a model per dataset and a joint one first.
 
     Args:
         num_clusters: from 1 to the number of datasets that have train rows.

@@ -24,8 +24,9 @@ class PRO(Loss):
     s_i is the cosine of pair i, y_i its score in [0, 1], t the temperature. All rows of the global batch are compared;
     L = 0 where all scores are equal. Unlike CoSENT it depends on the scale of the scores.
 
-    Papers: Song et al. 2023, arXiv 2306.17492 (preference ranking of answers); for graded pairs a term of CoDiEmb (Zhang
-    et al. 2025, arXiv 2508.11442), whose code, a loop over sorted pairs, this equals.
+    Papers: Song et al. 2023, arXiv 2306.17492 (preference ranking of answers), by way of query rewriting at Taobao,
+    which the code names; for graded pairs a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442), whose code, a loop
+    over sorted pairs, this equals.
 
     Args:
         temperature: divides the weighted cosines; in (0, inf), typically 0.05.

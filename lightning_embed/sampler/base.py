@@ -10,14 +10,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.types import Task
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What a sampler knows of a dataset: its task, its rows, and how many rows a batch takes over all ranks."""
+    """What a sampler knows of a dataset: its task (or group), its rows, and how many rows a batch takes over all ranks."""
 
-    task: Task
+    task: str
     num_rows: int
     batch_size: int
 

@@ -25,7 +25,8 @@ class Mixed(Sampler):
     to separate the two effects.
 
     Papers: the "mixed" baseline of CoDiEmb (2025, arXiv 2508.11442). Where we differ: all ranks see the same datasets
-    and disjoint rows; there each rank shuffles alone, so that ranks repeat rows and skip others.
+    and disjoint rows; there each rank shuffles alone, so that ranks repeat rows and skip others. Datasets are spread over
+    the steps and keep their own batch_size; there a rank takes the next batch of a shuffled pool, all of one size.
 
     Args:
         accumulate: a step has accumulate * num_parts batches, see `Sampler`; here they need not be of one dataset.

@@ -33,7 +33,7 @@ class Sequential(Sampler):
 
     Args:
         accumulate: see `Sampler`.
-        by: dataset or task. Tasks come in the order of their first dataset.
+        by: dataset or task. Tasks (and groups) come in the order of their first dataset.
     """
 
     by: By = By.dataset

@@ -9,6 +9,7 @@ from lightning_embed.data import DatasetOptions, EmbeddingDataModule, load_datas
 from lightning_embed.data.options import check_divisible
 from lightning_embed.errors import ConfigError
 from lightning_embed.sampler.batch_shuffle import BatchShuffle
+from lightning_embed.sampler.two_stage import TwoStage
 from lightning_embed.types import Batch, Task
 
 
@@ -94,6 +95,18 @@ def test_chosen_rows(datamodule: EmbeddingDataModule, write, tmp_path: Path, enc
     chosen = EmbeddingDataModule(data, encoder, BatchShuffle(), rows={"t": [1, 3, 5, 7, 9]})
     (step,) = chosen.train_dataloader()
     assert {_text(chosen, step[0], i).split()[-1] for i in step[0].query.tolist()} <= {"1", "3", "5", "7", "9"}
+
+
+def test_a_group_is_a_task_to_the_sampler(write, tmp_path: Path, encoder) -> None:
+    options = {}
+    for name, group in {"nli": "sts", "squad": None}.items():
+        write(f"{name}/train.jsonl", [{"query": f"{name} {i}", "positives": [f"doc {i}"]} for i in range(16)])
+        options[name] = DatasetOptions(
+            Task.retrieval, path=str(tmp_path / name), batch_size=4, dev_share=0.0, group=group
+        )
+    data = load_datasets(options, cache=tmp_path / "cache")
+    steps = EmbeddingDataModule(data, encoder, TwoStage(first_share=1.0)).steps()
+    assert [plan.dataset for (plan,) in steps] == ["squad"] * 4 + ["nli"] * 4
 
 
 def test_indivisible_batch_size() -> None:
