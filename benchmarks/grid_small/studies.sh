@@ -50,6 +50,17 @@ ratios() {  # STS to retrieval from 3:1 to 1:3, in the probe (1:1 is the default
     tasks merge=self_positioning '+probe.task_shares={sts:3,retrieval:1},{sts:3,retrieval:2},{sts:2,retrieval:3},{sts:1,retrieval:3}'
 }
 
+other_probe() {  # experts of five datasets; the merge looks at their rows, or at rows of the four others
+    local trained='[squad,wikiqa,snli,stsb,sickr]' other='[medquad,argkp,mrpc,semrel_eng]' models="runs/other-$seed/models" strategy
+    study "out=runs/other-$seed" experts=per_task "experts.datasets=$trained" merge=none measure_sources=true
+    for strategy in self_positioning 'fisher merge.batches=own' 'regmean merge.batches=own'; do
+        # shellcheck disable=SC2086  # two words
+        python merge.py -m merge=$strategy "probe.datasets=$trained,$other" "sources=[$models/retrieval,$models/sts]" "base=$models/base" \
+            "out=runs/other-merged-$seed" measure_sources=false data=ir_sts_small "data.root=$data" "seed=$seed" loss@sts_loss=codiemb \
+            probe.batch_size=16 'evaluation.splits=[dev]' evaluation.max_dev_queries=200 evaluation.max_dev_documents=300
+    done
+}
+
 resampled() {  # the same ratios of steps in joint training, as long as one epoch; in a task, a dataset counts by its rows
     python - <<'PYTHON' | while read -r shares; do joint sampler=proportional trainer.max_epochs=-1 trainer.max_steps=97 "+sampler.step_shares=$shares"; done
 rows = {"retrieval": {"squad": 600, "medquad": 400, "wikiqa": 87, "argkp": 402, "snli": 597, "mrpc": 229}, "sts": {"stsb": 67, "sickr": 348, "semrel_eng": 523}}
@@ -72,5 +83,5 @@ everything_joint() { rows=ir_sts joint name=everything 'evaluation.splits=[dev,t
 
 everything_tasks() { rows=ir_sts study experts=per_task merge=soup,ties,self_positioning name=everything measure_sources=true 'evaluation.splits=[dev,test]'; }
 
-[ $# -gt 0 ] || set -- experts terms alone iterative bags granularity clusters_by_loss baselines mu ratios resampled seeds chain
+[ $# -gt 0 ] || set -- experts terms alone iterative bags granularity clusters_by_loss baselines mu ratios other_probe resampled seeds chain
 for name; do echo "== $name, seed $seed, $(date +%T)"; "$name"; done
