@@ -44,6 +44,12 @@ baselines() {  # Self Positioning's, over its own grids (soup and TIES: in the g
     tasks merge=regmean merge.batches=own merge.shrinkage=0,0.1,0.2,0.3,0.4
 }
 
+position() {  # direction and norm, around the point that the search found; once more for all seeds together: runs/position-*/merged/*/merge.json
+    tasks "out=runs/position-$seed" merge=self_positioning
+    python benchmarks/around.py runs/around "runs/position-$seed"/merged/*/merge.json -- data=ir_sts_small "data.root=$data" \
+        'evaluation.splits=[dev]' evaluation.max_dev_queries=200 evaluation.max_dev_documents=300
+}
+
 mu() { tasks merge=self_positioning merge.mu=0,0.05,0.1,0.3; }
 
 ratios() {  # STS to retrieval from 3:1 to 1:3, in the probe (1:1 is the default)
@@ -83,5 +89,5 @@ everything_joint() { rows=ir_sts joint name=everything 'evaluation.splits=[dev,t
 
 everything_tasks() { rows=ir_sts study experts=per_task merge=soup,ties,self_positioning name=everything measure_sources=true 'evaluation.splits=[dev,test]'; }
 
-[ $# -gt 0 ] || set -- experts terms alone iterative bags granularity clusters_by_loss baselines mu ratios other_probe resampled seeds chain
+[ $# -gt 0 ] || set -- experts terms alone iterative bags granularity clusters_by_loss baselines mu position ratios other_probe resampled seeds chain
 for name; do echo "== $name, seed $seed, $(date +%T)"; "$name"; done

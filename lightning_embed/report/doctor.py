@@ -64,7 +64,7 @@ def _numbers(seen: Examined) -> list[list[str]]:
         rows.append(
             [
                 name,
-                f"{norm:.3g}",
+                f"{norm:#.3g}".rstrip("."),
                 _share(norm, seen.geometry),
                 *map(_two, cosines if wide else (min(others), max(others))),
             ]

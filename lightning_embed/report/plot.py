@@ -7,6 +7,7 @@ from lightning_embed.report.summary import MEAN, Block, is_ensemble, task_name
 from lightning_embed.types import BASE
 
 _OTHER = "#a6a6a6"
+_LETTER = 0.083  # inches, of ten points
 
 
 def panels(block: Block) -> list[str]:
@@ -24,7 +25,8 @@ def _panel(block: Block, column: str) -> str:
 
 
 def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str:
-    with drawing(3.4, 0.9 + 0.25 * max(1, len(bars)), letters=10) as figure:
+    longest = max(map(len, bars), default=0)  # names of merges that differ in several options are long
+    with drawing(2.0 + _LETTER * max(17, longest), 0.9 + 0.25 * max(1, len(bars)), letters=10) as figure:
         axes = figure.subplots()
         best = max([0.0, *(value for model, value in bars.items() if not is_ensemble(model))])  # 0 is the base
         colours = [INK if value == best else _OTHER for value in bars.values()]

@@ -7,6 +7,8 @@ import pytest
 
 from lightning_embed.report import Run
 from lightning_embed.report.html import headline
+from lightning_embed.report.plot import panels
+from lightning_embed.report.summary import sections
 from tests.report.conftest import record
 from tests.report.test_landscape import landscape
 
@@ -27,6 +29,12 @@ def page(models, tmp_path) -> str:
 def test_it_holds_every_model_and_mean(page, models):
     for text in (*(set(models) - {"soup-1f3a9c"}), "<td>soup</td>", "62.50", "61.50", "68.00"):
         assert text in page
+
+
+def test_long_names_leave_room_for_the_bars(models):
+    renamed = {f"{model} {'weights=[1.236859,1.332055] ' * 2}": found for model, found in models.items()}
+    narrow, wide = (float(re.search(r'width="([\d.]+)pt"', panels(sections(m)[0])[0])[1]) for m in (models, renamed))
+    assert wide > narrow + 150
 
 
 def test_a_source_that_is_called_as_a_strategy_keeps_its_row(models, tmp_path):
