@@ -26,7 +26,7 @@ def test_the_terminal_has_numbers_and_words():
     assert len(text) <= 12
     rows = {line.split()[0]: line.split()[1:] for line in text}
     assert rows["retrieval"] == ["1.23", "1.23%", "1.00", "0.07"]
-    assert rows["merged"][-4:] == ["1.5", "1.50%", "0.66", "0.77"]
+    assert rows["merged"][-4:] == ["1.50", "1.50%", "0.66", "0.77"]
     assert "signs conflict at 41% of the elements that moved (chance: 50%)" in " ".join(text)
     assert text[-1] == "The task vectors are <b>nearly</b> orthogonal."
 

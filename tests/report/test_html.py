@@ -85,7 +85,7 @@ def test_merges_of_the_same_sources_share_one_geometry(page):
         "3.5",
     ):
         assert text in page
-    assert re.search("<tr><td>soup</td><td>1.5</td><td>1.50%</td><td>0.66</td><td>0.77</td></tr>", page)
+    assert re.search("<tr><td>soup</td><td>1.50</td><td>1.50%</td><td>0.66</td><td>0.77</td></tr>", page)
 
 
 def test_landscapes_stand_with_the_sources_that_they_are_of(models, tmp_path):
