@@ -6,7 +6,7 @@ python benchmarks/around.py runs/around runs/*/merged/self_positioning-*/merge.j
 Takes merges of two sources with one a and one lambda (merge=self_positioning, granularity=model), one for each seed. The
 direction is a_1 / (a_1 + a_2) at the norm that was found: 0 is the first source's, 1 the second's. The norm is lambda, as
 a multiple of what was found, in the direction that was found. What stands behind -- is given to every merge.py. Prints
-both tables and draws around.png in the folder.
+both tables and draws around.svg and .png in the folder.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from lightning_embed.merge import arc
-from lightning_embed.report.figure import INK, drawing
+from lightning_embed.report.figure import INK, drawing, save
 from lightning_embed.report.results import read
 from lightning_embed.report.summary import dev
 
@@ -82,7 +82,7 @@ def opened(file: Path) -> Found:
 
 
 def draw(curves: dict[str, dict[float, list[float]]], mark: dict[str, float], path: Path) -> None:
-    """A panel for the direction, one for the norm; bars are standard errors, the dashed line is what was found."""
+    """A panel for the direction, one for the norm, written to `path` with suffixes; bars are standard errors, the dashed line is what was found."""
     with drawing(9, 3.4) as figure:
         for axes, (name, curve) in zip(figure.subplots(1, 2, sharey=True), curves.items(), strict=True):
             errors = [_error(values) for values in curve.values()]
@@ -91,7 +91,7 @@ def draw(curves: dict[str, dict[float, list[float]]], mark: dict[str, float], pa
             axes.set(xlabel=PANELS[name], ylabel="dev, points, mean of tasks")
             axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-        figure.savefig(path, dpi=150)
+        save(figure, path)
 
 
 def _error(values: Sequence[float]) -> float:
@@ -118,7 +118,7 @@ def main() -> None:
         print(f"{PANELS[panel]} (found: {mark[panel]:.2f})")
         for place, values in curve.items():
             print(f"  {place:5.2f}  {fmean(values):6.2f} ±{_error(values):.2f}")
-    draw(curves, mark, options.out / "around.png")
+    draw(curves, mark, options.out / "around")
     print(options.out / "around.png")
 
 
