@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
 from lightning_embed import cli, merging
@@ -86,7 +87,7 @@ def test_a_sweep_over_words_with_an_option_that_soup_lacks(sources: list[str], t
     assert [(record["strategy"], record["options"]["density"]) for record in records] == [("dare", 0.3), ("ties", 0.3)]
 
 
-def test_options_of_swept_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_swept_words() -> None:
     given = [
         "-m",
         "loss@retrieval_loss=infonce,multi_positive",
@@ -94,8 +95,7 @@ def test_options_of_swept_words(monkeypatch: pytest.MonkeyPatch) -> None:
         "seed=1",
         "merge.x=1,2",
     ]
-    monkeypatch.setattr(sys, "argv", ["merge.py", *given])
-    changed = cli._options_of_swept_words(given)
+    changed = cli._options_of_swept_words(given, OverridesParser.create().parse_overrides(given[1:]))
     assert changed == [*given[:2], "retrieval_loss.temperature=choice(0.1)", *given[3:]]
 
 
