@@ -2,7 +2,7 @@
 # What docs/papers.md measures beside the grid, on dev, one seed at a time. A study that was cut off goes on where it was.
 #
 #   python benchmarks/subset.py ../shared/data /tmp/small
-#   bash benchmarks/grid_small/studies.sh /tmp/small 1              # all studies, seed 1: under two hours on one core
+#   bash benchmarks/grid_small/studies.sh /tmp/small 1              # all studies, seed 1: two and a half hours on one core
 #   bash benchmarks/grid_small/studies.sh /tmp/small 1 bags terms   # two of them
 #   python benchmarks/grid.py runs/{grid,study}-* --out studies     # their tables, all seeds together
 set -euo pipefail
@@ -85,7 +85,7 @@ chain() {  # three datasets arrive, one by one
         'evaluation.splits=[dev]' evaluation.max_dev_queries=200 evaluation.max_dev_documents=300
 }
 
-everything_joint() { rows=ir_sts joint name=everything 'evaluation.splits=[dev,test]'; }  # all train rows instead of a tenth
+everything_joint() { rows=ir_sts joint name=everything 'evaluation.splits=[dev,test]'; }  # all train rows instead of a tenth: not among all studies, half an hour on two cores
 
 everything_tasks() { rows=ir_sts study experts=per_task merge=soup,ties,self_positioning name=everything measure_sources=true 'evaluation.splits=[dev,test]'; }
 
