@@ -2,7 +2,7 @@
 # What docs/papers.md measures beside the grid, on dev, one seed at a time. A study that was cut off goes on where it was.
 #
 #   python benchmarks/subset.py ../shared/data /tmp/small
-#   bash benchmarks/grid_small/studies.sh /tmp/small 1              # all studies, seed 1: two and a half hours on one core
+#   bash benchmarks/grid_small/studies.sh /tmp/small 1              # all studies, seed 1: about two and a half hours on one core
 #   bash benchmarks/grid_small/studies.sh /tmp/small 1 bags terms   # two of them
 #   python benchmarks/grid.py runs/{grid,study}-* --out studies     # their tables, all seeds together
 set -euo pipefail
@@ -67,7 +67,7 @@ other_probe() {  # experts of five datasets; the merge looks at their rows, or a
     done
 }
 
-resampled() {  # the same ratios of steps in joint training, as long as one epoch; in a task, a dataset counts by its rows
+resampled() {  # the same ratios of steps in joint training, as long as one epoch; in a task, a dataset counts by max_rows of ir_sts_small
     python - <<'PYTHON' | while read -r shares; do joint sampler=proportional trainer.max_epochs=-1 trainer.max_steps=97 "+sampler.step_shares=$shares"; done
 rows = {"retrieval": {"squad": 600, "medquad": 400, "wikiqa": 87, "argkp": 402, "snli": 597, "mrpc": 229}, "sts": {"stsb": 67, "sickr": 348, "semrel_eng": 523}}
 for sts, retrieval in (3, 1), (3, 2), (1, 1), (2, 3), (1, 3):
