@@ -12,9 +12,9 @@ from itertools import chain
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.budget import SavedBytes
 from lightning_embed.types import Embeddings, LossOutput, Tokens
 
 
@@ -72,28 +72,21 @@ def _leaf(layer: Tensor) -> Tensor:
 
 
 class _Budget:
-    """How much of the graphs is kept: counts what autograd saves, each storage once, weights not."""
+    """How much of the graphs is kept."""
 
     def __init__(self, encoder: Encoder, memory: int) -> None:
-        self.free = float(memory)
+        self.memory = memory
+        self.saved = SavedBytes(encoder)
         self.bytes_per_token = 0.0
-        self._seen = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
 
     @contextmanager
     def graph(self, num_tokens: int) -> Iterator[None]:
         """Keep the graph of what runs inside if it should fit, judged by the chunk before; else build none."""
-        if num_tokens * self.bytes_per_token >= self.free:
+        before = self.saved.bytes
+        if before + num_tokens * self.bytes_per_token >= self.memory:
             with torch.no_grad():
                 yield
             return
-        before = self.free
-        with saved_tensors_hooks(self._count, lambda saved: saved):
+        with self.saved.count():
             yield
-        self.bytes_per_token = (before - self.free) / num_tokens
-
-    def _count(self, saved: Tensor) -> Tensor:
-        storage = saved.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.free -= storage.nbytes()
-        return saved
+        self.bytes_per_token = (self.saved.bytes - before) / num_tokens

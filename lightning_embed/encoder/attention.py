@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PretrainedConfig
 
+from lightning_embed.encoder.cpu_attention import CpuAttention, Groups
+from lightning_embed.encoder.dropout import kept_scale
+
 PACKED = "lightning_embed_packed"
 
 # Families that were verified: packed equals padded, outputs and gradients (tests/encoder/test_packed.py). The value
@@ -38,6 +41,8 @@ _STARTS_BEHIND_PADDING = {
 
 FAMILIES = tuple(_STARTS_BEHIND_PADDING)
 
+_LONG = 1024  # tokens: from here on the probabilities of a text are most of what its layers keep
+
 
 def first_position(config: PretrainedConfig) -> int:
     """Position id of a text's first token."""
@@ -51,7 +56,7 @@ def packed_attention(
     value: Float[Tensor, "1 key_heads total head_dim"],
     attention_mask: None,  # noqa: ARG001  transformers builds none for an attention that it does not know
     *,
-    groups: list[tuple[int, int]],
+    groups: Groups,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -63,33 +68,46 @@ def packed_attention(
     has no default.
     """
     causal = bool(getattr(module, "is_causal", False))
+    masks = [_mask(length, sliding_window, causal, query.device) for _, length in groups]
+    if _own_on_cpu(query, groups, module.training, dropout):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        q, k, v = (_own_heads(x[0].transpose(0, 1), query.shape[1]) for x in (query, key, value))
+        output: Tensor = CpuAttention.apply(q * scale, k, v * kept_scale(dropout), groups, masks, dropout)  # type: ignore[no-untyped-call]
+        return output[None], None
     sizes = [texts * length for texts, length in groups]
     rows = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
     outputs = []
-    for (texts, length), parts in zip(groups, rows, strict=True):
+    for (texts, length), mask, parts in zip(groups, masks, rows, strict=True):
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
-        mask = _window_mask(length, sliding_window, causal, query.device)
         output = scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=causal and mask is None,
-            scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
+            q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
         )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
 
 
-def _window_mask(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
-    """Which token sees which, where a text is longer than the window of a local layer."""
-    if window is None or length <= window:
+def _own_on_cpu(query: Tensor, groups: Groups, training: bool, dropout: float) -> bool:
+    """Whether `CpuAttention` serves. Of long texts without dropout it would keep more than torch's own."""
+    needed = training or torch.is_grad_enabled()  # the first pass of a cached step has no gradient, but must be alike
+    longest = max(length for _, length in groups)
+    return query.device.type == "cpu" and needed and dropout < 1 and (dropout > 0 or longest <= _LONG)
+
+
+def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Float[Tensor, "total heads head_dim"]:
+    """In what autocast computes in, and where several query heads share a key, that key for each."""
+    if torch.is_autocast_enabled("cpu"):
+        row = row.to(torch.get_autocast_dtype("cpu"))
+    return row if row.shape[1] == heads else row.repeat_interleave(heads // row.shape[1], dim=1)
+
+
+def _mask(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
+    """Which token sees which; None: each every."""
+    if not causal and (window is None or length <= window):
         return None
     place = torch.arange(length, device=device)
     distance = place[:, None] - place
-    return (distance.abs() < window) & (distance >= 0 if causal else True)
+    near = distance.abs() < (window or length)
+    return near & (distance >= 0) if causal else near
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as log
 
 from lightning_embed.encoder.attention import FAMILIES, PACKED, first_position
+from lightning_embed.encoder.dropout import CpuDropout
 from lightning_embed.encoder.manifest import Manifest
 from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
@@ -62,6 +64,9 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
         # transformers 5 has it under two names, the older one with a warning
         newer = getattr(backbone, "activation_checkpointing_enable", None)
         (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+    for module in backbone.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = CpuDropout
     return backbone, frozenset(report["missing_keys"])
 
 

@@ -14,14 +14,18 @@ from lightning_embed.types import Tokens
 
 
 def cut(lengths: Sequence[int], max_tokens: int, packed: bool) -> list[list[int]]:
-    """Sort texts by length, longest first (memory runs out at once or never), and cut where the budget is spent."""
+    """Sort texts by length, longest first (memory runs out at once or never), and cut where the budget is spent.
+
+    Padded chunks also end, from a quarter of the budget on, where the next text would be padded by more than a tenth.
+    """
     chunks: list[list[int]] = []
-    used = 0
+    used = longest = 0
     for text in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
-        cost = lengths[text] if packed or not chunks else lengths[chunks[-1][0]]
-        if not chunks or used + cost > max_tokens:
+        length = lengths[text]
+        cost = length if packed else longest
+        if not chunks or used + cost > max_tokens or (4 * used >= max_tokens and 10 * length < 9 * cost):
             chunks.append([])
-            used, cost = 0, lengths[text]
+            used, longest, cost = 0, length, length
         chunks[-1].append(text)
         used += cost
     return chunks

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from lightning_embed import faults
 from lightning_embed.encoder.attention import PACKED
 from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
+from lightning_embed.encoder.budget import fitting_tokens
 from lightning_embed.encoder.chunk import Chunk, cut
 from lightning_embed.encoder.lora import add_adapters, folded
 from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
@@ -50,6 +51,7 @@ class Encoder(nn.Module):
     def __init__(self, options: EncoderOptions) -> None:
         super().__init__()
         self.options = options
+        self._fitting: dict[torch.device, int] = {}
         manifest = read_manifest(options.path, options.revision)
         self.backbone, missing = load_backbone(options, manifest)
         self.tokenizer = load_tokenizer(options, manifest, self.backbone)
@@ -104,7 +106,16 @@ class Encoder(nn.Module):
     def chunks(self, tokens: Tokens) -> list[Int[Tensor, " _"]]:
         """Cut texts into chunks, longest first. Together they hold every text once."""
         lengths = tokens.lengths.tolist()
-        return [torch.tensor(texts) for texts in cut(lengths, self.options.max_tokens, self.packed)]
+        return [torch.tensor(texts) for texts in cut(lengths, self.max_tokens, self.packed)]
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a chunk at most; where the option is `auto`, found once on each device."""
+        if not isinstance(self.options.max_tokens, str):
+            return self.options.max_tokens
+        if self.device not in self._fitting:
+            self._fitting[self.device] = fitting_tokens(self)
+        return self._fitting[self.device]
 
     def forward_chunk(
         self, tokens: Tokens, chunk: Int[Tensor, " texts"], *, seed: int | None = None, middle: bool = False

@@ -55,7 +55,9 @@ class EncoderOptions:
         attention: see `Attention`.
         dtype: see `Dtype`. float16 is meant for encoding: its gradients are not scaled here.
         gradient_checkpointing: compute every layer twice instead of keeping its activations.
-        max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own.
+        max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own. `auto`:
+            4,096 on a CPU (the activations stay in its cache), on a GPU as many as half of its free memory holds, a
+            power of two up to 65,536. Dropout depends on it.
         lora_rank: 0: all weights train; else only low-rank adapters of this rank do, 8 to 64 usually (the extra `lora`
             has peft, which they need). A saved model has them folded into its weights.
         lora_alpha: the adapters' output is multiplied by lora_alpha / lora_rank.
@@ -75,7 +77,7 @@ class EncoderOptions:
     attention: Attention = Attention.auto
     dtype: Dtype = Dtype.auto
     gradient_checkpointing: bool = False
-    max_tokens: int = 16384
+    max_tokens: int | str = "auto"
     lora_rank: int = 0
     lora_alpha: float = 32.0
     lora_dropout: float = 0.0
@@ -94,8 +96,10 @@ class EncoderOptions:
                 f"encoder.max_length: expected at least 3 tokens (two are special), got {self.max_length}. "
                 "Raise it, or leave it out to take the model's own."
             )
-        if self.max_tokens < 1:
-            raise ConfigError(f"encoder.max_tokens: expected at least 1, got {self.max_tokens}. Usual: 4096 to 65536.")
+        if self.max_tokens != "auto" and (isinstance(self.max_tokens, str) or self.max_tokens < 1):
+            raise ConfigError(
+                f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 65536."
+            )
         self._check_lora()
 
     def _check_lora(self) -> None:

@@ -1,0 +1,67 @@
+"""`max_tokens=auto`: how many tokens go through the backbone at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from lightning_embed.types import Tokens
+
+if TYPE_CHECKING:
+    from lightning_embed.encoder.encoder import Encoder
+
+CPU_TOKENS = 4096  # the activations between two layers stay in the cache (benchmarks/growth.py)
+_MOST_TOKENS = 65536
+_SHARE = 0.5  # of a device's free memory that the activations of one chunk may take
+
+
+class SavedBytes:
+    """Counts what autograd saves, each storage once, the encoder's weights not."""
+
+    def __init__(self, encoder: "Encoder") -> None:
+        self.bytes = 0
+        self._seen = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+
+    @contextmanager
+    def count(self) -> Iterator[None]:
+        """Count what is saved inside."""
+        with saved_tensors_hooks(self._count, lambda saved: saved):
+            yield
+
+    def _count(self, saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return saved
+
+
+def fitting_tokens(encoder: "Encoder") -> int:
+    """Tokens of a chunk that suit the encoder's device.
+
+    On a CPU as many as its cache holds; elsewhere as many as half of the free memory holds with all activations, as
+    a power of two from 4,096 to 65,536. What a token needs is read off one text of full length.
+    """
+    if encoder.device.type != "cuda":
+        return CPU_TOKENS
+    free, _ = torch.cuda.mem_get_info(encoder.device)
+    return tokens_within(free * _SHARE, _bytes_per_token(encoder))
+
+
+def tokens_within(memory: float, bytes_per_token: float) -> int:
+    """The power of two of tokens that fits `memory`, within limits."""
+    tokens = CPU_TOKENS
+    while 2 * tokens * bytes_per_token <= memory and tokens < _MOST_TOKENS:
+        tokens *= 2
+    return tokens
+
+
+def _bytes_per_token(encoder: "Encoder") -> float:
+    length = min(encoder.tokenizer.max_length, CPU_TOKENS)
+    text, saved = Tokens.of([[encoder.tokenizer.padding] * length]), SavedBytes(encoder)
+    with torch.random.fork_rng(), torch.enable_grad(), saved.count():
+        encoder.forward_chunk(text, torch.tensor([0]))
+    return saved.bytes / length

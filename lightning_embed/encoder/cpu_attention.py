@@ -1,0 +1,95 @@
+"""Attention of packed texts on a CPU, in training: with dropout, and with a backward pass of its own.
+
+torch's attention on the CPU has no dropout but in a slow path of many small steps, and its backward pass is slow in
+bfloat16. Here every step is one batched product, or one pass over the probabilities of a group while they are in the
+cache. Kept for the backward pass: the probabilities, those that were dropped with a minus sign.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lightning_embed.encoder.dropout import Dropped
+
+Groups = Sequence[tuple[int, int]]
+Row = Float[Tensor, "total heads head_dim"]
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
+
+
+class CpuAttention(torch.autograd.Function):
+    """softmax(q k^T) v inside each text, the probabilities dropped out; scales are left to the caller."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Row, key: Row, value: Row, groups: Groups, masks: Sequence[Tensor | None], p: float
+    ) -> Row:
+        """Attend; `masks` says for each group which token sees which, None: each every."""
+        dropped = Dropped(p) if p else None
+        probabilities = query.new_empty(sum(texts * query.shape[1] * length**2 for texts, length in groups))
+        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        with torch.autocast("cpu", enabled=False):
+            for (place, probability), mask in zip(_parts(groups, query, probabilities), masks, strict=True):
+                q, k, v = (_texts(row, place) for row in (query, key, value))
+                scores = torch.bmm(q, k.mT)
+                if mask is not None:
+                    scores.masked_fill_(~mask, -torch.inf)
+                kept = torch.softmax(scores, -1, out=probability)
+                if dropped is not None:
+                    _negate(probability, dropped(probability.numel()))
+                    kept = torch.relu(probability)
+                _put(output, place, torch.bmm(kept, v))
+        ctx.save_for_backward(query, key, value, probabilities)
+        ctx.groups, ctx.p = groups, p
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Row) -> tuple[Tensor | None, ...]:
+        """The gradients of query, key and value."""
+        query, key, value, probabilities = ctx.saved_tensors
+        outputs = [torch.empty_like(query, memory_format=torch.contiguous_format) for _ in range(3)]
+        for place, probability in _parts(ctx.groups, query, probabilities):
+            q, k, v, g = (_texts(row, place) for row in (query, key, value, gradient))
+            kept, inner = probability, torch.bmm(g, v.mT)
+            if ctx.p:
+                kept, inner = torch.relu(probability), torch.ops.aten.threshold_backward(inner, probability, 0)
+                probability = probability.abs()
+            scores = torch._softmax_backward_data(inner, probability, -1, inner.dtype)
+            for output, part in zip(outputs, (scores @ k, scores.mT @ q, kept.mT @ g), strict=True):
+                _put(output, place, part)
+        return *outputs, None, None, None
+
+
+def _negate(numbers: Tensor, where: Tensor) -> None:
+    """Set the sign bit where `where` is 1."""
+    integer = _INTEGERS[numbers.itemsize]
+    signs = where.to(integer).bitwise_left_shift_(8 * numbers.itemsize - 1)
+    numbers.view(integer).bitwise_or_(signs.view(numbers.shape))
+
+
+def _parts(groups: Groups, query: Row, probabilities: Tensor) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
+    """Of each group: its place in the row, and its probabilities."""
+    heads, start, used = query.shape[1], 0, 0
+    for texts, length in groups:
+        part = probabilities[used : used + texts * heads * length**2].view(texts * heads, length, length)
+        yield (start, texts, length), part
+        start, used = start + texts * length, used + part.numel()
+
+
+def _texts(row: Row, place: tuple[int, int, int]) -> Float[Tensor, "texts_and_heads length head_dim"]:
+    """The texts of a group, each head by itself."""
+    start, texts, length = place
+    part = row[start : start + texts * length]
+    return part.view(texts, length, *part.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+
+def _put(row: Row, place: tuple[int, int, int], part: Tensor) -> None:
+    """Write what `_texts` would read."""
+    start, texts, length = place
+    rows = row[start : start + texts * length].view(texts, length, *row.shape[1:])
+    rows.transpose(1, 2).copy_(part.view(texts, -1, *part.shape[1:]))
