@@ -69,7 +69,7 @@ def packed_attention(
     """
     causal = bool(getattr(module, "is_causal", False))
     masks = [_mask(length, sliding_window, causal, query.device) for _, length in groups]
-    if _own_on_cpu(query, groups, module.training, dropout):
+    if _own_on_cpu(query, groups, dropout):
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         q, k, v = (_own_heads(x[0].transpose(0, 1), query.shape[1]) for x in (query, key, value))
         output: Tensor = CpuAttention.apply(q * scale, k, v * kept_scale(dropout), groups, masks, dropout)  # type: ignore[no-untyped-call]
@@ -86,11 +86,10 @@ def packed_attention(
     return torch.cat(outputs)[None], None
 
 
-def _own_on_cpu(query: Tensor, groups: Groups, training: bool, dropout: float) -> bool:
+def _own_on_cpu(query: Tensor, groups: Groups, dropout: float) -> bool:
     """Whether `CpuAttention` serves. Of long texts without dropout it would keep more than torch's own."""
-    needed = training or torch.is_grad_enabled()  # the first pass of a cached step has no gradient, but must be alike
     longest = max(length for _, length in groups)
-    return query.device.type == "cpu" and needed and dropout < 1 and (dropout > 0 or longest <= _LONG)
+    return query.device.type == "cpu" and dropout < 1 and (dropout > 0 or longest <= _LONG)
 
 
 def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Float[Tensor, "total heads head_dim"]:

@@ -18,6 +18,7 @@ from lightning_embed.encoder.dropout import Dropped
 Groups = Sequence[tuple[int, int]]
 Row = Float[Tensor, "total heads head_dim"]
 
+_CACHED = 2**20  # probabilities
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 
 
@@ -30,10 +31,13 @@ class CpuAttention(torch.autograd.Function):
     ) -> Row:
         """Attend; `masks` says for each group which token sees which, None: each every."""
         dropped = Dropped(p) if p else None
-        probabilities = query.new_empty(sum(texts * query.shape[1] * length**2 for texts, length in groups))
+        groups, masks = _pieces(groups, masks, query.shape[1])
+        keep = any(ctx.needs_input_grad)
+        sizes = [texts * query.shape[1] * length**2 for texts, length in groups]
+        probabilities = query.new_empty(sum(sizes) if keep else max(sizes))
         output = torch.empty_like(query, memory_format=torch.contiguous_format)
         with torch.autocast("cpu", enabled=False):
-            for (place, probability), mask in zip(_parts(groups, query, probabilities), masks, strict=True):
+            for (place, probability), mask in zip(_parts(groups, query, probabilities, keep), masks, strict=True):
                 q, k, v = (_texts(row, place) for row in (query, key, value))
                 scores = torch.bmm(q, k.mT)
                 if mask is not None:
@@ -43,7 +47,8 @@ class CpuAttention(torch.autograd.Function):
                     _negate(probability, dropped(probability.numel()))
                     kept = torch.relu(probability)
                 _put(output, place, torch.bmm(kept, v))
-        ctx.save_for_backward(query, key, value, probabilities)
+        if keep:
+            ctx.save_for_backward(query, key, value, probabilities)
         ctx.groups, ctx.p = groups, p
         return output
 
@@ -53,7 +58,7 @@ class CpuAttention(torch.autograd.Function):
         """The gradients of query, key and value."""
         query, key, value, probabilities = ctx.saved_tensors
         outputs = [torch.empty_like(query, memory_format=torch.contiguous_format) for _ in range(3)]
-        for place, probability in _parts(ctx.groups, query, probabilities):
+        for place, probability in _parts(ctx.groups, query, probabilities, keep=True):
             q, k, v, g = (_texts(row, place) for row in (query, key, value, gradient))
             kept, inner = probability, torch.bmm(g, v.mT)
             if ctx.p:
@@ -65,6 +70,20 @@ class CpuAttention(torch.autograd.Function):
         return *outputs, None, None, None
 
 
+def _pieces(
+    groups: Groups, masks: Sequence[Tensor | None], heads: int
+) -> tuple[list[tuple[int, int]], list[Tensor | None]]:
+    """Groups cut so that the probabilities of one stay in the cache, but for a text that is too long."""
+    pieces: list[tuple[int, int]] = []
+    pieces_masks: list[Tensor | None] = []
+    for (texts, length), mask in zip(groups, masks, strict=True):
+        most = max(1, _CACHED // (heads * length**2))
+        cut = [min(most, texts - start) for start in range(0, texts, most)]
+        pieces += [(size, length) for size in cut]
+        pieces_masks += [mask] * len(cut)
+    return pieces, pieces_masks
+
+
 def _negate(numbers: Tensor, where: Tensor) -> None:
     """Set the sign bit where `where` is 1."""
     integer = _INTEGERS[numbers.itemsize]
@@ -72,13 +91,15 @@ def _negate(numbers: Tensor, where: Tensor) -> None:
     numbers.view(integer).bitwise_or_(signs.view(numbers.shape))
 
 
-def _parts(groups: Groups, query: Row, probabilities: Tensor) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
-    """Of each group: its place in the row, and its probabilities."""
+def _parts(
+    groups: Groups, query: Row, probabilities: Tensor, keep: bool
+) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
+    """Of each group: its place in the row, and its probabilities, in the place of the last ones unless these are kept."""
     heads, start, used = query.shape[1], 0, 0
     for texts, length in groups:
         part = probabilities[used : used + texts * heads * length**2].view(texts * heads, length, length)
         yield (start, texts, length), part
-        start, used = start + texts * length, used + part.numel()
+        start, used = start + texts * length, used + part.numel() * keep
 
 
 def _texts(row: Row, place: tuple[int, int, int]) -> Float[Tensor, "texts_and_heads length head_dim"]:
