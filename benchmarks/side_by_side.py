@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -29,17 +30,27 @@ class Worker:
     """A side: a trainer that waits for its turns."""
 
     def __init__(self, side: str, case: dict[str, Any]) -> None:
+        self.said = TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(SIDE), side, json.dumps(case)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if side == "rows" else subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+        )
+
+    def finish(self) -> None:
+        """Wait for its end, which must be a good one."""
+        if self.process.wait():
+            self.said.seek(0)
+            raise SystemExit(f"{self.said.read()}\na side stopped: {self.process.args}")
 
     def ready(self) -> dict[str, Any]:
         """Wait until it waits; what it says of the step before."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a side stopped: {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
+            self.finish()
         return json.loads(line)  # type: ignore[no-any-return]
 
     def go(self) -> None:

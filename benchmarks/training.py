@@ -143,10 +143,7 @@ def main() -> None:
             steps = max(CHECKED_STEPS, (given.rounds + 2)) * len(case.datasets)
             write_case(case, given.data, folder, steps)
             shared = {"config": str(folder), "model": model, "max_length": case.max_length, "steps": steps}
-            writer = Worker("rows", shared | {"dtype": "float32", "step": "plain"})
-            _, problem = writer.process.communicate()
-            if writer.process.returncode:
-                raise SystemExit(problem)
+            Worker("rows", shared | {"dtype": "float32", "step": "plain"}).finish()
             losses = check(case, shared, model, folder)
             console.print(f"losses of {CHECKED_STEPS} steps without dropout, ours and theirs: {losses}")
             measured = [measure(case, shared, dtype, given.rounds) for dtype in given.dtypes]

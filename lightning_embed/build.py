@@ -114,7 +114,8 @@ def scores(
     if isinstance(evaluator, Nothing):
         return None
     eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]
-    return ScoreCache(evaluator, eval_sets, CACHE / "scores", loader(cfg, data.values()))
+    embeddings = CACHE / "embeddings" if cfg.remember_embeddings else None
+    return ScoreCache(evaluator, eval_sets, CACHE / "scores", loader(cfg, data.values()), embeddings)
 
 
 def datamodule(

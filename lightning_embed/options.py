@@ -75,6 +75,8 @@ class CommonOptions:
         out_dtype: of a merged model's weights.
         measure_sources: score the sources of the merge too, beside the base and the merged model.
         ensemble: also measure the mean of the sources' similarities: what merging is up against, at the cost of N encoders.
+        remember_embeddings: keep what evaluations encode, by weights and text, for the next evaluation of the same model
+            on other tests, or in an ensemble; 4 bytes a dimension and text, in the cache folder.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
 
@@ -93,6 +95,7 @@ class CommonOptions:
     doctor: Any = UNSET
     measure_sources: bool = True
     ensemble: bool = False
+    remember_embeddings: bool = False
     out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET
     logger: Any = UNSET

@@ -3,7 +3,7 @@
 Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An index of -1 means "none here".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NotRequired, TypedDict
@@ -49,10 +49,12 @@ class Tokens:
         return self.offsets.diff()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Tokens":
-        """The same tokens on `device`."""
-        return Tokens(
-            self.ids.to(device, non_blocking=non_blocking), self.offsets.to(device, non_blocking=non_blocking)
-        )
+        """The same tokens on `device`; the offsets stay where they are, so that nobody waits for a GPU to read a length."""
+        return Tokens(self.ids.to(device, non_blocking=non_blocking), self.offsets)
+
+    def pin_memory(self) -> "Tokens":
+        """The same tokens in page-locked memory; the DataLoader asks for it."""
+        return Tokens(self.ids.pin_memory(), self.offsets)
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[int]]) -> "Tokens":
@@ -90,12 +92,15 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on `device`."""
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in vars(self).items()
-            if isinstance(value, (Tensor, Tokens))
-        }
-        return replace(self, **moved)
+        return self._each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; the DataLoader asks for it."""
+        return self._each(lambda part: part.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> "Batch":
+        parts = {name: value for name, value in vars(self).items() if isinstance(value, (Tensor, Tokens))}
+        return replace(self, **{name: change(part) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)

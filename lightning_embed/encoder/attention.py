@@ -1,6 +1,6 @@
 """Packed attention: many texts in one row, no padding, every token sees its own text only.
 
-        padded, 3 x 5             packed, 1 x 9, groups = [(1, 5), (2, 2)]
+        padded, 3 x 5             packed, 1 x 9, layout.groups = [(1, 5), (2, 2)]
         a a a a a
         b b . . .                 a a a a a b b c c
         c c . . .
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PretrainedConfig
 
-from lightning_embed.encoder.cpu_attention import CpuAttention, Groups
+from lightning_embed.encoder.cpu_attention import CpuAttention
 from lightning_embed.encoder.dropout import kept_scale
+from lightning_embed.encoder.layout import Layout
 
 PACKED = "lightning_embed_packed"
 
@@ -49,6 +50,7 @@ def first_position(config: PretrainedConfig) -> int:
     return config.pad_token_id + 1 if _STARTS_BEHIND_PADDING.get(config.model_type, False) else 0
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_attention(
     module: nn.Module,
     query: Float[Tensor, "1 heads total head_dim"],
@@ -56,28 +58,30 @@ def packed_attention(
     value: Float[Tensor, "1 key_heads total head_dim"],
     attention_mask: None,  # noqa: ARG001  transformers builds none for an attention that it does not know
     *,
-    groups: Groups,
+    layout: Layout,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 total heads head_dim"], None]:
-    """Attend inside each text. `groups` holds (texts, tokens of each), in the order of the row.
+    """Attend inside each text.
 
-    It reaches this function as a keyword of the backbone's forward; without it there is no telling texts apart, so it
-    has no default.
+    `layout` reaches this function as a keyword of the backbone's forward; without it there is no telling texts apart,
+    so it has no default.
     """
-    causal = bool(getattr(module, "is_causal", False))
-    masks = [_mask(length, sliding_window, causal, query.device) for _, length in groups]
-    if _own_on_cpu(query, groups, dropout):
+    masks = layout.masks(sliding_window, bool(getattr(module, "is_causal", False)), query.device)
+    rows = [x[0].transpose(0, 1) for x in (query, key, value)]
+    # Of long texts without dropout our own attention would keep more for the backward pass than torch's.
+    if query.device.type == "cpu" and dropout < 1 and (dropout or layout.longest <= _LONG):
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        q, k, v = (_own_heads(x[0].transpose(0, 1), query.shape[1]) for x in (query, key, value))
-        output: Tensor = CpuAttention.apply(q * scale, k, v * kept_scale(dropout), groups, masks, dropout)  # type: ignore[no-untyped-call]
+        q, k, v = (_own_heads(row, query.shape[1]) for row in rows)
+        output: Tensor = CpuAttention.apply(q * scale, k, v * kept_scale(dropout), layout.groups, masks, dropout)  # type: ignore[no-untyped-call]
         return output[None], None
-    sizes = [texts * length for texts, length in groups]
-    rows = zip(*(torch.split(x[0].transpose(0, 1), sizes) for x in (query, key, value)), strict=True)
+    sizes = [texts * length for texts, length in layout.groups]
     outputs = []
-    for (texts, length), mask, parts in zip(groups, masks, rows, strict=True):
+    for (texts, length), mask, *parts in zip(
+        layout.groups, masks, *(torch.split(row, sizes) for row in rows), strict=True
+    ):
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
         output = scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
@@ -86,27 +90,11 @@ def packed_attention(
     return torch.cat(outputs)[None], None
 
 
-def _own_on_cpu(query: Tensor, groups: Groups, dropout: float) -> bool:
-    """Whether `CpuAttention` serves. Of long texts without dropout it would keep more than torch's own."""
-    longest = max(length for _, length in groups)
-    return query.device.type == "cpu" and dropout < 1 and (dropout > 0 or longest <= _LONG)
-
-
 def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Float[Tensor, "total heads head_dim"]:
     """In what autocast computes in, and where several query heads share a key, that key for each."""
     if torch.is_autocast_enabled("cpu"):
         row = row.to(torch.get_autocast_dtype("cpu"))
     return row if row.shape[1] == heads else row.repeat_interleave(heads // row.shape[1], dim=1)
-
-
-def _mask(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
-    """Which token sees which; None: each every."""
-    if not causal and (window is None or length <= window):
-        return None
-    place = torch.arange(length, device=device)
-    distance = place[:, None] - place
-    near = distance.abs() < (window or length)
-    return near & (distance >= 0) if causal else near
 
 
 AttentionInterface.register(PACKED, packed_attention)

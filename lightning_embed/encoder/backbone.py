@@ -67,6 +67,9 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
     for module in backbone.modules():
         if type(module) is nn.Dropout:
             module.__class__ = CpuDropout
+    if options.compile:
+        for layer in max((part for part in backbone.modules() if isinstance(part, nn.ModuleList)), key=len):
+            layer.compile(dynamic=True)
     return backbone, frozenset(report["missing_keys"])
 
 

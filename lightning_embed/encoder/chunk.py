@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_embed.encoder.attention import first_position
+from lightning_embed.encoder.layout import Layout
 from lightning_embed.types import Tokens
 
 
@@ -58,7 +58,7 @@ class Chunk:
         return backbone(
             input_ids=self.ids[None],
             position_ids=self.position[None] + first_position(backbone.config),
-            groups=[(len(list(texts)), length) for length, texts in groupby(self.sizes)],
+            layout=Layout(self.sizes),
             **options,
         )
 

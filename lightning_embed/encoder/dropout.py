@@ -37,5 +37,12 @@ class CpuDropout(nn.Dropout):
         """Drop elements, in training."""
         if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
             return super().forward(input)
-        kept = 1 - Dropped(self.p)(input.numel()).view(input.shape)
-        return input * kept.to(input.dtype).mul_(kept_scale(self.p))
+        kept: Tensor = _mask(input, self.p)
+        return input * kept
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _mask(like: Tensor, p: float) -> Tensor:
+    """0 for a dropped element, else what it is multiplied by."""
+    kept: Tensor = 1 - Dropped(p)(like.numel()).view(like.shape)
+    return kept.to(like.dtype).mul_(kept_scale(p))

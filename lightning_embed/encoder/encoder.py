@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
         if options.lora_rank:
             add_adapters(self.backbone, options)
         if not self.packed:
-            logger.info("%s (%s) runs in padded chunks.", options.path, self.backbone.config.model_type)
+            _say_padded(options.path, self.backbone.config.model_type)
 
     @property
     def packed(self) -> bool:
@@ -241,3 +242,9 @@ class Encoder(nn.Module):
             )
         for name in unused:
             parameters[name].requires_grad_(False)
+
+
+@cache
+def _say_padded(path: str, family: str) -> None:
+    """Once in a process: a run opens a model many times."""
+    logger.info("%s (%s) cannot run packed: its texts run in padded chunks of similar lengths.", path, family)

@@ -55,6 +55,8 @@ class EncoderOptions:
         attention: see `Attention`.
         dtype: see `Dtype`. float16 is meant for encoding: its gradients are not scaled here.
         gradient_checkpointing: compute every layer twice instead of keeping its activations.
+        compile: let torch.compile fuse what stands between attention and dropout in a layer. It takes a minute at the
+            start and a C++ compiler on a CPU; changing lengths do not compile anew.
         max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own. `auto`:
             4,096 on a CPU (the activations stay in its cache), on a GPU as many as half of its free memory holds, a
             power of two up to 65,536. Dropout depends on it.
@@ -77,6 +79,7 @@ class EncoderOptions:
     attention: Attention = Attention.auto
     dtype: Dtype = Dtype.auto
     gradient_checkpointing: bool = False
+    compile: bool = False
     max_tokens: int | str = "auto"
     lora_rank: int = 0
     lora_alpha: float = 32.0

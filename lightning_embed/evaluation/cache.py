@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
+from lightning_embed.evaluation.remembered import Remembered
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.hashing import sha256
 from lightning_embed.types import EvalSet, Results, Score
@@ -22,16 +23,24 @@ class ScoreCache:
         eval_sets: the run's own dev and test sets.
         folder: where scores are kept, one small file per model and test.
         load: opens a model directory; two that read the same (`repr`) open the same.
+        embeddings: where embeddings are kept too, one database per model; None: they are not.
     """
 
     def __init__(
-        self, evaluator: Evaluator, eval_sets: Sequence[EvalSet], folder: Path, load: Callable[[Path], TextEncoder]
+        self,
+        evaluator: Evaluator,
+        eval_sets: Sequence[EvalSet],
+        folder: Path,
+        load: Callable[[Path], TextEncoder],
+        embeddings: Path | None = None,
     ) -> None:
         self.folder = folder
         self.load = load
+        self.embeddings = embeddings
         versions = [version(package) for package in ("mteb", "torch", "transformers")]
         package = Path(__file__).parent.parent
         code = [fingerprint(package / room) for room in ("encoder", "evaluation")]
+        self.key = blake2b(repr((load, versions, code)).encode())
         self.parts = [
             (part, blake2b(repr((load, versions, code, part.key)).encode())) for part in evaluator.parts(eval_sets)
         ]
@@ -54,8 +63,15 @@ class ScoreCache:
         return results
 
     def _open(self, models: Sequence[Path]) -> TextEncoder:
-        encoders = [self.load(model) for model in models]
+        encoders = [self._remembering(self.load(model), model) for model in models]
         return encoders[0] if len(encoders) == 1 else Ensemble(encoders)
+
+    def _remembering(self, encoder: TextEncoder, model: Path) -> TextEncoder:
+        if self.embeddings is None:
+            return encoder
+        key = self.key.copy()
+        key.update(_digest(model))
+        return Remembered(encoder, self.embeddings / f"{key.hexdigest()[:32]}.sqlite")
 
 
 def _digest(model: Path) -> bytes:

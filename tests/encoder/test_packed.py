@@ -50,9 +50,9 @@ def test_gradient_checkpointing_changes_nothing(tiny_model, ragged: Tokens) -> N
         torch.testing.assert_close(grad, plain[name], msg=name)
 
 
-def test_packed_backbone_cannot_be_called_without_groups(tiny_model) -> None:
+def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
     encoder = Encoder(EncoderOptions(str(tiny_model)))
-    with pytest.raises(TypeError, match="groups"):
+    with pytest.raises(TypeError, match="layout"):
         encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
 
 
