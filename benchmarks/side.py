@@ -90,10 +90,11 @@ def ours(case: dict[str, Any], turns: Turns) -> None:
     batches = build.datamodule(cfg, data, encoder, expert)
     module = build.module(cfg, encoder, {rows.options.task for rows in batches.train_rows.values()}, expert)
     if case["step"] == "partial":  # keeps half of the activations of a batch
-        saved = SavedBytes(encoder)
+        tokens, saved = batches.first_batches()[0].tokens, SavedBytes(encoder)
+        chunk = encoder.chunks(tokens)[0]
         with saved.count():
-            encoder(batches.first_batches()[0].tokens)
-        module.step_memory = saved.bytes // 2
+            encoder.forward_chunk(tokens, chunk)
+        module.step_memory = round(saved.bytes * len(tokens.ids) / int(tokens.lengths[chunk].sum())) // 2
     trainer = build.trainer(cfg, [], Path(case["config"]) / "checkpoints", [Wait()])
     trainer.fit(module, batches)
 

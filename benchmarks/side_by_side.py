@@ -30,7 +30,7 @@ class Worker:
     """A side: a trainer that waits for its turns."""
 
     def __init__(self, side: str, case: dict[str, Any]) -> None:
-        self.said = TemporaryFile("w+")
+        self.said = TemporaryFile("w+")  # noqa: SIM115  lives as long as the side
         self.process = subprocess.Popen(
             [sys.executable, str(SIDE), side, json.dumps(case)],
             stdin=subprocess.PIPE,

@@ -120,10 +120,14 @@ def check(case: Case, shared: dict[str, Any], model: str, folder: Path) -> list[
 
 def measure(case: Case, shared: dict[str, Any], dtype: str, rounds: int) -> dict[str, Any]:
     """Median reports of all sides, which take turns, with the floor and the rate."""
-    turn = len(case.datasets)
-    sides = [("ours", step) for step in case.steps] + [("theirs", step) for step in case.their_steps]
-    workers = {" ".join(side): Worker(side[0], shared | {"dtype": dtype, "step": side[1]}) for side in sides}
-    return alternate(workers, shared["model"], dtype, rounds, turn)
+    sides = [[("ours", step) for step in case.steps], [("theirs", step) for step in case.their_steps]]
+    # Five sides of large batches do not fit the memory at a time.
+    together = [[*sides[0], *sides[1]]] if len(case.steps) == 1 else sides
+    result: dict[str, Any] = {}
+    for some in together:
+        workers = {" ".join(side): Worker(side[0], shared | {"dtype": dtype, "step": side[1]}) for side in some}
+        result |= alternate(workers, shared["model"], dtype, rounds, len(case.datasets))
+    return result
 
 
 def main() -> None:
