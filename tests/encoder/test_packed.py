@@ -1,5 +1,7 @@
 """Packed equals padded: outputs and gradients, for every family that we call verified."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -56,9 +58,30 @@ def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
         encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
 
 
-def test_other_families_run_padded(build, ragged: Tokens) -> None:
+@pytest.mark.slow  # a minute of compiling; on a CPU it needs a C++ compiler
+def test_compiled_layers_change_nothing_and_survive_other_lengths(tiny_model, ragged: Tokens) -> None:
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    options = EncoderOptions(str(tiny_model), dtype=Dtype.float32)
+    plain, compiled = Encoder(options), Encoder(replace(options, compile=True))
+    assert_same(compiled, plain, ragged)
+    graphs = counters["stats"]["unique_graphs"]
+    assert graphs > 0
+    for cut in range(2, 10):
+        tokens = Tokens(ragged.ids, ragged.offsets[:cut])
+        torch.testing.assert_close(compiled(tokens).final, plain(tokens).final, atol=1e-5, rtol=0)
+    assert counters["stats"]["unique_graphs"] <= graphs + 10  # once more without gradient, not once for every length
+
+
+def test_other_families_run_padded_and_say_so_once(build, ragged: Tokens, caplog: pytest.LogCaptureFixture) -> None:
     path = str(build("mpnet"))
-    encoder = Encoder(EncoderOptions(path, max_tokens=60))
+    with caplog.at_level("INFO"):
+        encoder = Encoder(EncoderOptions(path, max_tokens=60))
+        Encoder(EncoderOptions(path))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} (mpnet) cannot run packed: its texts run in padded chunks of similar lengths."
+    ]
     assert not encoder.packed
     one_by_one = Encoder(EncoderOptions(path, attention=Attention.eager, max_tokens=1))
     assert [len(chunk) for chunk in one_by_one.chunks(ragged)] == [1] * 11
