@@ -58,7 +58,8 @@ def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
         encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
 
 
-@pytest.mark.slow  # a minute of compiling; on a CPU it needs a C++ compiler
+@pytest.mark.slow  # compiling takes its time, and on a CPU a C++ compiler
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
 def test_compiled_layers_change_nothing_and_survive_other_lengths(tiny_model, ragged: Tokens) -> None:
     from torch._dynamo.utils import counters
 
