@@ -59,7 +59,7 @@ def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
 
 
 @pytest.mark.slow  # compiling takes its time, and on a CPU a C++ compiler
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own import
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of its own imports and of its own gradients
 def test_compiled_layers_change_nothing_and_survive_other_lengths(tiny_model, ragged: Tokens) -> None:
     from torch._dynamo.utils import counters
 
