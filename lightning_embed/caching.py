@@ -45,7 +45,7 @@ def cached_backward(
     def run(number: int) -> Embeddings:
         return encoder.forward_chunk(tokens, chunks[number], seed=seeds[number], middle=middle)
 
-    budget, lengths, parts = _Budget(encoder, memory), tokens.lengths.cpu(), []
+    budget, lengths, parts = _Budget(encoder, memory), tokens.lengths, []
     for number, chunk in enumerate(chunks):
         with budget.graph(int(lengths[chunk].sum())):
             parts.append(run(number))

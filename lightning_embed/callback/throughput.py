@@ -46,5 +46,5 @@ def _tokens_run(encoder: Encoder, tokens: Tokens) -> int:
     """Tokens that went through the encoder, padding included."""
     if encoder.packed:
         return len(tokens.ids)
-    lengths = tokens.lengths.cpu()
+    lengths = tokens.lengths
     return sum(len(chunk) * int(lengths[chunk].max()) for chunk in encoder.chunks(tokens))

@@ -69,22 +69,31 @@ def packed_attention(
     `layout` reaches this function as a keyword of the backbone's forward; without it there is no telling texts apart,
     so it has no default.
     """
-    masks = layout.masks(sliding_window, bool(getattr(module, "is_causal", False)), query.device)
+    causal = bool(getattr(module, "is_causal", False))
     rows = [x[0].transpose(0, 1) for x in (query, key, value)]
     # Of long texts without dropout our own attention would keep more for the backward pass than torch's.
     if query.device.type == "cpu" and dropout < 1 and (dropout or layout.longest <= _LONG):
+        masks = [layout.mask(length, sliding_window, causal, query.device) for _, length in layout.groups]
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         q, k, v = (_own_heads(row, query.shape[1]) for row in rows)
         output: Tensor = CpuAttention.apply(q * scale, k, v * kept_scale(dropout), layout.groups, masks, dropout)  # type: ignore[no-untyped-call]
         return output[None], None
     sizes = [texts * length for texts, length in layout.groups]
     outputs = []
-    for (texts, length), mask, *parts in zip(
-        layout.groups, masks, *(torch.split(row, sizes) for row in rows), strict=True
-    ):
+    for (texts, length), *parts in zip(layout.groups, *(torch.split(row, sizes) for row in rows), strict=True):
+        bites = sliding_window is not None and length > sliding_window
+        # The fast kernels take no mask, but know what causal is.
+        mask = layout.mask(length, sliding_window, causal, query.device) if bites else None
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
         output = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal and not bites,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
@@ -92,7 +101,7 @@ def packed_attention(
 
 def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Float[Tensor, "total heads head_dim"]:
     """In what autocast computes in, and where several query heads share a key, that key for each."""
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") and row.dtype is not torch.float64:
         row = row.to(torch.get_autocast_dtype("cpu"))
     return row if row.shape[1] == heads else row.repeat_interleave(heads // row.shape[1], dim=1)
 

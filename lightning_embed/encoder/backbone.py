@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as log
 
 from lightning_embed.encoder.attention import FAMILIES, PACKED, first_position
-from lightning_embed.encoder.dropout import CpuDropout
 from lightning_embed.encoder.manifest import Manifest
 from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
@@ -39,7 +38,7 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
 
     Raises:
         CheckpointError: it cannot be loaded.
-        ConfigError: `attention: packed` for a family that cannot.
+        ConfigError: `attention: packed` for a family that cannot, or nothing to compile.
     """
     config = _load(AutoConfig, options, manifest)
     if config.is_encoder_decoder:
@@ -64,11 +63,11 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
         # transformers 5 has it under two names, the older one with a warning
         newer = getattr(backbone, "activation_checkpointing_enable", None)
         (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
-    for module in backbone.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = CpuDropout
     if options.compile:
-        for layer in max((part for part in backbone.modules() if isinstance(part, nn.ModuleList)), key=len):
+        layers = max((part for part in backbone.modules() if isinstance(part, nn.ModuleList)), key=len, default=())
+        if not layers:
+            raise ConfigError(f"encoder.compile: no list of layers found in {options.path}. Leave it out.")
+        for layer in layers:
             layer.compile(dynamic=True)
     return backbone, frozenset(report["missing_keys"])
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CPU_TOKENS = 4096  # the activations between two layers stay in the cache (benchmarks/growth.py)
 _MOST_TOKENS = 65536
-_SHARE = 0.5  # of a device's free memory that the activations of one chunk may take
+_SHARE = 0.25  # of a GPU's memory that the activations of one chunk may take
 
 
 class SavedBytes:
@@ -42,13 +42,14 @@ class SavedBytes:
 def fitting_tokens(encoder: "Encoder") -> int:
     """Tokens of a chunk that suit the encoder's device.
 
-    On a CPU as many as its cache holds; elsewhere as many as half of the free memory holds with all activations, as
-    a power of two from 4,096 to 65,536. What a token needs is read off one text of full length.
+    On a GPU as many as a quarter of its memory holds with all activations, as a power of two from 4,096 to 65,536: of all
+    its memory, not of what is free, so that a resumed run finds the same. What a token needs is read off one text of
+    full length. On other devices 4,096, which suit the cache of a CPU.
     """
     if encoder.device.type != "cuda":
         return CPU_TOKENS
-    free, _ = torch.cuda.mem_get_info(encoder.device)
-    return tokens_within(free * _SHARE, _bytes_per_token(encoder))
+    _, total = torch.cuda.mem_get_info(encoder.device)
+    return tokens_within(total * _SHARE, _bytes_per_token(encoder))
 
 
 def tokens_within(memory: float, bytes_per_token: float) -> int:
@@ -60,8 +61,11 @@ def tokens_within(memory: float, bytes_per_token: float) -> int:
 
 
 def _bytes_per_token(encoder: "Encoder") -> float:
-    length = min(encoder.tokenizer.max_length, CPU_TOKENS)
-    text, saved = Tokens.of([[encoder.tokenizer.padding] * length]), SavedBytes(encoder)
-    with torch.random.fork_rng(), torch.enable_grad(), saved.count():
-        encoder.forward_chunk(text, torch.tensor([0]))
+    """In training, whatever the encoder is asked to do first."""
+    length, saved, training = min(encoder.tokenizer.max_length, CPU_TOKENS), SavedBytes(encoder), encoder.training
+    devices = [encoder.device] if encoder.device.type == "cuda" else []
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices), saved.count():
+        text = Tokens.of([[encoder.tokenizer.padding] * length])
+        encoder.train().forward_chunk(text, torch.tensor([0]))
+    encoder.train(training)
     return saved.bytes / length

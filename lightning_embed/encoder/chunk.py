@@ -49,7 +49,7 @@ class Chunk:
         text = torch.repeat_interleave(lengths)
         position = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[text]
         place = offsets[texts][text] + position
-        ids = tokens.ids[place.to(tokens.ids.device)]
+        ids = tokens.ids[place.to(tokens.ids.device, non_blocking=True)]
         ids, text, position, on_device = (x.to(device, non_blocking=True) for x in (ids, text, position, lengths))
         return cls(ids, text, position, on_device, lengths.tolist())
 

@@ -1,8 +1,9 @@
-"""Attention of packed texts on a CPU, in training: with dropout, and with a backward pass of its own.
+"""Attention of packed texts on a CPU: with dropout, and with a backward pass of its own.
 
 torch's attention on the CPU has no dropout but in a slow path of many small steps, and its backward pass is slow in
 bfloat16. Here every step is one batched product, or one pass over the probabilities of a group while they are in the
-cache. Kept for the backward pass: the probabilities, those that were dropped with a minus sign.
+cache. Kept for the backward pass: the probabilities, those that were dropped with a minus sign. As in torch's own way
+with dropout, scores and probabilities have the dtype of the query; the softmax itself is computed in float32.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,15 +59,16 @@ class CpuAttention(torch.autograd.Function):
         """The gradients of query, key and value."""
         query, key, value, probabilities = ctx.saved_tensors
         outputs = [torch.empty_like(query, memory_format=torch.contiguous_format) for _ in range(3)]
-        for place, probability in _parts(ctx.groups, query, probabilities, keep=True):
-            q, k, v, g = (_texts(row, place) for row in (query, key, value, gradient))
-            kept, inner = probability, torch.bmm(g, v.mT)
-            if ctx.p:
-                kept, inner = torch.relu(probability), torch.ops.aten.threshold_backward(inner, probability, 0)
-                probability = probability.abs()
-            scores = torch._softmax_backward_data(inner, probability, -1, inner.dtype)
-            for output, part in zip(outputs, (scores @ k, scores.mT @ q, kept.mT @ g), strict=True):
-                _put(output, place, part)
+        with torch.autocast("cpu", enabled=False):
+            for place, probability in _parts(ctx.groups, query, probabilities, keep=True):
+                q, k, v, g = (_texts(row, place) for row in (query, key, value, gradient))
+                kept, inner = probability, torch.bmm(g, v.mT)
+                if ctx.p:
+                    kept, inner = torch.relu(probability), torch.ops.aten.threshold_backward(inner, probability, 0)
+                    probability = probability.abs()
+                scores = torch._softmax_backward_data(inner, probability, -1, inner.dtype)
+                for output, part in zip(outputs, (scores @ k, scores.mT @ q, kept.mT @ g), strict=True):
+                    _put(output, place, part)
         return *outputs, None, None, None
 
 

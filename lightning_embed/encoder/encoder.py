@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lightning_embed import faults
-from lightning_embed.encoder.attention import PACKED
+from lightning_embed.encoder.attention import FAMILIES, PACKED
 from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
 from lightning_embed.encoder.budget import fitting_tokens
 from lightning_embed.encoder.chunk import Chunk, cut
+from lightning_embed.encoder.dropout import draw_on_cpu
 from lightning_embed.encoder.lora import add_adapters, folded
 from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
 from lightning_embed.encoder.options import EncoderOptions, Pooling
@@ -61,7 +62,8 @@ class Encoder(nn.Module):
         self._freeze_unused(missing)
         if options.lora_rank:
             add_adapters(self.backbone, options)
-        if not self.packed:
+        draw_on_cpu(self.backbone)
+        if self.backbone.config.model_type not in FAMILIES:
             _say_padded(options.path, self.backbone.config.model_type)
 
     @property

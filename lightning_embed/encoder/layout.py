@@ -17,24 +17,20 @@ class Layout:
     # A class of its own, not a list of numbers: for other numbers torch.compile would compile every layer anew.
     def __init__(self, sizes: Sequence[int]) -> None:
         self.groups = [(len(list(texts)), length) for length, texts in groupby(sizes)]
-        self._masks: dict[tuple[int | None, bool], list[Tensor | None]] = {}
+        self._masks: dict[tuple[int, int | None, bool], Tensor] = {}
 
     @property
     def longest(self) -> int:
         """Tokens of the longest text."""
         return max(length for _, length in self.groups)
 
-    def masks(self, window: int | None, causal: bool, device: torch.device) -> list[Tensor | None]:
-        """For each group which token of a text sees which, None: each every. All layers of a kind share them."""
-        if (window, causal) not in self._masks:
-            self._masks[window, causal] = [_mask(length, window, causal, device) for _, length in self.groups]
-        return self._masks[window, causal]
-
-
-def _mask(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
-    if not causal and (window is None or length <= window):
-        return None
-    place = torch.arange(length, device=device)
-    distance = place[:, None] - place
-    near = distance.abs() < (window or length)
-    return near & (distance >= 0) if causal else near
+    def mask(self, length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
+        """Which token of a text sees which; None: each every. All layers of a kind share it."""
+        if not causal and (window is None or length <= window):
+            return None
+        if (length, window, causal) not in self._masks:
+            place = torch.arange(length, device=device)
+            distance = place[:, None] - place
+            near = distance.abs() < (window or length)
+            self._masks[length, window, causal] = near & (distance >= 0) if causal else near
+        return self._masks[length, window, causal]

@@ -56,10 +56,10 @@ class EncoderOptions:
         dtype: see `Dtype`. float16 is meant for encoding: its gradients are not scaled here.
         gradient_checkpointing: compute every layer twice instead of keeping its activations.
         compile: let torch.compile fuse what stands between attention and dropout in a layer. It takes a minute at the
-            start and a C++ compiler on a CPU; changing lengths do not compile anew.
+            start or less, and a C++ compiler on a CPU; changing lengths do not compile anew.
         max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own. `auto`:
-            4,096 on a CPU (the activations stay in its cache), on a GPU as many as half of its free memory holds, a
-            power of two up to 65,536. Dropout depends on it.
+            4,096 on a CPU (the activations stay in its cache), on a GPU as many as a quarter of its memory holds, a power
+            of two up to 65,536. Dropout depends on it: give a number to go on with a run on another kind of device.
         lora_rank: 0: all weights train; else only low-rank adapters of this rank do, 8 to 64 usually (the extra `lora`
             has peft, which they need). A saved model has them folded into its weights.
         lora_alpha: the adapters' output is multiplied by lora_alpha / lora_rank.

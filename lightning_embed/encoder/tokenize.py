@@ -43,7 +43,8 @@ class TextTokenizer:
         encoded = self.tokenizer(
             texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
         )
-        return encoded["input_ids"]  # type: ignore[no-any-return]
+        # Where the tokenizer adds no special tokens, an empty text has none: one of padding stands for it.
+        return [ids or [self.padding] for ids in encoded["input_ids"]]
 
     @property
     def padding(self) -> int:

@@ -28,8 +28,8 @@ def test_a_gpu_is_asked_for_its_memory_once(tiny_model, monkeypatch: pytest.Monk
     encoder, asked = Encoder(EncoderOptions(str(tiny_model))), []
     need = _bytes_per_token(encoder)
     assert need > 32 * 4 * 2 * 4  # at least what two layers keep of their inputs
-    free = round(2 * 16384 * need) + 1000  # half of it is taken
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (free, 2 * free))
+    total = round(4 * 16384 * need) + 1000  # a quarter of it is taken
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (1, total))
     device = torch.device("cuda", 0)
     monkeypatch.setattr(Encoder, "device", property(lambda _: device))
     monkeypatch.setattr("lightning_embed.encoder.budget._bytes_per_token", lambda _: need)
@@ -38,9 +38,12 @@ def test_a_gpu_is_asked_for_its_memory_once(tiny_model, monkeypatch: pytest.Monk
     assert len(asked) == 2
 
 
-def test_measuring_leaves_the_random_state_alone(tiny_model) -> None:
+def test_a_token_needs_the_same_whatever_is_asked_first(tiny_model) -> None:
     encoder, state = Encoder(EncoderOptions(str(tiny_model))), torch.get_rng_state()
-    _bytes_per_token(encoder)
+    need = _bytes_per_token(encoder)
+    with torch.inference_mode():
+        assert _bytes_per_token(encoder.eval()) == need
+    assert not encoder.training
     assert torch.equal(torch.get_rng_state(), state)
 
 

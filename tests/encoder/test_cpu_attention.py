@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from lightning_embed.encoder.cpu_attention import CpuAttention
 from lightning_embed.encoder.dropout import Dropped
@@ -16,14 +17,16 @@ def causal(length: int) -> torch.Tensor:
     return torch.ones(length, length, dtype=torch.bool).tril()
 
 
-def slow(query, key, value, masks, p: float) -> torch.Tensor:
+def slow(query, key, value, masks, p: float, together: bool) -> torch.Tensor:
     """One head of one text after the other; the dropout as drawn, in the order of groups, texts and heads."""
     dropped = Dropped(p) if p else None
     lengths = [length for texts, length in GROUPS for _ in range(texts)]
     starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
     rows, places = [], iter(pairwise(starts))
     for (texts, length), mask in zip(GROUPS, masks, strict=True):
-        drawn = dropped(texts * HEADS * length**2).view(texts, HEADS, length, length).clone() if dropped else None
+        pieces = [texts] if together else [1] * texts
+        bits = [dropped(piece * HEADS * length**2).clone() for piece in pieces] if dropped else None
+        drawn = torch.cat(bits).view(texts, HEADS, length, length) if bits else None
         for text in range(texts):
             start, end = next(places)
             heads = []
@@ -40,16 +43,19 @@ def slow(query, key, value, masks, p: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("p", "cached"), [(0.0, 2**20), (0.0, 1), (0.3, 2**20)])
+@pytest.mark.parametrize(("p", "cached"), [(0.0, 2**20), (0.0, 1), (0.3, 2**20), (0.3, 1)])
 def test_equals_the_slow_version(p: float, masked: bool, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`cached=1`: every text is a piece of its own; pieces of more texts draw their bits together."""
+    """`cached=1`: every text is a piece of its own."""
     monkeypatch.setattr("lightning_embed.encoder.cpu_attention._CACHED", cached)
     torch.manual_seed(0)
     rows = [torch.randn(TOTAL, HEADS, DIM, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     masks = [causal(length) if masked else None for _, length in GROUPS]
     weights = torch.randn(TOTAL, HEADS, DIM, dtype=torch.float64)
     results = []
-    for attend in (lambda: CpuAttention.apply(*rows, GROUPS, masks, p), lambda: slow(*rows, masks, p)):
+    for attend in (
+        lambda: CpuAttention.apply(*rows, GROUPS, masks, p),
+        lambda: slow(*rows, masks, p, together=cached > 1),
+    ):
         torch.manual_seed(7)
         output = attend()
         results.append([output, *torch.autograd.grad((output * weights).sum(), rows)])
@@ -74,14 +80,16 @@ def test_lower_precision_is_close(dtype: torch.dtype) -> None:
 
 
 def test_without_gradient_it_is_the_same_and_keeps_nothing() -> None:
-    rows = [torch.randn(TOTAL, HEADS, DIM, requires_grad=True) for _ in range(3)]
+    rows = [torch.randn(TOTAL, HEADS, DIM) for _ in range(3)]
     outputs = []
     for gradient in (True, False):
+        kept: list[torch.Tensor] = []
         torch.manual_seed(3)
-        with torch.set_grad_enabled(gradient):
-            outputs.append(CpuAttention.apply(*rows, GROUPS, [None] * 3, 0.3))
+        with saved_tensors_hooks(kept.append, lambda saved: saved):
+            leaves = [row.clone().requires_grad_(gradient) for row in rows]
+            outputs.append(CpuAttention.apply(*leaves, GROUPS, [None] * 3, 0.3))
+        assert len(kept) == (4 if gradient else 0)
     assert torch.equal(*outputs)
-    assert outputs[1].grad_fn is None
 
 
 def test_heads_that_lie_first_in_memory_are_read_alike() -> None:

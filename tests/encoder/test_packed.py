@@ -29,8 +29,11 @@ def assert_same(one, other, tokens):
         torch.testing.assert_close(grad, other_grads[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("long", [1024, 0], ids=["own attention", "torch's"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_equals_padded(family, build, ragged: Tokens) -> None:
+def test_packed_equals_padded(family, long: int, build, ragged: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own attention is what a GPU runs, and a CPU of long texts without dropout: as evaluation here."""
+    monkeypatch.setattr("lightning_embed.encoder.attention._LONG", long)
     path = str(build(family))
     packed = Encoder(EncoderOptions(path, max_tokens=40))
     padded = Encoder(EncoderOptions(path, attention=Attention.eager, max_tokens=60))
@@ -56,6 +59,29 @@ def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
     encoder = Encoder(EncoderOptions(str(tiny_model)))
     with pytest.raises(TypeError, match="layout"):
         encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
+
+
+def test_attention_dropout_keeps_the_expectation(build, ragged: Tokens) -> None:
+    """Without the scale of what is kept, the mean over many masks would be half as long."""
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.5, "num_hidden_layers": 1}
+    encoder = Encoder(EncoderOptions(str(build("bert", **options)), dtype=Dtype.float32))
+    attended = []
+    encoder.backbone.encoder.layer[0].attention.self.register_forward_hook(lambda *a: attended.append(a[2][0].detach()))
+    for seed in range(400):
+        encoder(ragged, seed=seed)
+    mean = torch.stack(attended).mean(0)
+    attended.clear()
+    encoder.eval()(ragged)
+    assert abs((mean * attended[0]).sum() / attended[0].square().sum() - 1) < 0.05
+
+
+def test_mixed_precision_of_the_trainer_covers_the_backward_pass(tiny_model, ragged: Tokens) -> None:
+    """Lightning's bf16-mixed runs the backward pass inside its autocast."""
+    encoder = Encoder(EncoderOptions(str(tiny_model), dtype=Dtype.float32))
+    final = encoder(ragged, seed=1).final
+    with torch.autocast("cpu", torch.bfloat16):
+        final.square().matmul(torch.arange(32.0)).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in encoder.parameters() if p.requires_grad)
 
 
 @pytest.mark.slow  # compiling takes its time, and on a CPU a C++ compiler
