@@ -30,7 +30,6 @@ def check(
     config: DictConfig,
     reference: DictConfig,
     added: set[str],
-    multirun: bool = False,
     given: frozenset[str] = frozenset(),
 ) -> None:
     """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
@@ -39,7 +38,6 @@ def check(
         config: as composed.
         reference: composed from the same groups, without an experiment and without overrides of values.
         added: keys that the user added knowingly (+key=value).
-        multirun: whether it is a job of a sweep.
         given: keys on the command line.
 
     Raises:
@@ -47,7 +45,7 @@ def check(
     """
     problems = [*_missing(config), *_unknown(config, reference, added)]
     if not problems:
-        problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
+        problems = [*_inputs(config, given), *_impossible(config), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -93,11 +91,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
-    """A merge has sources or a recipe."""
+    """A merge has sources or a recipe, or there are runs to compare."""
     if "recipe" not in config:
         return
-    if config.recipe is None and not config.sources:
+    if config.recipe is None and not config.sources and not config.compare:
         yield "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."
+    if config.compare and (config.recipe is not None or config.sources):
+        yield "compare=[...] shows finished runs and merges nothing: leave out sources and recipe."
     looked = config.doctor.points or config.doctor.grid  # by the doctor, whose probe no recipe has
     said = [key for key in _MERGED_BY if key != "probe" or not looked]
     beside = [key for key in said if any(f"{name}.".startswith(f"{key}.") for name in given)]
@@ -105,7 +105,7 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
         yield f"recipe={config.recipe} says how to merge, and {', '.join(beside)} too: give one or the other."
 
 
-def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
+def _impossible(config: DictConfig) -> Iterator[str]:
     metric = config.optimized_metric
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
     if metric not in known:
@@ -133,9 +133,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield "measure_sources=false with merge=none: the base alone would be measured. Leave one of them out."
     if word != "none" and registry.get("merge", word).needs_scores and is_off:
         yield f"merge={word} chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local."
-    ranks = _num_ranks(config)
-    if multirun and ranks != 1:
-        yield "Several devices in a sweep: every process of a job would start the sweep again. Use trainer.devices=1 per job."
+    ranks = num_ranks(config)
     roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
     for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
         owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
@@ -146,7 +144,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
 
 
-def _num_ranks(config: DictConfig) -> int | None:
+def num_ranks(config: DictConfig) -> int | None:
     """How many processes will train; None: known only on the machine (auto)."""
     devices = OmegaConf.select(config, "trainer.devices", default=1)
     if isinstance(devices, (ListConfig, list)):

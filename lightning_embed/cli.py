@@ -5,8 +5,8 @@ Hydra's own messages name neither the nearest word nor the file. So the config i
 """
 
 import errno
-import os
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import NoReturn
@@ -15,16 +15,14 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from lightning_embed import config
+from lightning_embed import config, sweeping
 from lightning_embed.check import check
 from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedError, nearest
 
@@ -33,30 +31,47 @@ _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-
 
 def _train(cfg: DictConfig) -> float | None:
     config.register()  # a launcher's worker process begins here
-    from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
 
-    return _told(pipeline.train, cfg)
+    def step() -> float | None:
+        from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
+
+        return pipeline.train(cfg)
+
+    return _told("train", step, cfg)
 
 
 def _merge(cfg: DictConfig) -> float | None:
     config.register()
-    from lightning_embed import merging
 
-    return _told(merging.merge, cfg)
+    def step() -> float | None:
+        from lightning_embed import merging
+
+        return merging.merge(cfg)
+
+    return _told("merge", step, cfg)
 
 
 _JOBS = {"train": _train, "merge": _merge}
 
 
-def _told(step: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
-    """Run a step; what a user can mend is told without a traceback (a sweep goes through Hydra's own handling)."""
+def _told(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
+    """Run a step; what a user can mend is told without a traceback."""
+    if sweeping.is_job():
+        return sweeping.do(command, step, cfg, _explained_failure)
     try:
-        return step(cfg)
+        return step()
     except Exception as error:
-        cause = _ours(error)
-        if cause is None or HydraConfig.get().mode == RunMode.MULTIRUN:
+        if (cause := _ours(error)) is None:
             raise
         _exit(cause)
+
+
+def _explained_failure(error: Exception) -> str:
+    """One line; what a user cannot mend is shown with its traceback as well."""
+    cause = _ours(error) or error
+    if not isinstance(cause, LightningEmbedError):
+        traceback.print_exception(error)
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
@@ -83,10 +98,17 @@ def launch(name: str) -> None:
     except LightningEmbedError as error:
         _exit(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
-        # the logged runs of all jobs are one group; the same sweep, the same group
-        os.environ.setdefault("LIGHTNING_EMBED_SWEEP", f"sweep-{config.digest(sorted(sys.argv[1:]))}")
-        sys.argv[1:] = _options_of_swept_words(sys.argv[1:], jobs)
+        sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
     hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(_JOBS[name])()
+
+
+def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
+    """The same sweep, the same folder, by whatever launcher and however often it is started; unless one is given."""
+    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        return []
+    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs")
+    what = sorted(argument for argument in arguments if not argument.startswith(how))
+    return [f"hydra.sweep.dir=runs/sweep-{config.digest(what)}"]
 
 
 def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override]) -> list[str]:
@@ -110,8 +132,10 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
 
 
 def _arguments() -> tuple[list[str], str | None, bool]:
-    """Overrides, --config-dir and --multirun of the command line, as Hydra reads it."""
-    parsed = hydra._internal.utils.get_args_parser().parse_args()
+    """Overrides, --config-dir and --multirun of the command line, where flags may stand between overrides."""
+    parsed = hydra._internal.utils.get_args_parser().parse_intermixed_args()
+    flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
+    sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself wants flags first
     return parsed.overrides, parsed.config_dir, parsed.multirun
 
 
@@ -135,7 +159,7 @@ def check_command(
         if multirun:
             own = [*_of_sweeper(name, of_hydra, {override.get_key_element() for override in own}, searchpath), *own]
         for job in _jobs(own):
-            _check_job(name, job, searchpath, multirun)
+            _check_job(name, job, searchpath)
     return own
 
 
@@ -179,7 +203,7 @@ def _sweep(override: Override) -> Iterator[str]:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 
 
-def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], multirun: bool) -> None:
+def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) -> None:
     lines = [override.input_line or "" for override in overrides]
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
@@ -193,7 +217,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
+    check(with_hydra, reference, added, frozenset(o.key_or_group for o in overrides))
 
 
 def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:

@@ -4,6 +4,7 @@ The only user of Hydra's ConfigStore. A registered class, or an options class, i
 named, typed and defaulted; the schema that Hydra checks is made from it.
 """
 
+import copyreg
 import importlib
 import importlib.util
 import json
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import MISSING as UNSET
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -31,6 +34,10 @@ from lightning_embed.manual import help_page
 from lightning_embed.options import DataOptions, DoctorOptions, MergeOptions, TrainOptions
 
 PLUGIN_GROUP = "lightning_embed.plugins"
+
+
+# Launchers pickle the published schemas, classes and all, for their workers: `x is MISSING` must be true there too.
+copyreg.pickle(type(MISSING), lambda _: "MISSING")  # type: ignore[arg-type]
 
 
 @cache
@@ -168,8 +175,7 @@ def run_hash(config: DictConfig) -> str:
     part: dict[str, Any] = {}
     if own := {k: v for k, v in (config.get("callback") or {}).items() if not _only_watches(v)}:
         part["callback"] = plain(own)
-    if recipe := config.get("recipe"):
-        part["recipe"] = recipe
+    part |= {key: config[key] for key in ("recipe", "compare") if config.get(key)}
     for key in TRAINED_BY:
         if key not in config or OmegaConf.is_missing(config, key):
             continue
@@ -191,6 +197,18 @@ def digest(value: Any) -> str:
     return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
 
 
+JOB_VARIABLE = "LIGHTNING_EMBED_JOB"
+"""Of the environment: the record of the job that this process was started for."""
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this process does a job of."""
+    if JOB_VARIABLE in os.environ:
+        return Path(os.environ[JOB_VARIABLE]).parents[1]
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return Path(HydraConfig.get().sweep.dir) if is_sweep else None
+
+
 def _package_file(package: str, path: str) -> str:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -202,7 +220,9 @@ def _package_file(package: str, path: str) -> str:
 
 OmegaConf.register_new_resolver("run_hash", lambda *, _root_: run_hash(_root_), replace=True)
 OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
-OmegaConf.register_new_resolver("sweep_group", lambda own: os.environ.get("LIGHTNING_EMBED_SWEEP", own), replace=True)
+OmegaConf.register_new_resolver(
+    "sweep_group", lambda own: own if (f := sweep_folder()) is None else f.name, replace=True
+)
 
 
 def words(group: str) -> list[str]:

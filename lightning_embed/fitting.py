@@ -1,8 +1,10 @@
 """Training one expert: from its start, through its snapshots, to the directory of the finished model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
@@ -30,11 +32,44 @@ def fit(
     Raises:
         ConfigError: it starts from an expert that is not trained yet.
     """
-    models, checkpoints = out / "models", out / "checkpoints" / expert.name
-    target = models / expert.name
-    if target.exists():
-        console.print(f"{expert.name}: trained already, {target}")
+    checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
+    with _alone(console, expert, checkpoints):
+        if target.exists():
+            console.print(f"{expert.name}: trained already, {target}")
+        else:
+            _fit(console, cfg, data, plan, expert, out)
+    faults.point("between_experts")
+    dist.barrier()  # another rank may start the next expert from this one
+
+
+@contextmanager
+def _alone(console: Console, expert: Expert, checkpoints: Path) -> Iterator[None]:
+    """Jobs of a sweep that share an expert train it once: the first does, the others wait for it."""
+    if dist.launched_rank() != 0:
+        yield
         return
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(checkpoints / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        console.print(f"{expert.name}: another process is training it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fit(
+    console: Console,
+    cfg: DictConfig,
+    data: Mapping[str, EmbeddingDataset],
+    plan: ExpertPlan,
+    expert: Expert,
+    out: Path,
+) -> None:
+    models, checkpoints = out / "models", out / "checkpoints" / expert.name
     model = build.encoder(cfg, data.values(), start=_start(expert, models))
     batches = build.datamodule(cfg, dict(data), model, expert)
     tasks = {rows.options.task for rows in batches.train_rows.values()}
@@ -49,10 +84,8 @@ def fit(
             raise KeyboardInterrupt
     faults.point("before_export")
     if dist.rank() == 0:
-        _export(module, extra, target)
+        _export(module, extra, models / expert.name)
         checkpoint.unlink(missing_ok=True)
-    faults.point("between_experts")
-    dist.barrier()  # another rank may start the next expert from this one
 
 
 def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import config, examination, provenance, registry
+from lightning_embed import comparing, config, examination, provenance, registry
 from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
@@ -54,6 +54,9 @@ def merge(cfg: DictConfig) -> float | None:
     Raises:
         LightningEmbedError: whatever a user can mend.
     """
+    if cfg.compare:
+        comparing.compare(console, cfg)
+        return None
     out = Path(cfg.out)
     recipe = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
     if recipe is None:

@@ -139,9 +139,11 @@ class MergeOptions(CommonOptions):
         recipe: the merge.json of a merge to be repeated; it says all that `sources` and the other options of a merge say.
         base: the model that all sources started from; null: a strategy that needs none.
         sizes: rows that each source was trained on, for weighting=size.
+        compare: folders of finished runs, or one glob pattern each: one table and one page of all, and nothing is merged.
     """
 
     sources: list[str] | None = None
     recipe: str | None = None
     base: str | None = None
     sizes: list[int] | None = None
+    compare: list[str] | None = None

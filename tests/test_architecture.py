@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lightning_embed"
-LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint", "faults", "hashing", "writing"}
+LEAVES = {"errors", "registry", "types", "dist", "seeding", "fingerprint", "faults", "hashing", "writing", "jobs"}
 
 # room or module -> what it may import of lightning_embed, beside the leaves and itself
 INTERNAL = {
@@ -16,6 +16,7 @@ INTERNAL = {
     "faults": set(),
     "hashing": set(),
     "writing": set(),
+    "jobs": set(),
     "dist": set(),
     "types": set(),
     "registry": {"errors"},
@@ -40,7 +41,10 @@ INTERNAL = {
     "check": {"config", "evaluating", "options", "data.options", "encoder.options"},
     "config": {"manual", "options", "data.options", "encoder.options"},
     "start": {"cli"},
-    "cli": {"check", "config", "merging", "pipeline"},
+    "__main__": {"start"},
+    "cli": {"check", "config", "merging", "pipeline", "sweeping"},
+    "sweeping": {"check", "config"},
+    "comparing": {"config", "report"},
     "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
     "cost": {"experts"},
     "inspection": {"build", "data", "encoder", "experts"},
@@ -49,7 +53,7 @@ INTERNAL = {
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
     "examination": {"config", "merge", "options", "report"},
-    "merging": {"build", "config", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report"},
+    "merging": {"build", "comparing", "config", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report"},
     "pipeline": {
         "build", "config", "cost", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
         "experts", "merge", "probe",

@@ -4,7 +4,7 @@
 #   python benchmarks/subset.py ../shared/data /tmp/small
 #   bash benchmarks/grid_small/studies.sh /tmp/small 1              # all studies, seed 1: about two and a half hours on one core
 #   bash benchmarks/grid_small/studies.sh /tmp/small 1 bags terms   # two of them
-#   python benchmarks/grid.py runs/{grid,study}-* --out studies     # their tables, all seeds together
+#   python merge.py "compare=[runs/grid-*,runs/study-*]" out=studies   # their tables, all seeds together
 set -euo pipefail
 data=$1 seed=$2
 shift 2

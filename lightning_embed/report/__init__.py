@@ -5,7 +5,7 @@ from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.run import Run
 from lightning_embed.report.summary import ensemble_name
-from lightning_embed.report.sweep import SweepTable, write_sweep
+from lightning_embed.report.sweep import SweepTable, write_comparison
 
 __all__ = [
     "LANDSCAPES",
@@ -15,5 +15,5 @@ __all__ = [
     "draw_landscape",
     "ensemble_name",
     "print_doctor",
-    "write_sweep",
+    "write_comparison",
 ]

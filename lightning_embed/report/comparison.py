@@ -25,12 +25,13 @@ class Compared:
     """Recipes side by side.
 
     Args:
-        recipes: best on dev first; those that lack a seed that others have come last.
+        recipes: best by `metric` first; those that lack a seed that others have come last.
         means: recipe -> title of a block (dev, test in domain, ...) -> mean of tasks; only of all tests of a block.
         reference: what the others are compared with: the best joint training by dev, else the base; None: neither is there.
         differences: recipe -> title of a block -> its distance from the reference.
         blocks: title of a block -> its tests, and what every recipe scored there at every seed.
         joint_rows: rows of the cheapest joint training; None: there is none.
+        metric: what recipes are chosen by: dev/mean, or dev/<task>.
     """
 
     recipes: Sequence[Recipe]
@@ -39,6 +40,7 @@ class Compared:
     differences: Mapping[str, Mapping[str, Interval]]
     blocks: Mapping[str, Block]
     joint_rows: float | None
+    metric: str
 
     @property
     def titles(self) -> list[str]:
@@ -49,6 +51,11 @@ class Compared:
     def num_seeds(self) -> int:
         """The most that a recipe has."""
         return max(len(recipe.seeds) for recipe in self.recipes)
+
+    @property
+    def chosen_by(self) -> str:
+        """What comes first is best ..."""
+        return "on dev" if self.metric == f"dev/{MEAN}" else f"by {self.metric}"
 
     @property
     def unit(self) -> str:
@@ -76,7 +83,7 @@ class Compared:
 
     @property
     def chosen(self) -> Recipe | None:
-        """The best on dev that is one model; None: nothing was measured on dev."""
+        """The best by `metric` that is one model; None: nothing was measured on dev."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is not Kind.ensemble]
         return known[0] if known else None
 
@@ -87,8 +94,8 @@ class Compared:
         return known[0] if known else None
 
 
-def compare(recipes: Sequence[Recipe]) -> Compared:
-    """Means, standard errors, and what is outside the noise."""
+def compare(recipes: Sequence[Recipe], metric: str = f"dev/{MEAN}") -> Compared:
+    """Means, standard errors, and what is outside the noise; best by `metric` first."""
     blocks = {found.title: found for found in sections(_flat(recipes))}
     means = {
         recipe.name: {title: mean for title, found in blocks.items() if (mean := _mean(found, recipe)) is not None}
@@ -96,11 +103,13 @@ def compare(recipes: Sequence[Recipe]) -> Compared:
     }
     complete = max((len(recipe.seeds) for recipe in recipes), default=0)
 
-    def by_dev(recipe: Recipe) -> tuple[bool, float]:
-        dev = means[recipe.name].get("dev")
-        return len(recipe.seeds) == complete, float("-inf") if dev is None else dev.points
+    title, _, column = metric.partition("/")
 
-    ordered = sorted(recipes, key=by_dev, reverse=True)
+    def quality(recipe: Recipe) -> tuple[bool, float]:
+        found = _mean(blocks[title], recipe, column) if title in blocks else None
+        return len(recipe.seeds) == complete, float("-inf") if found is None else found.points
+
+    ordered = sorted(recipes, key=quality, reverse=True)
     joint = [recipe for recipe in ordered if recipe.kind is Kind.source and recipe.name.split()[-1] == JOINT]
     reference = next((r for r in [*joint, *ordered] if r in joint or r.kind is Kind.base), None)
     return Compared(
@@ -110,6 +119,7 @@ def compare(recipes: Sequence[Recipe]) -> Compared:
         differences={} if reference is None else {r.name: _differences(r, reference, blocks) for r in ordered},
         blocks=blocks,
         joint_rows=min((recipe.rows for recipe in joint if recipe.rows), default=None),
+        metric=metric,
     )
 
 
@@ -121,8 +131,9 @@ def _key(recipe: Recipe, seed: int) -> str:
     return f"{recipe.name}\n{seed}"
 
 
-def _mean(found: Block, recipe: Recipe) -> Mean | None:
-    points = [found.rows[_key(recipe, seed)][MEAN] for seed in recipe.seeds]
+def _mean(found: Block, recipe: Recipe, column: str = MEAN) -> Mean | None:
+    """The mean over seeds of a task, or of the mean of tasks."""
+    points = [found.rows[_key(recipe, seed)].get(column) for seed in recipe.seeds]
     known = [value for value in points if value is not None]
     if len(known) < len(points):
         return None

@@ -1,76 +1,108 @@
-"""What stands at the end of a sweep: one table, one page, its pictures."""
+"""What stands at the end of a sweep, or of compare=: one table, one page, its pictures."""
 
 import atexit
 import json
-import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
+from lightning_embed import jobs
+from lightning_embed.jobs import Job
 from lightning_embed.report.comparison import Compared, compare
 from lightning_embed.report.figure import save
 from lightning_embed.report.quality import quality
 from lightning_embed.report.recipes import Recipe, collect
 from lightning_embed.report.scatter import scatter
+from lightning_embed.report.summary import MEAN
 from lightning_embed.report.sweep_page import write_sweep_page
 from lightning_embed.report.table import recipes_table
 from lightning_embed.types import Results
+from lightning_embed.writing import write_whole
 
 
 class SweepTable(Callback):
-    """Prints all models of all jobs of a sweep, best on dev first; jobs that differ in their seed alone are one row.
+    """Prints all models of all jobs of a sweep, best first; jobs that differ in their seed alone are one row.
 
-    It sees the jobs that ran in this process: those of Hydra's basic launcher and of its sweepers. In the folder of the
-    jobs, or in the one around their folders, it leaves sweep-<hash of the command>.html, .json (what the page shows), and
-    pictures, each as .svg and .png: quality against cost; and, of one seed, in domain against out of domain.
+    It reads what the jobs left in the folder of the sweep, so that it sees those of every launcher, and of every start of a
+    sweep that was killed. There it leaves report.html, results.json (what the page shows), and pictures, each as .svg and
+    .png: quality against cost; and, of one seed, in domain against out of domain. If a job failed, the exit status is 1.
     """
 
     def __init__(self) -> None:
-        self.folders: dict[Path, set[str]] = {}
-        atexit.register(self._write)  # Hydra does not tell its callbacks of the end of a sweep in which a job failed
+        self._folder: Path | None = None
+        atexit.register(self._write)  # Hydra does not tell its callbacks of the end of a sweep that was stopped
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
-        """Remember the folder of a job that finished, and the overrides that all its jobs share."""
-        if job_return.status is JobStatus.COMPLETED:
-            folder, given = Path(config.out), set(job_return.overrides or ())
-            self.folders[folder] = self.folders.get(folder, given) & given
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Make the folder: a study of Optuna is kept in it."""
+        self._folder = Path(config.hydra.sweep.dir).absolute()
+        self._metric = config.optimized_metric
+        self._folder.mkdir(parents=True, exist_ok=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare what was measured, print it and write it down."""
-        self._write()
+        if self._write():
+            sys.exit(1)
 
-    def _write(self) -> None:
-        folders, self.folders = self.folders, {}
-        if folders and "LIGHTNING_EMBED_SWEEP" in os.environ:  # a single job is no sweep
-            place = Path(os.path.commonpath([folder.absolute() for folder in folders]))
-            write_sweep(folders, place / os.environ["LIGHTNING_EMBED_SWEEP"], Console())
+    def _write(self) -> bool:
+        """Whether a job failed."""
+        folder, self._folder = self._folder, None
+        found = [] if folder is None else jobs.read_all(folder)
+        done: dict[Path, set[str]] = {}
+        for job in found:
+            if job.is_done:
+                done[Path(job.out)] = done.get(Path(job.out), set(job.overrides)) & set(job.overrides)
+        if folder is not None:
+            write_comparison(done, folder, Console(), self._metric)
+        failed = [job for job in found if job.error is not None]
+        if failed:
+            print(
+                f"{len(failed)} of {len(found)} jobs failed; the same command again does them alone:", file=sys.stderr
+            )
+        for job in failed:
+            print(f"  {' '.join(job.overrides)}: {job.error}", file=sys.stderr)
+        return bool(failed)
 
 
-def write_sweep(folders: Mapping[Path, set[str]], file: Path, console: Console) -> None:
-    """Print the table of a sweep; write its page, its numbers and its pictures, if anything was measured.
+def _tell_failures(found: Sequence[Job]) -> bool:
+    """Whether a job failed; all that did are told, by what sets them apart."""
+    failed = [job for job in found if job.error is not None]
+    common = set.intersection(*(set(job.overrides) for job in found)) if len(found) > 1 else set()
+    if failed:
+        print(f"{len(failed)} of {len(found)} jobs failed; the same command again does these alone:", file=sys.stderr)
+    for job in failed:
+        own = " ".join(override for override in job.overrides if override not in common)
+        print(f"  {own}: {job.error}", file=sys.stderr)
+    return bool(failed)
+
+
+def write_comparison(
+    folders: Mapping[Path, set[str]], out: Path, console: Console, metric: str = f"dev/{MEAN}"
+) -> None:
+    """Print the table of several runs; write its page, its numbers and its pictures, if anything was measured.
 
     Args:
-        folders: of the jobs, each with the overrides that all its jobs share.
-        file: without a suffix.
+        folders: of the runs, each with the overrides that all its jobs share.
+        out: where to write.
         console: where the table is shown.
+        metric: what comes first is best by it: dev/mean, or dev/<task>.
     """
     if not (recipes := collect(folders)):
         return
-    compared = compare(recipes)
+    compared = compare(recipes, metric)
     console.print(recipes_table(compared))
-    pictures = {"": _scatter(recipes), "-cost": quality(compared)}
-    figures = {suffix: figure for suffix, figure in pictures.items() if figure is not None}
-    for suffix, figure in figures.items():
-        save(figure, file.with_name(f"{file.name}{suffix}"))
-    file.with_name(f"{file.name}.json").write_text(json.dumps(plain(compared), indent=1) + "\n")
-    page = write_sweep_page(file.with_name(f"{file.name}.html"), compared, list(figures.values()))
-    console.print(f"report of the sweep: {page} (pictures and numbers beside it)", soft_wrap=True)
+    pictures = {"domains": _scatter(recipes), "cost": quality(compared)}
+    figures = {name: figure for name, figure in pictures.items() if figure is not None}
+    for name, figure in figures.items():
+        save(figure, out / name)
+    write_whole(out / "results.json", json.dumps(plain(compared), indent=1) + "\n")
+    page = write_sweep_page(out / "report.html", compared, list(figures.values()))
+    console.print(f"report: {page} (pictures and numbers beside it)", soft_wrap=True)
 
 
 def plain(compared: Compared) -> dict[str, Any]:

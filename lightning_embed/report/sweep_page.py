@@ -29,7 +29,8 @@ def headline(compared: Compared) -> str:
     if chosen is None:
         return "No dev scores: nothing here chooses a recipe."
     means = compared.means[chosen.name]
-    said = [f"<b>{escape(chosen.name)}</b> is best on dev: {_points(means['dev'])}."]
+    dev = f"{': ' if compared.chosen_by == 'on dev' else '; mean of dev '}{_points(means['dev'])}"
+    said = [f"<b>{escape(chosen.name)}</b> is best {compared.chosen_by}{dev}."]
     for title in [title for title in means if title != "dev"]:
         found = compared.differences.get(chosen.name, {}).get(title)
         beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""

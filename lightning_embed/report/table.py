@@ -63,7 +63,7 @@ def recipes_table(compared: Compared) -> Table:
         cells = [_mean_cell(compared, recipe, title) for title in compared.titles]
         table.add_row(Text(recipe.name), show(cost), *seeds, *cells)
     said = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
-    said += [f"cost in {compared.unit}", "best on dev first", "* best of its column"]
+    said += [f"cost in {compared.unit}", f"best {compared.chosen_by} first", "* best of its column"]
     if compared.reference is not None:
         noise = "queries and seeds" if several else "queries"
         said.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")

@@ -1,0 +1,53 @@
+"""What became of the jobs of a sweep: `<sweep>/jobs/<hash of its resolved config>.json`, one small file each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lightning_embed.writing import write_whole
+
+FOLDER = "jobs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that ended.
+
+    Args:
+        overrides: what sets it apart, as typed.
+        out: its folder.
+        value: of the `optimized_metric`; None: it measured nothing.
+        seconds: that it took.
+        error: why it failed; None: it did not.
+    """
+
+    overrides: Sequence[str]
+    out: str
+    value: float | None
+    seconds: float
+    error: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it need not be done again: it did not fail, and its folder is still there."""
+        return self.error is None and Path(self.out).exists()
+
+
+def write(file: Path, job: Job) -> None:
+    """Keep what became of a job."""
+    write_whole(file, json.dumps(asdict(job), indent=1) + "\n")
+
+
+def read(file: Path) -> Job | None:
+    """What became of a job; None: it has not ended, or its record is broken, so that it is to be done (again)."""
+    try:
+        return Job(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_all(sweep: Path) -> list[Job]:
+    """All that ended, in the order of their overrides, which no kill and no launcher changes."""
+    found = (read(file) for file in sorted((sweep / FOLDER).glob("*.json")))
+    return sorted((job for job in found if job is not None), key=lambda job: list(job.overrides))
