@@ -271,7 +271,7 @@ def _how_to_add(overrides: Sequence[Override], key: str) -> str:
     match key.split(".")[-2:-1]:
         case ["datasets"]:
             return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
-        case ["prompts"] | ["columns"] | ["step_shares"] | ["task_shares"]:
+        case ["let"] | ["prompts"] | ["columns"] | ["step_shares"] | ["task_shares"]:
             given = (o.input_line for o in overrides if f"{key}.".startswith(f"{o.key_or_group}."))
             return f" To add one: +{next(given, key)}"
         case _:

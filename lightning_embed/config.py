@@ -5,6 +5,7 @@ named, typed and defaulted; the schema that Hydra checks is made from it.
 """
 
 import copyreg
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -36,8 +37,10 @@ from lightning_embed.options import DataOptions, DoctorOptions, MergeOptions, Tr
 PLUGIN_GROUP = "lightning_embed.plugins"
 
 
-# Launchers pickle the published schemas, classes and all, for their workers: `x is MISSING` must be true there too.
-copyreg.pickle(type(MISSING), lambda _: "MISSING")  # type: ignore[arg-type]
+# Launchers pickle the published schemas, classes and all, for their workers. The marks of dataclasses are known by
+# identity there too, so they are pickled by name.
+copyreg.pickle(type(MISSING), lambda _: "MISSING")
+copyreg.pickle(dataclasses._FIELD_BASE, lambda mark: mark.name)  # type: ignore[attr-defined]
 
 
 @cache

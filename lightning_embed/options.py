@@ -1,6 +1,6 @@
 """The options of a command: the roots of conf/train.yaml and conf/merge.yaml, and the group `data`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING as UNSET
@@ -77,6 +77,7 @@ class CommonOptions:
         ensemble: also measure the mean of the sources' similarities: what merging is up against, at the cost of N encoders.
         remember_embeddings: keep what evaluations encode, by weights and text, for the next evaluation of the same model
             on other tests, or in an ensemble; 4 bytes a dimension and text, in the cache folder.
+        let: numbers of your own, for other options to name as ${let.<name>}: a search over what is part of a text or of a list.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
 
@@ -85,6 +86,7 @@ class CommonOptions:
     out: str = UNSET
     group: str = UNSET
     part: Any = None
+    let: dict[str, float] = field(default_factory=dict)
     optimized_metric: str = "dev/mean"
     data: Any = UNSET
     retrieval_loss: Any = UNSET

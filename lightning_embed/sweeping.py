@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from lightning_embed import config, dist, jobs
 from lightning_embed.check import num_ranks
@@ -90,3 +92,28 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
         job = Job(list(hydra.overrides.task), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         jobs.write(file, job)
     return job
+
+
+class ResumedSearch(Callback):
+    """A study of Optuna that is kept in a file goes on: of its `n_trials` those that ended are not done again.
+
+    Its sampler goes on too: with the seed that it began with, it would draw the points of its beginning again.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Count the trials that ended, if the sweeper keeps a study."""
+        sweeper = config.hydra.sweeper
+        if sweeper.get("storage") is None or not str(sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper"):
+            return
+        import optuna
+
+        summaries = optuna.get_all_study_summaries(sweeper.storage)
+        if sweeper.study_name not in [summary.study_name for summary in summaries]:
+            return
+        trials = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage).get_trials(deepcopy=False)
+        ended = sum(trial.state.is_finished() for trial in trials)
+        with read_write(config):
+            sweeper.n_trials = max(0, sweeper.n_trials - ended)
+            if sweeper.sampler.get("seed") is not None:
+                sweeper.sampler.seed += ended
+        print(f"the search goes on: {ended} trials are done, {sweeper.n_trials} are to be done", flush=True)

@@ -1,10 +1,13 @@
 """Config: all of conf/ composes, schemas follow signatures, and every mistake is answered in one sentence."""
 
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -12,6 +15,7 @@ from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import cli, config, registry, start
+from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError, PluginError
 
 GROUPS = sorted(
@@ -180,11 +184,37 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
     cli.check_command("train", ["experiment=mine"], str(tmp_path))
 
 
-def test_several_devices_in_a_sweep() -> None:
-    for devices in ("2", "auto", "-1", "[0,1]"):
-        with pytest.raises(ConfigError, match="Several devices in a sweep"):
-            cli.check_command("train", [f"trainer.devices={devices}"], multirun=True)
-    cli.check_command("train", ["trainer.devices=1"], multirun=True)
+def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "-m", "--config-dir", "mine", "merge=soup,slerp"])
+    assert cli._arguments() == (["seed=1", "merge=soup,slerp"], "mine", True)
+    assert sys.argv[1:] == ["-m", "--config-dir", "mine", "seed=1", "merge=soup,slerp"]
+
+
+def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
+    def folder(*arguments: str) -> list[str]:
+        return cli._folder_of_sweep(["-m", *arguments])
+
+    plain = folder("seed=1,2", "merge=soup")
+    assert plain == folder("merge=soup", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert plain != folder("seed=1,3", "merge=soup")
+    assert folder("hydra/sweeper=search", "hydra.sweeper.n_trials=3") == folder("hydra/sweeper=search")
+    assert folder("seed=1,2", "hydra.sweep.dir=mine") == [], "the one that is given"
+
+
+def test_numbers_of_ones_own() -> None:
+    cli.check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
+    with pytest.raises(ConfigError, match=r"let\.low: no such option.*To add one: \+let\.low"):
+        cli.check_command("train", ["let.low=0.5"])
+
+
+def test_published_schemas_survive_pickling() -> None:
+    """Launchers carry them to their workers, where the marks of dataclasses are known by identity."""
+    code = (
+        "import pickle, sys; from dataclasses import MISSING, fields; found = fields(pickle.load(sys.stdin.buffer)); "
+        "assert found; assert all(MISSING in (each.default, each.default_factory) for each in found)"
+    )
+    pickled = cloudpickle.dumps(config.twin(DatasetOptions))
+    subprocess.run([sys.executable, "-c", code], input=pickled, check=True)
 
 
 def test_console_scripts_exist() -> None:

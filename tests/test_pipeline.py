@@ -241,9 +241,12 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
         assert f" {model} " in table
     kept = list((tmp_path / "cache" / "scores").iterdir())
     assert len(kept) == 4 * (3 + 1 + 2 + 1), "on four sets merges, base, sources and ensemble: each once in three jobs"
-    assert {file.suffix for file in tmp_path.glob("sweep/sweep-*.*")} == {".html", ".json"}, (
-        "no test out of domain, no costs"
-    )
+    assert {file.name for file in tmp_path.glob("runs/sweep-*/*")} == {
+        "report.html",
+        "results.json",
+        "multirun.yaml",
+        "jobs",
+    }
     assert " ensemble of 2 encoders  " in " ".join(table.split("\n"))
     assert "encoders of" not in " ".join(table.split())
 

@@ -69,4 +69,6 @@ def _values(key: str, options: Iterable[Mapping[str, Any]]) -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_short(each)}' for key, each in value.items())}}}"
+    if isinstance(value, float) and len(str(value)) > 6:  # what a search drew
+        return f"{value:.4g}"
     return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else "null" if value is None else str(value)
