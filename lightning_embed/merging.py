@@ -169,7 +169,7 @@ def finish(
                 name = ensemble_name(len(sources))
                 console.print(f"evaluating {name}")
                 run.add(name, scores(*opened.values()), None if costs is None else costs.all)
-        run.print(console)
+        run.print(console, [*models, ensemble_name(len(sources))])
         report = run.write_html(config.plain(cfg, as_words=True))
         run.log(loggers)
     console.print(f"models, merge and report: {report.parent}")

@@ -42,9 +42,10 @@ class Run:
         """One number for a sweeper, for example `dev/mean`; see `summary.metric`."""
         return metric(self.models, model, key)
 
-    def print(self, console: Console) -> None:
-        """Show the tables."""
-        print_results(self.models, console)
+    def print(self, console: Console, names: Sequence[str]) -> None:
+        """Show the tables of some of the models: merges of another day, and of a sweep's other jobs, stand in the report."""
+        models = self.models
+        print_results({n: results.read_each(self.out, n) or models[n] for n in names if n in models}, console)
 
     def log(self, loggers: Sequence[Any]) -> None:
         """Every score as a metric, and all of them as one table where the logger has tables."""

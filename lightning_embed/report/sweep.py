@@ -59,14 +59,7 @@ class SweepTable(Callback):
                 done[Path(job.out)] = done.get(Path(job.out), set(job.overrides)) & set(job.overrides)
         if folder is not None:
             write_comparison(done, folder, Console(), self._metric)
-        failed = [job for job in found if job.error is not None]
-        if failed:
-            print(
-                f"{len(failed)} of {len(found)} jobs failed; the same command again does them alone:", file=sys.stderr
-            )
-        for job in failed:
-            print(f"  {' '.join(job.overrides)}: {job.error}", file=sys.stderr)
-        return bool(failed)
+        return _tell_failures(found)
 
 
 def _tell_failures(found: Sequence[Job]) -> bool:

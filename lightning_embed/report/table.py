@@ -7,40 +7,62 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_embed.report.bootstrap import interval
 from lightning_embed.report.comparison import Compared
 from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.summary import MEAN, Block, best, metric, sections, show, summary, task_name
-from lightning_embed.types import Results
+from lightning_embed.types import BASE, Results
 
 _NAMES_WIDTH, _SCORE_WIDTH = 32, 12  # of columns, spaces included
 
 
 def print_results(models: Mapping[str, Results], console: Console) -> None:
-    """Print the means over tasks, then every test."""
+    """Print the means over tasks, then every test.
+
+    Args:
+        models: scores by name of a model; with what every query scored, where means are to be told from noise.
+        console: where to.
+    """
     blocks = summary(models)
     if not blocks:
         console.print("Nothing was measured.")
         return
-    console.print(means_table(blocks))
+    console.print(means_table(blocks, [_beside_base(models, block) for block in blocks]))
     for table in tests_tables(models, console.width):
         console.print(table)
 
 
-def means_table(blocks: Sequence[Block]) -> Table:
-    """Models by tasks, one section per block."""
+def means_table(blocks: Sequence[Block], marks: Sequence[Mapping[str, str]]) -> Table:
+    """Models by tasks, one section per block, each with the marks of its models' means."""
     tasks = list(dict.fromkeys(task for block in blocks for task in block.tests))
     metrics = {task: name for block in blocks for task, name in block.metrics.items()}
     table = _table("\nmodel")
     for header in [*(f"{task_name(task)}\n{metrics[task]}" for task in tasks), "mean\nof tasks"]:
         table.add_column(header, justify="right", no_wrap=True)
-    for block in blocks:
+    for block, marked in zip(blocks, marks, strict=True):
         table.add_row(Text(block.title, style="italic"))
         top = block.best
         for model, row in block.rows.items():
-            table.add_row(f"  {model}", *(_cell(row.get(column), top.get(column)) for column in [*tasks, MEAN]))
+            cells = [_cell(row.get(column), top.get(column)) for column in [*tasks, MEAN]]
+            cells[-1].append(marked.get(model, " ") if any(marks) else "")
+            table.add_row(f"  {model}", *cells)
         table.add_section()
-    table.caption = "percent points; * best of its column"
+    said = ["percent points", "* best of its column"]
+    if any(marks):
+        said.append("+ above, - below the base by more than the noise of queries (95 %)")
+    table.caption = "; ".join(said)
     return table
+
+
+def _beside_base(models: Mapping[str, Results], block: Block) -> dict[str, str]:
+    """The marks of the models whose mean is apart from the base's by more than chance."""
+    base = models.get(BASE, {})
+    found = {
+        model: interval({0: scores}, {0: base}, block.split, block.in_domain)
+        for model, scores in models.items()
+        if model != BASE
+    }
+    return {m: "+" if apart.difference > 0 else "-" for m, apart in found.items() if apart and apart.outside_noise}
 
 
 def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:

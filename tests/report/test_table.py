@@ -40,3 +40,16 @@ def test_equal_to_two_digits_is_equally_good(models):
 
 def test_nothing_measured_says_so():
     assert shown({}, 80) == "Nothing was measured.\n"
+
+
+def test_a_mean_apart_from_the_base_by_more_than_noise_is_marked(models):
+    for found in models.values():
+        for tests in found.values():
+            for score in tests.values():
+                score["each"] = [(score["score"] + (i % 3 - 1)) / 100 for i in range(60)]
+    text = shown(models, 100)
+    inside = [line.split() for line in text[text.index("test in domain") :].splitlines()[1:4]]
+    assert ["".join(row[3:]) for row in inside] == ["60.00", "61.50+", "68.00*+"]
+    outside = [line.split() for line in text[text.index("test out of domain") :].splitlines()[1:4]]
+    assert ["".join(row[3:]) for row in outside] == ["80.00*", "70.00-", "80.00*"]
+    assert "+ above, - below the base by more than the noise of queries (95 %)" in " ".join(text.split())
