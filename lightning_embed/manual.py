@@ -23,14 +23,14 @@ def help_page(words: Callable[[str], list[str]]) -> str:
     lines += [
         "",
         "Examples",
-        "    python train.py                                           the embedded data, one expert per task, a soup",
-        "    python train.py experts=joint sampler=round_robin         one model on everything",
-        "    python train.py experts=bagging loss@sts_loss=codiemb     one expert per random share of the data, another loss",
-        "    python train.py data=ir_sts data.root=... merge=slerp     real data, another merge",
-        "    python train.py inspect=true                              look at the data and the plan first",
-        "    python merge.py -m merge=soup,slerp 'sources=[a,b]'       merge models that you have",
-        "    python merge.py recipe=<merge.json>                       the same merge again, to the last bit",
+        "    python train.py                                            the embedded data, one expert per task, a soup",
+        "    python train.py experiment=boom data=mine inspect=true     a paper on your data; look at rows, plan and cost first",
+        "    python train.py -m experts=joint,bagging merge=ties seed=1,2,3    a sweep: one table at its end, resumed when killed",
+        "    python merge.py merge=slerp 'sources=[a,b]' base=c         merge models that you have",
+        "    python merge.py 'compare=[runs/a,runs/b]'                  finished runs side by side, and what is noise",
         "",
-        "Every option: --cfg job      One group: --cfg job -p merge      Sweep: -m",
+        "Every option: --cfg job      One group: --cfg job -p merge      Your own files: --config-dir my-conf",
+        "Sweep: -m      Side by side: -m hydra/launcher=joblib (ray, submitit_slurm)      Search: -m hydra/sweeper=search",
+        'Tab completes words and options of `python train.py` after:   eval "$(python train.py --shell-completion install=bash)"',
     ]
-    return "\n".join(line.replace("$", "\\$") for line in lines)
+    return "\n".join(line.replace("$", "$$") for line in lines)

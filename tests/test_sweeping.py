@@ -50,6 +50,12 @@ def _run(folder: Path, script: str, *arguments: str, status: int = 0) -> str:
     return said
 
 
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records name the folders of their jobs as the sweep does: from where it was started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def _sweep(folder: Path) -> Path:
     (found,) = folder.glob("runs/sweep-*")
     return found
@@ -127,7 +133,7 @@ def test_several_devices_in_a_job(given: list[str], tmp_path: Path) -> None:
     _run(tmp_path, "train.py", "seed=2", *devices, "out=alone")
     for expert in ("retrieval", "sts"):
         one, other = (
-            folder / "models" / expert / "model.safetensors" for folder in (tmp_path / found[1].out, tmp_path / "alone")
+            folder / "models" / expert / "model.safetensors" for folder in (Path(found[1].out), tmp_path / "alone")
         )
         assert one.read_bytes() == other.read_bytes()
 
