@@ -116,7 +116,7 @@ def test_a_name_that_is_none(name: str, monkeypatch) -> None:
 def test_refused_before_anything_starts(monkeypatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(ConfigError, match="push_to_hub=team/model: expected a token .*hf auth login"):
+    with pytest.raises(ConfigError, match=r"push_to_hub=team/model: expected a token .*hf auth login"):
         check_command("train", ["push_to_hub=team/model"])
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_secret")
     check_command("train", ["push_to_hub=team/model"])

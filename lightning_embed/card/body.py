@@ -61,7 +61,8 @@ def body(facts: Facts) -> str:
 
 def _lead(facts: Facts) -> str:
     dims = f" of {facts.usage.dim} dimensions" if facts.usage.dim else ""
-    made, base = "", " and ".join(facts.names) or "a base whose name on the hub is not known to us"
+    linked = [f"[{name}](https://huggingface.co/{name})" for name in facts.names]
+    base, made = _and(linked) or "a base whose name on the hub is not known to us", ""
     if facts.record is not None:
         sources = [source.name for source in facts.record.sources]
         made = f"It is {len(sources)} models merged into one by `{facts.record.strategy}`: {_and(sources)}"
@@ -135,8 +136,10 @@ def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
     """Losses and options: said once where all models have them alike."""
     found: dict[str, dict[str, str]] = {}
     for name, each in trainings.items():
-        losses = {f"loss of {task}": written(loss) for task, loss in each.losses.items()}
-        for key, value in (losses | each.options).items():
+        for task, loss in each.losses.items():
+            found.setdefault(f"loss of {task}", {})[name] = f"`{written(loss)}`"
+    for name, each in trainings.items():
+        for key, value in each.options.items():
             found.setdefault(key, {})[name] = str(value)
     return {
         key: next(iter(values.values()))
@@ -183,7 +186,7 @@ def _limits(facts: Facts) -> str:
         if languages
         else "For which languages it is good is not known to us.",
         _license(facts),
-        "What is not in the tables above was not measured: other domains, longer texts, fairness, robustness.",
+        "What is not in the results above was not measured: other domains, longer texts, fairness, robustness.",
     ]
     return "\n".join(f"- {line}" for line in lines if line)
 

@@ -11,7 +11,7 @@ from lightning_embed.encoder.options import Pooling
 
 _UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
 _QUERIES = ["Which planet is the largest?"]
-_DOCUMENTS = ["Jupiter is the largest of the planets.", "Bread is baked in an oven."]
+_DOCUMENTS = ["Jupiter is the largest.", "Bread is baked in an oven."]
 _MASK = '    mask = batch["attention_mask"].unsqueeze(-1)\n'
 _POOLED = {
     Pooling.mean: _MASK + "    pooled = (hidden * mask).sum(1) / mask.sum(1)  # the mean of the tokens",
@@ -37,7 +37,8 @@ model = AutoModel.from_pretrained({path}{dtype}).eval()
 
 @torch.inference_mode()
 def embed(texts):
-{lowercase}    batch = tokenizer(texts, padding=True, truncation=True{max_length}, return_tensors="pt")
+{lowercase}    options = dict(padding=True, truncation=True{max_length}, return_tensors="pt")
+    batch = tokenizer(texts, **options)
     hidden = model(**batch).last_hidden_state
 {pooled}
     return torch.nn.functional.normalize(pooled, dim=-1)

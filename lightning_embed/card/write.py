@@ -113,10 +113,12 @@ def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     given = [o for o in provenance.overrides() if not re.match(r"\+*(out|push_|hydra|logger|experts\.only)", o)]
     if merged is None:  # the experts do not depend on the rest
         given = [o for o in given if _key(o) in {*config.TRAINED_BY, "name", "experiment", "callback"}]
-    line = shlex.join(["python", f"{command}.py", *given])
-    recipe = Path(cfg.out) / "merged" / str(merged) / RECORD_FILE
-    repeat = [f"python merge.py recipe={recipe}  # the merge alone, the same bytes"] if merged else []
-    return [_ABSOLUTE.sub(".../", each) for each in [line, *repeat]]
+    line = shlex.join(["python", f"{command}.py", *(_ABSOLUTE.sub(".../", override) for override in given)])
+    if merged is None:
+        return [line]
+    out = Path(cfg.out)
+    recipe = (Path("...", out.name) if out.is_absolute() else out) / "merged" / merged / RECORD_FILE
+    return [line, f"python merge.py recipe={recipe}  # the merge alone"]
 
 
 def _key(override: str) -> str:
@@ -128,6 +130,7 @@ def _write(folder: Path, facts: Facts) -> None:
     relation = None
     if facts.names:
         relation = "finetune" if facts.record is None else "merge"
+    scores = eval_results(facts.results, facts.own)
     datasets = sorted({name for each in facts.trainings.values() for name in each.datasets})
     own = facts.trainings.get(facts.own) if facts.record is None else None
     _save(
@@ -141,8 +144,8 @@ def _write(folder: Path, facts: Facts) -> None:
         base_model=facts.names,
         base_model_relation=relation,
         datasets=datasets,
-        model_name=facts.own,
-        eval_results=eval_results(facts.results, facts.own),
+        model_name=facts.own if scores else None,
+        eval_results=scores,
         **{KEY: {"training": asdict(own)} if own is not None else {}},
     )
 
