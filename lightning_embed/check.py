@@ -5,7 +5,7 @@ from typing import Any, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lightning_embed import registry
+from lightning_embed import hub, registry
 from lightning_embed.config import build_options, plain
 from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
@@ -30,6 +30,7 @@ def check(
     config: DictConfig,
     reference: DictConfig,
     added: set[str],
+    multirun: bool = False,
     given: frozenset[str] = frozenset(),
 ) -> None:
     """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
@@ -38,6 +39,7 @@ def check(
         config: as composed.
         reference: composed from the same groups, without an experiment and without overrides of values.
         added: keys that the user added knowingly (+key=value).
+        multirun: whether it is a job of a sweep.
         given: keys on the command line.
 
     Raises:
@@ -45,7 +47,7 @@ def check(
     """
     problems = [*_missing(config), *_unknown(config, reference, added)]
     if not problems:
-        problems = [*_inputs(config, given), *_impossible(config), *_unbuildable(config)]
+        problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -105,7 +107,7 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
         yield f"recipe={config.recipe} says how to merge, and {', '.join(beside)} too: give one or the other."
 
 
-def _impossible(config: DictConfig) -> Iterator[str]:
+def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     metric = config.optimized_metric
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
     if metric not in known:
@@ -128,6 +130,8 @@ def _impossible(config: DictConfig) -> Iterator[str]:
         share = config.scheduler.get("warmup_share", 0.0)
         if share is None or not 0 <= share <= 1:
             yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
+    if config.push_to_hub is not None:
+        yield from _pushing(config, multirun)
     word = config.merge.name
     if word == "none" and not config.measure_sources:
         yield "measure_sources=false with merge=none: the base alone would be measured. Leave one of them out."
@@ -142,6 +146,15 @@ def _impossible(config: DictConfig) -> Iterator[str]:
             yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
+
+
+def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
+    name = config.push_to_hub
+    if multirun:
+        yield f"push_to_hub={name} in a sweep: every job would push to it. Push the one you choose, by its own command."
+    if "experts" in config and config.experts.only is not None:
+        yield f"push_to_hub={name} with experts.only={config.experts.only}: the model is pushed by the command that merges."
+    yield from _refusal(hub.check, name)
 
 
 def num_ranks(config: DictConfig) -> int | None:

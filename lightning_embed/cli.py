@@ -159,7 +159,7 @@ def check_command(
         if multirun:
             own = [*_of_sweeper(name, of_hydra, {override.get_key_element() for override in own}, searchpath), *own]
         for job in _jobs(own):
-            _check_job(name, job, searchpath)
+            _check_job(name, job, searchpath, multirun)
     return own
 
 
@@ -203,7 +203,7 @@ def _sweep(override: Override) -> Iterator[str]:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 
 
-def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) -> None:
+def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], multirun: bool) -> None:
     lines = [override.input_line or "" for override in overrides]
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
@@ -217,7 +217,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str]) 
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, frozenset(o.key_or_group for o in overrides))
+    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
 
 
 def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:

@@ -6,6 +6,7 @@
     ├── DataError              a file or a row; names file, line and reason
     ├── CheckpointError        a model directory that cannot be read or written
     │   └── CheckpointMismatch models that cannot be merged with each other
+    ├── HubError               a model that could not be pushed to the hub
     └── PluginError            a plugin that cannot be imported or breaks its contract
 
 A message says what was expected, what was found, and what to do about it.
@@ -37,6 +38,10 @@ class CheckpointError(LightningEmbedError):
 
 class CheckpointMismatch(CheckpointError):
     """Model directories whose parameters do not fit together."""
+
+
+class HubError(LightningEmbedError):
+    """A model that could not be pushed to the hub; it lies where it was written."""
 
 
 class PluginError(LightningEmbedError):

@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import comparing, config, examination, provenance, registry
+from lightning_embed import comparing, config, examination, hub, provenance, registry
+from lightning_embed.card import Training, write_cards
 from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
@@ -67,6 +68,8 @@ def merge(cfg: DictConfig) -> float | None:
         may_look = recipe is not None or bool(cfg.data.datasets)
         strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
     examination.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
+    if strategy is None:
+        hub.check_one(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
     provenance.write(cfg, out)
     return finish(cfg, out, strategy, sources, base, scores, make_probe, recipe)
@@ -126,6 +129,7 @@ def finish(
     make_probe: MakeProbe | None,
     recipe: Recipe | None = None,
     costs: Costs | None = None,
+    trainings: Mapping[str, Training] | None = None,
 ) -> float | None:
     """Merge what was exported, score base, sources and the merged model, report.
 
@@ -139,6 +143,7 @@ def finish(
         make_probe: makes what a strategy looks at data with; None: there is no data.
         recipe: a merge to be repeated: of these sources by this strategy.
         costs: of the sources, where they are known.
+        trainings: of the sources that this run trained, for their cards.
     """
     looks = strategy is not None and strategy.needs_probe and recipe is None
     opened = {s.name: _opened(out, s, base) if looks or scores is not None else s.path for s in sources}
@@ -172,7 +177,11 @@ def finish(
         run.print(console, [*models, ensemble_name(len(sources))])
         report = run.write_html(config.plain(cfg, as_words=True))
         run.log(loggers)
+    write_cards(cfg, run, sources, base, None if merged is None else models[merged], trainings)
     console.print(f"models, merge and report: {report.parent}")
+    if cfg.push_to_hub is not None:
+        name, message = merged or sources[-1].name, f"of run {config.run_hash(cfg)}, by lightning_embed"
+        console.print(f"pushed: {hub.push(models[name], cfg.push_to_hub, cfg.push_private, f'{name} {message}')}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
 
 

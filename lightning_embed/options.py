@@ -78,6 +78,10 @@ class CommonOptions:
         remember_embeddings: keep what evaluations encode, by weights and text, for the next evaluation of the same model
             on other tests, or in an ensemble; 4 bytes a dimension and text, in the cache folder.
         let: numbers of your own, for other options to name as ${let.<name>}: a search over what is part of a text or of a list.
+        push_to_hub: name on the Hugging Face hub, owner/name, that the model is pushed to when all is written; None: it is not.
+        push_private: whether a repository that is made for it is private.
+        license: of the models, for their cards; None: what the card of the base says, if it says so.
+        base_model: name of the base on the hub, for the cards, where it is a directory here; None: not known.
         optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
     """
 
@@ -98,6 +102,10 @@ class CommonOptions:
     measure_sources: bool = True
     ensemble: bool = False
     remember_embeddings: bool = False
+    push_to_hub: str | None = None
+    push_private: bool = True
+    license: str | None = None
+    base_model: str | None = None
     out_dtype: OutDtype = OutDtype.float32
     evaluation: Any = UNSET
     logger: Any = UNSET

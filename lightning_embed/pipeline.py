@@ -16,12 +16,15 @@ from lightning_embed import (
     dist,
     examination,
     fitting,
+    hub,
     inspection,
     merging,
     preparing,
     provenance,
     registry,
 )
+from lightning_embed.card import write_cards
+from lightning_embed.card.plan import trainings
 from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
@@ -32,6 +35,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.probe import ProbeMaker
+from lightning_embed.report import Run
 from lightning_embed.types import BASE, JOINT
 
 console = Console()
@@ -63,7 +67,9 @@ def train(cfg: DictConfig) -> float | None:
         provenance.claim(cfg, out)
     experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
-    if strategy is not None and plan.only is None:
+    if strategy is None:
+        hub.check_one(cfg.push_to_hub, [source.name for source in sources])
+    elif plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
         examination.check(cfg, sources, has_base=True, has_probe=True)
@@ -80,19 +86,24 @@ def train(cfg: DictConfig) -> float | None:
     _start(cfg, out, base)
     inspection.show_experts(console, cfg, trained, modules, joint)
     data = preparing.mined(console, cfg, data, base, out)
+    made = {name: t for e, m in zip(trained, modules, strict=True) for name, t in trainings(cfg, plan, e, m).items()}
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
         gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
-    if plan.only is not None or dist.rank() != 0:
-        dist.leave()
-        return None
+    rank = dist.rank()
     dist.leave()
+    if rank != 0:
+        return None
+    if plan.only is not None:
+        write_cards(cfg, Run(out), sources, out / "models" / BASE, trainings=made)
+        return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
     spent = {expert.name: module.num_rows(*limits) for expert, module in zip(trained, modules, strict=True)}
     return merging.finish(
-        cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe, costs=costs(plan, experts, spent)
-    )
+        cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe,
+        costs=costs(plan, experts, spent), trainings=made,
+    )  # fmt: skip
 
 
 def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:

@@ -14,6 +14,8 @@ from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
 from lightning_embed.writing import write_whole
 
+_PACKAGES = ("lightning-embed", "torch", "lightning", "transformers", "mteb")
+
 
 def claim(cfg: DictConfig, out: Path) -> None:
     """Refuse a folder that holds the models of another config.
@@ -38,14 +40,24 @@ def write(cfg: DictConfig, out: Path) -> None:
     run = {
         "hash": config.run_hash(cfg),
         "command": sys.argv[0],
-        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "overrides": overrides(),
         "git": _git_commit(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("lightning-embed", "torch", "lightning", "transformers", "mteb")},
+        "packages": {name: version(name) for name in _PACKAGES},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
         "config": config.plain(cfg, as_words=True),
     }
     write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
+
+
+def overrides() -> list[str]:
+    """What the command line changed, as it was typed."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _git_commit() -> str | None:

@@ -36,9 +36,11 @@ INTERNAL = {
     "module": {"caching", "encoder", "gathering", "loss"},
     "measure": {"data", "encoder", "experts"},
     "manual": set(),
+    "hub": set(),
+    "card": {"build", "config", "data", "encoder", "experts", "merge", "provenance", "report"},
     "options": {"data.options", "merge"},
     "evaluating": {"config", "data.options"},
-    "check": {"config", "evaluating", "options", "data.options", "encoder.options"},
+    "check": {"config", "hub", "evaluating", "options", "data.options", "encoder.options"},
     "config": {"manual", "options", "data.options", "encoder.options"},
     "start": {"cli"},
     "__main__": {"start"},
@@ -53,9 +55,11 @@ INTERNAL = {
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
     "examination": {"config", "merge", "options", "report"},
-    "merging": {"build", "comparing", "config", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report"},
+    "merging": {
+        "build", "card", "comparing", "config", "hub", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report",
+    },
     "pipeline": {
-        "build", "config", "cost", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
+        "build", "card", "config", "cost", "hub", "report", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
         "experts", "merge", "probe",
     },
 }  # fmt: skip

@@ -127,16 +127,22 @@ def _join(folder: str, name: str) -> str:
 
 def _read_json(path: str, name: str, revision: str | None) -> Any:
     """Content of a file of a directory or hub name; None if there is no such file."""
+    file = Path(path) / name if Path(path).is_dir() else _cached(path, name, revision)
+    if file is None or not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON in {name}, got: {error}. Copy or download it again.") from error
+
+
+def _cached(path: str, name: str, revision: str | None) -> Path | None:
     from transformers.utils.hub import cached_file
 
     try:
-        file = cached_file(path, name, revision=revision)
+        return Path(cached_file(path, name, revision=revision) or "")
     except (OSError, ValueError):  # no such file, or nobody to ask: then loading the weights will complain
         return None
-    try:
-        return json.loads(Path(file or "").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON in {name}, got: {error}. Copy or download it again.") from error
 
 
 def _write_json(file: Path, content: object) -> None:

@@ -75,9 +75,9 @@ class ScoreCache:
 
 
 def _digest(model: Path) -> bytes:
-    """Of all files of a model directory."""
+    """Of all files of a model directory but its card, which is written after measuring."""
     digest = blake2b()
-    for file in sorted(path for path in model.rglob("*") if path.is_file()):
+    for file in sorted(path for path in model.rglob("*") if path.is_file() and path != model / "README.md"):
         digest.update(str(file.relative_to(model)).encode())
         digest.update(bytes.fromhex(sha256(file)))
     return digest.digest()

@@ -24,7 +24,8 @@ _WEIGHTS = frozenset(
 # Where and when a file was written, not what the model does.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "__version__"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-INCIDENTAL_FILES = frozenset({"README.md", "LICENSE"})
+CARD_FILE = "README.md"
+INCIDENTAL_FILES = frozenset({CARD_FILE, "LICENSE"})
 
 
 @contextmanager
@@ -150,7 +151,10 @@ def copied_files(folders: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _is_copied(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(".index.json") and name != ADAPTER_CONFIG_FILE
+    """A card tells of its own model alone."""
+    return (
+        not name.startswith(".") and not name.endswith(".index.json") and name not in (ADAPTER_CONFIG_FILE, CARD_FILE)
+    )
 
 
 def _module_folders(source: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from lightning_embed.report.doctor import print_doctor
 from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.run import Run
-from lightning_embed.report.summary import ensemble_name
+from lightning_embed.report.summary import ensemble_name, is_ensemble
 from lightning_embed.report.sweep import SweepTable, write_comparison
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "draw_geometry",
     "draw_landscape",
     "ensemble_name",
+    "is_ensemble",
     "print_doctor",
     "write_comparison",
 ]

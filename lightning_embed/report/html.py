@@ -60,11 +60,12 @@ def headline(models: Mapping[str, Results]) -> str:
     if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
-    tests = [_beside_base(models, block, chosen) for block in sections(models) if block.split == "test"]
+    tests = [beside_base(models, block, chosen) for block in sections(models) if block.split == "test"]
     return " ".join([found, *tests])
 
 
-def _beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
+def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
+    """A sentence without markup: what a model scores, and whether its distance from the base is noise."""
     score, base = block.rows[model][MEAN], block.rows.get(BASE, {}).get(MEAN)
     if score is None:
         return f"It was not measured on all of {block.title}."

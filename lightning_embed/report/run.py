@@ -34,6 +34,10 @@ class Run:
             name: found for name, found in content["models"].items() if content["evaluations"][name] == self.evaluation
         }
 
+    def each(self, model: str) -> Results:
+        """The scores of a model with what every query and pair scored, where that was kept."""
+        return results.read_each(self.out, model)
+
     def add(self, model: str, found: Results, cost: float | None = None) -> None:
         """Keep the scores of a model, and what it cost, in rows trained on."""
         results.add(self.out, model, found, self.evaluation, cost)

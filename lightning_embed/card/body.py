@@ -1,0 +1,207 @@
+"""The text of a card: what is known, said; what is not known, said to be not known or left out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lightning_embed.card.origin import Origin
+from lightning_embed.card.results import table, tables
+from lightning_embed.card.training import Training, cuts, written
+from lightning_embed.card.usage import Usage
+from lightning_embed.merge.record import MergeRecord
+from lightning_embed.types import Results
+
+_MOST = 1000  # letters of a plan that a reader can follow
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card is made of.
+
+    Args:
+        title: of the card.
+        own: name of the model in the results.
+        usage: how to use it.
+        origins: of the models that it was made from, whoever made them.
+        license: None: not known, or not one.
+        trainings: by name of a model, what we know of its training.
+        record: of the merge; None: the model was trained.
+        results: of the models that the card compares; empty: nothing was measured.
+        commands: that make the model again, with a comment each.
+        versions: of what made and measured it.
+    """
+
+    title: str
+    own: str
+    usage: Usage
+    origins: Sequence[Origin]
+    license: str | None
+    trainings: Mapping[str, Training]
+    record: MergeRecord | None
+    results: Mapping[str, Results]
+    commands: Sequence[str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The names on the hub of what the model was made from."""
+        return list(dict.fromkeys(name for origin in self.origins for name in origin.names))
+
+
+def body(facts: Facts) -> str:
+    """All of a card below its front matter."""
+    parts = [f"# {facts.title}", _lead(facts), "## Results", _results(facts), "## How to use it", _usage(facts)]
+    parts += ["## How it was made", *_trainings(facts.trainings), *_merge(facts.record), _again(facts)]
+    parts += ["## Limits", _limits(facts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _lead(facts: Facts) -> str:
+    dims = f" of {facts.usage.dim} dimensions" if facts.usage.dim else ""
+    linked = [f"[{name}](https://huggingface.co/{name})" for name in facts.names]
+    base, made = _and(linked) or "a base whose name on the hub is not known to us", ""
+    if facts.record is not None:
+        sources = [source.name for source in facts.record.sources]
+        made = f"It is {len(sources)} models merged into one by `{facts.record.strategy}`: {_and(sources)}"
+        made += f", made from {base}."
+    elif training := facts.trainings.get(facts.own):
+        made = f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that may be merged with others."
+    return f"A text-embedding model: it turns a text into a vector{dims}, so that the cosine of two vectors says how alike the texts are. {made}"
+
+
+def _results(facts: Facts) -> str:
+    if facts.own not in facts.results:
+        return "This model was not measured."
+    note = (
+        "Percent points, measured by mteb's tasks in float32; a task's score is the mean over its sets. Dev sets are what one chooses by, test "
+        "sets what one reads afterwards. In domain: the run trains on rows of the same data set, if not in every expert; out of domain: it does not."
+    )
+    return f"{note}\n\n{tables(facts.results, facts.own)}"
+
+
+def _usage(facts: Facts) -> str:
+    use = facts.usage
+    parts = [f"```python\n{use.sentence_transformers}\n```", "The same with transformers alone:"]
+    if use.path == ".":
+        parts.insert(0, "`.` is the folder of this card; write its path, or its name on the hub.")
+    parts.append(f"```python\n{use.transformers}\n```")
+    if use.prompts:
+        rows = [
+            [f"`{name}`", f"`{json.dumps(text, ensure_ascii=False)}`{' (default)' * (name == use.default_prompt)}"]
+            for name, text in use.prompts.items()
+        ]
+        parts.append(f"Prompts, put before a text by `prompt_name=`:\n\n{table(['name', 'prompt'], rows, words=2)}")
+    return "\n\n".join([*parts, *_matryoshka(facts)])
+
+
+def _matryoshka(facts: Facts) -> list[str]:
+    trained = {name: training.dims for name, training in facts.trainings.items() if training.dims}
+    if not trained:
+        return []
+    if not (lengths := cuts(facts.trainings)):
+        said = "; ".join(f"{name}: {task} at {_and(dims)}" for name, of in trained.items() for task, dims in of.items())
+        return [f"Matryoshka dims: {said} dimensions. Not all of the training was, so measure before you cut."]
+    shorter = [length for length in lengths if length != facts.usage.dim]
+    code = f"SentenceTransformer({json.dumps(facts.usage.path)}, truncate_dim={(shorter or lengths)[0]})"
+    merged = " before the merge" if facts.record is not None else ""
+    return [
+        f"Matryoshka dims: trained{merged} at {_and(lengths)} dimensions, so embeddings may be cut to their first numbers: "
+        f"`{code}`, and `encode(..., normalize_embeddings=True)`. What the results say is of whole embeddings; cut ones were not measured."
+    ]
+
+
+def _trainings(trainings: Mapping[str, Training]) -> list[str]:
+    if not trainings:
+        return []
+    rows = [
+        [
+            name,
+            each.start,
+            ", ".join(f"{task}: `{loss['name']}`" for task, loss in each.losses.items()),
+            ", ".join(f"{dataset}: {count:,}" for dataset, count in each.rows.items()),
+            f"{each.steps:,}",
+        ]
+        for name, each in trainings.items()
+    ]
+    return [
+        table(["model", "starts from", "losses", "rows of an epoch", "steps"], rows, words=4),
+        "\n".join(f"- {key}: {value}" for key, value in _options(trainings).items()),
+    ]
+
+
+def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
+    """Losses and options: said once where all models have them alike."""
+    found: dict[str, dict[str, str]] = {}
+    for name, each in trainings.items():
+        for task, loss in each.losses.items():
+            found.setdefault(f"loss of {task}", {})[name] = f"`{written(loss)}`"
+    for name, each in trainings.items():
+        for key, value in each.options.items():
+            found.setdefault(key, {})[name] = str(value)
+    return {
+        key: next(iter(values.values()))
+        if len(set(values.values())) == 1
+        else "; ".join(f"{name}: {value}" for name, value in values.items())
+        for key, values in found.items()
+    }
+
+
+def _merge(record: MergeRecord | None) -> list[str]:
+    if record is None:
+        return []
+    options = yaml.safe_dump(
+        {"merge": record.strategy, **record.options, "seed": record.seed, "out_dtype": record.out_dtype},
+        sort_keys=False,
+    )
+    digests = [
+        f"{digest}  {model.name}/{file}" for model in record.models for file, digest in sorted(model.sha256.items())
+    ]
+    digests += [f"{digest}  {file}" for file, digest in sorted(record.sha256.items())]
+    parts = [f"### The merge\n\n```yaml\n{options}```"]
+    if record.plan:
+        plan = json.dumps(record.plan)
+        found = f"`{plan}`" if len(plan) <= _MOST else "too long for this page, in `merge.json`"
+        parts.append(f"What the strategy found in the models: {found}.")
+    if record.looks_at:
+        parts.append(f"It looked at training rows ({record.probe_rows:,.0f}, repetitions included).")
+    parts.append("SHA-256 of what was merged, and of the result:\n\n```\n" + "\n".join(digests) + "\n```")
+    return [*parts, *record.remarks()]
+
+
+def _again(facts: Facts) -> str:
+    commands = "\n".join(facts.commands)
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    return f"### Again\n\n```\n{commands}\n```\n\nVersions: {versions}."
+
+
+def _limits(facts: Facts) -> str:
+    use = facts.usage
+    languages = list(dict.fromkeys(word for origin in facts.origins for word in origin.languages))
+    lines = [
+        f"Texts are cut after {use.max_length:,} tokens, special ones included." if use.max_length else "",
+        f"Languages, as the card of what it was made from gives them: {', '.join(languages)}."
+        if languages
+        else "For which languages it is good is not known to us.",
+        _license(facts),
+        "What is not in the results above was not measured: other domains, longer texts, fairness, robustness.",
+    ]
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _license(facts: Facts) -> str:
+    known = list(dict.fromkeys(origin.license for origin in facts.origins if origin.license))
+    if facts.license:
+        return f"Licence: {facts.license}{', that of the base' if [facts.license] == known else ''}. The data may have terms of its own."
+    if len(known) > 1:
+        return f"The models that it was made from have different licences ({', '.join(known)}): which one holds must be looked up."
+    return (
+        "The licence of what it was made from is not known to us: it must be looked up before this model is passed on."
+    )
+
+
+def _and(words: Sequence[Any]) -> str:
+    listed = [str(word) for word in words]
+    return f"{', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else "".join(listed)

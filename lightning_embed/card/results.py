@@ -1,0 +1,78 @@
+"""The results of a card: tables in Markdown, and the same for the hub's own list."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from lightning_embed.report.html import beside_base
+from lightning_embed.report.summary import best, sections, show, summary, task_name
+from lightning_embed.types import BASE, Results
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_WIDE = 8  # models in the table of all tests; of more, the base and the card's own
+
+
+def tables(models: Mapping[str, Results], own: str) -> str:
+    """Means over tasks, one table per block, then every test.
+
+    Args:
+        models: scores by name of a model, with what every query scored where that is known.
+        own: the model of the card.
+    """
+    parts = []
+    for block in summary(models):
+        header = [block.title, *(f"{task_name(task)}, {block.metrics[task]}" for task in block.tests), "mean of tasks"]
+        rows = [
+            [_named(model, own), *(_cell(row[column], block.best[column]) for column in block.columns)]
+            for model, row in block.rows.items()
+        ]
+        parts.append(table(header, rows))
+    if own != BASE:
+        parts += [beside_base(models, block, own) for block in sections(models) if block.split == "test"]
+    return "\n\n".join([*parts, _tests(models, own)])
+
+
+def eval_results(models: Mapping[str, Results], own: str) -> "list[EvalResult]":
+    """The scores on test sets as the hub lists them; dev sets are for choosing."""
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type=score["task"],
+            dataset_type="unknown",  # the hub wants one of its own names there
+            dataset_name=test,
+            dataset_split="test",
+            metric_type=score["metric"],
+            metric_value=round(score["score"], 2),
+        )
+        for test, score in models.get(own, {}).get("test", {}).items()
+    ]
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
+    """A table in Markdown: so many columns of words to the left, numbers to the right."""
+    head = list(header)
+    lines = [head, ["---" if column < words else "---:" for column in range(len(head))], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _tests(models: Mapping[str, Results], own: str) -> str:
+    names = [name for name in models if len(models) <= _WIDE or name in (BASE, own)]
+    rows = []
+    for block in sections(models):
+        for task, tests in block.tests.items():
+            for test in tests:
+                scores = {name: block.scores[test][name] for name in names}
+                cells = [_cell(score, best(scores)) for score in scores.values()]
+                rows.append([f"{test} ({block.title})", f"{task_name(task)}, {block.metrics[task]}", *cells])
+    return table(["set", "metric", *(_named(name, own) for name in names)], rows, words=2)
+
+
+def _named(model: str, own: str) -> str:
+    return "this model" if model == own else model
+
+
+def _cell(score: float | None, top: str | None) -> str:
+    shown = show(score)
+    return f"**{shown}**" if shown == top else shown

@@ -1,0 +1,146 @@
+"""How to use a model directory, as code that runs: with sentence-transformers and with transformers alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.encoder.manifest import read_manifest
+from lightning_embed.encoder.options import Pooling
+
+_UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
+_QUERIES = ["Which planet is the largest?"]
+_DOCUMENTS = ["Jupiter is the largest.", "Bread is baked in an oven."]
+_MASK = '    mask = batch["attention_mask"].unsqueeze(-1)\n'
+_POOLED = {
+    Pooling.mean: _MASK + "    pooled = (hidden * mask).sum(1) / mask.sum(1)  # the mean of the tokens",
+    Pooling.weighted_mean: _MASK
+    + "    mask = mask * mask.cumsum(1)\n    pooled = (hidden * mask).sum(1) / mask.sum(1)  # later tokens weigh more",
+    Pooling.cls: "    pooled = hidden[:, 0]  # the first token",
+    Pooling.last_token: '    last = batch["attention_mask"].sum(1) - 1\n    pooled = hidden[torch.arange(len(texts)), last]  # the last token',
+}
+_SENTENCE_TRANSFORMERS = """\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({load})
+queries = model.encode({queries})
+documents = model.encode({documents})
+print(model.similarity(queries, documents))"""
+_TRANSFORMERS = """\
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({path}{side})
+model = AutoModel.from_pretrained({path}{dtype}).eval()
+
+
+@torch.inference_mode()
+def embed(texts):
+{lowercase}    options = dict(padding=True, truncation=True{max_length}, return_tensors="pt")
+    batch = tokenizer(texts, **options)
+    hidden = model(**batch).last_hidden_state
+{pooled}
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+queries = embed({queries})
+documents = embed({documents})
+print(queries @ documents.T)"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a model directory says of itself.
+
+    Args:
+        path: as its users write it.
+        dim: of an embedding; None: not known.
+        max_length: tokens of a text, special ones included, the rest is cut; None: not known.
+        prompts: text put before a text, by the name that sentence-transformers has for it.
+        default_prompt: name of the one for texts that come without a name.
+        sentence_transformers: code.
+        transformers: code.
+    """
+
+    path: str
+    dim: int | None
+    max_length: int | None
+    prompts: dict[str, str]
+    default_prompt: str | None
+    sentence_transformers: str
+    transformers: str
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> "Usage":
+        """Read a model directory.
+
+        Args:
+            folder: where it is.
+            path: what its users write for it: a name on the hub, or where they find it.
+        """
+        manifest = read_manifest(str(folder))
+        config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
+        said: Any = manifest.prompts.to_sentence_transformers()
+        prompts, default = said["prompts"], said["default_prompt_name"]
+        max_length = manifest.max_length or _max_length(config, tokenizer)
+        normalizes = manifest.normalize and (folder / "modules.json").exists()  # of a plain directory, only we do
+        exact = _first(config, "dtype", "torch_dtype") in (None, "float32")
+        query, document = _roles(prompts)
+
+        def texts(some: list[str], name: str | None) -> str:
+            prompt = prompts.get(name or default, "")
+            return json.dumps([prompt + text for text in some], ensure_ascii=False)
+
+        def arguments(name: str | None) -> str:
+            prompt = f", prompt_name={json.dumps(name, ensure_ascii=False)}" if name else ""
+            return prompt + ("" if normalizes else ", normalize_embeddings=True")
+
+        return cls(
+            path,
+            _first(config, "hidden_size", "dim", "d_model", "n_embd"),
+            max_length,
+            prompts,
+            default,
+            _SENTENCE_TRANSFORMERS.format(
+                load=json.dumps(path) + ("" if exact else ', model_kwargs={"dtype": "float32"}'),
+                queries=json.dumps(_QUERIES) + arguments(query),
+                documents=json.dumps(_DOCUMENTS) + arguments(document),
+            ),
+            _TRANSFORMERS.format(
+                path=json.dumps(path),
+                side=', padding_side="right"' if tokenizer.get("padding_side") == "left" else "",
+                dtype="" if exact else ", dtype=torch.float32",
+                lowercase="    texts = [text.lower() for text in texts]\n" if manifest.lowercase else "",
+                max_length=f", max_length={max_length}" if max_length else "",
+                pooled=_POOLED[manifest.pooling],
+                queries=texts(_QUERIES, query),
+                documents=texts(_DOCUMENTS, document),
+            ),
+        )
+
+
+def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Names of a prompt for queries and of its like for documents; where none has a role, the first for both."""
+    query = next((name for name in prompts if name.endswith("query")), None)
+    document = next((name for name in prompts if name.endswith("document")), None)
+    if query is not None:
+        like = query.removesuffix("query") + "document"
+        return query, like if like in prompts else None
+    first = next(iter(prompts), None)
+    return (None, document) if document else (first, first)
+
+
+def _max_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
+    """Of a directory that has no limit of its own."""
+    limits = [tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
+    return min((limit for limit in limits if limit and 0 < limit < _UNLIMITED), default=None)
+
+
+def _first(config: Mapping[str, Any], *names: str) -> Any:
+    return next((config[name] for name in names if name in config), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found

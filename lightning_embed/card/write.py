@@ -1,0 +1,168 @@
+"""Which models of a run get a card, and from what each is made.
+
+The base's card comes first, then those of the experts, then that of the merge: each reads back what stands in the cards
+of the models before it, and so does a merge of models that another run left.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lightning_embed import config, provenance
+from lightning_embed.card.body import Facts, body
+from lightning_embed.card.origin import FILE, KEY, Origin
+from lightning_embed.card.results import eval_results
+from lightning_embed.card.training import Training
+from lightning_embed.card.usage import Usage
+from lightning_embed.merge import Source
+from lightning_embed.merge.directory import RECORD_FILE
+from lightning_embed.merge.record import MergeRecord
+from lightning_embed.report import Run, is_ensemble
+from lightning_embed.types import BASE, Results
+from lightning_embed.writing import write_whole
+
+_TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
+_ABSOLUTE = re.compile(r"(?<![\w.$}])/(?:[^\s/,=\[\]'\"]+/)+")
+
+
+def write_cards(
+    cfg: DictConfig,
+    run: Run,
+    sources: Sequence[Source],
+    base: Path | None,
+    merged: Path | None = None,
+    trainings: Mapping[str, Training] | None = None,
+) -> None:
+    """Write the cards of the models that this run made. What others made keeps the card that it has.
+
+    Args:
+        cfg: of the run.
+        run: what was measured.
+        sources: the experts, and models that existed already.
+        base: what they started from.
+        merged: model directory of the merge; None: nothing was merged.
+        trainings: of the experts that this run trained, by name.
+    """
+    trainings = trainings or {}
+    measured = run.models
+    start = _start(cfg, base)
+    if base is not None and "encoder" in cfg:
+        _write_base(base, start)
+    for source in sources:
+        if source.name in trainings:
+            facts = _facts(cfg, source.path, source.name, [start], {source.name: trainings[source.name]}, None)
+            _write(source.path, replace(facts, results=_compared(run, measured, [BASE, source.name])))
+    if merged is None:
+        return
+    known = {source.name: Origin.of(str(source.path)) for source in sources}
+    origins = [start, *known.values()] if base is not None or cfg.base_model else [*known.values()]
+    told = {name: origin.training for name, origin in known.items() if origin.training is not None}
+    own, record = merged.parent.name, MergeRecord.read(merged.parent / RECORD_FILE)
+    facts = _facts(cfg, merged, own, origins, told, record)
+    _write(
+        merged, replace(facts, results=_compared(run, measured, [BASE, *known, *filter(is_ensemble, measured), own]))
+    )
+
+
+def _start(cfg: DictConfig, base: Path | None) -> Origin:
+    """What all models of the run started from, as far as that is known."""
+    origin = Origin()
+    if "encoder" in cfg:
+        origin = Origin.of(cfg.encoder.path, cfg.encoder.revision)
+    elif base is not None:
+        origin = Origin.of(str(base))
+    return replace(origin, names=[cfg.base_model]) if cfg.base_model else origin
+
+
+def _facts(
+    cfg: DictConfig,
+    folder: Path,
+    own: str,
+    origins: Sequence[Origin],
+    trainings: Mapping[str, Training],
+    record: MergeRecord | None,
+) -> Facts:
+    licenses = {origin.license for origin in origins}
+    path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == "none") else "."
+    return Facts(
+        title=path.rpartition("/")[2] if path != "." else f"{cfg.name}: {own}",
+        own=own,
+        usage=Usage.of(folder, path),
+        origins=origins,
+        license=cfg.license or (licenses.pop() if len(licenses) == 1 else None),
+        trainings=trainings,
+        record=record,
+        results={},
+        commands=_commands(cfg, own if record is not None else None),
+        versions=provenance.versions(),
+    )
+
+
+def _compared(run: Run, measured: Mapping[str, Results], names: Sequence[str]) -> dict[str, Results]:
+    """Scores of the models that a card compares, with what every query scored where that was kept."""
+    return {name: run.each(name) or measured[name] for name in names if name in measured}
+
+
+def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
+    """What makes the models again. Where a folder lies on this machine is nobody else's business."""
+    command = "train" if "encoder" in cfg else "merge"
+    given = [o for o in provenance.overrides() if not re.match(r"\+*(out|push_|hydra|logger|experts\.only)", o)]
+    if merged is None:  # the experts do not depend on the rest
+        given = [o for o in given if _key(o) in {*config.TRAINED_BY, "name", "experiment", "callback"}]
+    line = shlex.join(["python", f"{command}.py", *(_ABSOLUTE.sub(".../", override) for override in given)])
+    if merged is None:
+        return [line]
+    out = Path(cfg.out)
+    recipe = (Path("...", out.name) if out.is_absolute() else out) / "merged" / merged / RECORD_FILE
+    return [line, f"python merge.py recipe={recipe}  # the merge alone"]
+
+
+def _key(override: str) -> str:
+    """loss@sts_loss=pro -> sts_loss, +encoder.prompts.query=... -> encoder."""
+    return override.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0]
+
+
+def _write(folder: Path, facts: Facts) -> None:
+    relation = None
+    if facts.names:
+        relation = "finetune" if facts.record is None else "merge"
+    scores = eval_results(facts.results, facts.own)
+    datasets = sorted({name for each in facts.trainings.values() for name in each.datasets})
+    own = facts.trainings.get(facts.own) if facts.record is None else None
+    _save(
+        folder,
+        body(facts),
+        language=_languages(facts.origins),
+        license=facts.license,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=_TAGS + ["merge"] * (facts.record is not None),
+        base_model=facts.names,
+        base_model_relation=relation,
+        datasets=datasets,
+        model_name=facts.own if scores else None,
+        eval_results=scores,
+        **{KEY: {"training": asdict(own)} if own is not None else {}},
+    )
+
+
+def _write_base(folder: Path, origin: Origin) -> None:
+    what = f"A copy of {' and '.join(origin.names) or 'a model whose name is not known to us'}"
+    text = f"# Base\n\n{what}, saved as the models are that started from it. Nothing was trained here.\n"
+    known = {"license": origin.license, "language": origin.languages, "base_model": origin.names}
+    _save(folder, text, library_name="sentence-transformers", tags=_TAGS, **known, **{KEY: {}})
+
+
+def _save(folder: Path, text: str, **metadata: object) -> None:
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(**{key: value for key, value in metadata.items() if value not in (None, [])})  # type: ignore[arg-type]
+    write_whole(folder / FILE, f"---\n{data.to_yaml()}\n---\n\n{text}")
+
+
+def _languages(origins: Sequence[Origin]) -> list[str]:
+    return list(dict.fromkeys(word for origin in origins for word in origin.languages))

@@ -1,0 +1,83 @@
+"""`push_to_hub=<owner/name>`: the model that a run leaves, on the Hugging Face hub.
+
+The settings of huggingface_hub hold: HF_TOKEN, HF_ENDPOINT.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_embed.errors import ConfigError, HubError
+
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: other shards beside ours are no model
+
+
+def check(name: str) -> None:
+    """Refuse a push that cannot work; asks nobody.
+
+    Raises:
+        ConfigError: no name of a repository, or no token.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        valid = "/" in name
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise ConfigError(
+            f"push_to_hub: expected owner/name, as the hub calls a model, got {name!r}. Give such a name."
+        )
+    if get_token() is None:
+        raise ConfigError(
+            f"push_to_hub={name}: expected a token that may write to the hub, found none. Run `hf auth login`, or set HF_TOKEN."
+        )
+
+
+def check_one(name: str | None, models: Sequence[str]) -> None:
+    """Refuse to push when a run without a merge does not leave one model.
+
+    Args:
+        name: push_to_hub.
+        models: that the run will leave.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if name is not None and len(models) != 1:
+        left = f"{len(models)} models ({', '.join(models)})" if models else "no model of its own"
+        raise ConfigError(
+            f"push_to_hub={name}: expected one model to push, and merge=none leaves {left}. Choose a merge, or push one by `hf upload`."
+        )
+
+
+def push(model: Path, name: str, private: bool, message: str) -> str:
+    """Upload a model directory, in one commit. Returns its address.
+
+    Args:
+        model: the directory.
+        name: owner/name; made, if the hub has none.
+        private: whether a repository that is made now can be seen by its owner alone; one that exists stays as it is.
+        message: of the commit.
+
+    Raises:
+        HubError: the hub refused, or could not be reached; the model stays where it is.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=model, commit_message=message, delete_patterns=_WEIGHTS, ignore_patterns=".*"
+        )
+    except Exception as error:  # of the network, the server or the client's many layers: no run is lost for it
+        again = shlex.join(["hf", "upload", name, str(model), ".", *["--private"] * private])
+        reason = " ".join(str(error).split())
+        raise HubError(
+            f"The model is whole, in {model}, but was not pushed to {name} ({type(error).__name__}: {reason}). Push it again by: {again}"
+        ) from error
+    return str(address)

@@ -1,0 +1,201 @@
+"""Cards of whole runs on the tiny encoder: what they say is so, what is not known is not said."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+
+from lightning_embed import load, merging, pipeline
+from lightning_embed.card.origin import Origin
+from lightning_embed.card.training import Training, cuts
+from tests.test_pipeline import _cfg, _overrides
+from tests.toy import write_toy
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and Hydra warn of themselves in a whole run
+LICENSED = "---\nlicense: mit\nlanguage: en\n---\n# Tiny\n"
+MORE = [
+    "base_model=team/tiny", "loss@retrieval_loss=matryoshka", "retrieval_loss.dims=[32,16]",
+    "+encoder.prompts.query='ask: '",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder with a card of its own."""
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    shutil.copytree(tiny_model, folder)
+    (folder / "README.md").write_text(LICENSED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    pipeline.train(_cfg("train", [*_overrides(base, toy, out), *MORE]))
+    return out
+
+
+def _merged(out: Path) -> Path:
+    (found,) = (out / "merged").glob("*/model")
+    return found
+
+
+def _card(model: Path) -> tuple[dict[str, Any], str]:
+    card = ModelCard.load(model / "README.md")
+    return card.data.to_dict(), card.text
+
+
+def _merge(run: Path, out: Path, *more: str) -> Path:
+    models = run / "models"
+    merging.merge(_cfg("merge", [f"sources=[{models}/retrieval,{models}/sts]", f"out={out}", "logger=none", *more]))
+    return _merged(out)
+
+
+def test_what_the_hub_reads(run: Path) -> None:
+    known, text = _card(_merged(run))
+    assert known["library_name"] == "sentence-transformers"
+    assert known["pipeline_tag"] == "sentence-similarity"
+    assert {"merge", "lightning_embed", "sentence-transformers"} <= set(known["tags"])
+    assert (known["base_model"], known["base_model_relation"]) == (["team/tiny"], "merge")
+    assert known["license"] == "mit"
+    assert "Licence: mit" in text
+    results = json.loads((run / "results.json").read_text())["models"][_merged(run).parent.name]
+    (index,) = known["model-index"]
+    told = {result["dataset"]["name"]: result["metrics"][0]["value"] for result in index["results"]}
+    assert told == {name: round(score["score"], 2) for name, score in results["test"].items()}, "test, and no dev set"
+    expert, _ = _card(run / "models" / "sts")
+    assert expert["base_model_relation"] == "finetune"
+    assert "merge" not in expert["tags"]
+
+
+def test_what_people_read(run: Path) -> None:
+    _, text = _card(_merged(run))
+    results = json.loads((run / "results.json").read_text())["models"]
+    for scores in results.values():
+        for split in ("dev", "test"):
+            for score in scores[split].values():
+                assert f"{score['score']:.2f}" in text
+    record = json.loads((_merged(run).parent / "merge.json").read_text())
+    for model in (*record["sources"], record["base"]):
+        for file, digest in model["sha256"].items():
+            assert f"{digest}  {model['name']}/{file}" in text
+    assert yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["merge"] == "soup"
+    assert "facts: 48" in text
+    assert "`ask: `" in text.replace('"', "")
+    assert "/merged/soup-" in text
+    assert str(run) not in text, "where it lies here is nobody else's business"
+    assert "made from [team/tiny](https://huggingface.co/team/tiny)." in text
+
+
+def test_dims_are_told_of_the_expert_that_has_them(run: Path) -> None:
+    _, retrieval = _card(run / "models" / "retrieval")
+    assert "trained at 32 and 16 dimensions" in retrieval
+    assert "truncate_dim=16" in retrieval
+    assert "Matryoshka" not in _card(run / "models" / "sts")[1]
+    assert "Not all of the training was" in _card(_merged(run))[1]
+
+
+def test_cuts() -> None:
+    def of(*dims: int) -> Training:
+        inner = {"name": "matryoshka", "dims": list(dims)} if dims else {"name": "infonce"}
+        return Training({"a": 1}, 1, {"retrieval": {"name": "distill", "loss": inner}})
+
+    assert cuts({"one": of(32, 16, 8), "two": of(32, 8)}) == [32, 8]
+    assert cuts({"one": of(32, 16), "two": of()}) == []
+    assert cuts({}) == []
+
+
+def test_the_same_bytes_again_and_no_new_measurement(run: Path, base: Path, toy: Path, monkeypatch) -> None:
+    """A card lies in the directory by whose content scores are remembered."""
+    before = {path: path.read_bytes() for path in run.rglob("README.md")}
+    assert len(before) == 4
+    monkeypatch.setattr("lightning_embed.evaluation.evaluator._run_local", lambda *_: pytest.fail("measured again"))
+    pipeline.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
+    assert before == {path: path.read_bytes() for path in run.rglob("README.md")}
+
+
+def test_a_merge_of_what_another_run_left(run: Path, tmp_path: Path) -> None:
+    """Without data: nothing is measured, and the card says so; how the sources were trained stands in their cards."""
+    merged = _merge(run, tmp_path, "merge=slerp", f"base={run}/models/base")
+    known, text = _card(merged)
+    assert "This model was not measured." in text
+    assert "model-index" not in known
+    assert (known["base_model"], known["license"]) == (["team/tiny"], "mit")
+    assert "facts: 48" in text
+    assert {path.name for path in (run / "models").iterdir()} == {"base", "retrieval", "sts"}
+    card = (run / "models" / "sts" / "README.md").read_text()
+    assert "slerp" not in card, "what others made keeps the card that it has"
+
+
+def test_what_is_not_known(tiny_model: Path, run: Path, tmp_path: Path) -> None:
+    for name in ("retrieval", "sts"):
+        shutil.copytree(run / "models" / name, tmp_path / "models" / name)
+        (tmp_path / "models" / name / "README.md").unlink()
+    known, text = _card(_merge(tmp_path, tmp_path / "out"))
+    assert not {"license", "base_model", "base_model_relation", "language", "datasets"} & set(known)
+    assert "licence of what it was made from is not known to us" in text
+    (tmp_path / "models" / "sts" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (tmp_path / "models" / "retrieval" / "README.md").write_text("---\nlicense: mit\n---\n")
+    known, text = _card(_merge(tmp_path, tmp_path / "again"))
+    assert "license" not in known
+    assert "different licences (mit, apache-2.0)" in text
+
+
+@pytest.mark.parametrize("card", ["", "no front matter", "---\n- a list\n---\n", "---\na: [\n---\n"])
+def test_a_card_that_says_nothing(tmp_path: Path, card: str) -> None:
+    (tmp_path / "README.md").write_text(card)
+    assert Origin.of(str(tmp_path)) == Origin()
+
+
+def test_names_on_the_hub(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--team--tiny" / "snapshots" / "1a2b"
+    snapshot.mkdir(parents=True)
+    assert Origin.of(str(snapshot)).names == ["team/tiny"]
+
+
+def test_one_expert_alone_gets_its_card(base: Path, toy: Path, tmp_path: Path) -> None:
+    pipeline.train(_cfg("train", [*_overrides(base, toy, tmp_path), "experts.only=sts"]))
+    known, text = _card(tmp_path / "models" / "sts")
+    assert known["lightning_embed"]["training"]["rows"] == {"phrases": 48}
+    assert "This model was not measured." in text
+
+
+def test_push(run: Path, base: Path, toy: Path, monkeypatch, capsys) -> None:
+    """The merged model, after all is written; its card calls it by its name on the hub."""
+    pushed: dict[str, Any] = {}
+    monkeypatch.setattr("lightning_embed.hub.push", lambda *given: pushed.update(given=given) or "there")
+    merged = _merge(run, run.parent / "pushed", "push_to_hub=team/soup")
+    model, name, private, message = pushed["given"]
+    assert (model, name, private) == (merged, "team/soup", True)
+    assert message.startswith("soup-")
+    assert 'SentenceTransformer("team/soup")' in _card(merged)[1]
+    assert "pushed: there" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_code_of_a_card_in_a_process_of_its_own(run: Path) -> None:
+    """From the rendered card, as a reader would copy it, in the folder of the card."""
+    for model in (_merged(run), run / "models" / "retrieval"):
+        _, text = _card(model)
+        ours = load(model)
+        expected = [ours.encode(["Which planet is the largest?"], prompt_name="query")]
+        expected.append(ours.encode(["Jupiter is the largest.", "Bread is baked in an oven."]))
+        parts = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+        assert len(parts) == 2
+        for part in parts:
+            code = f"{part}\nimport json\nprint(json.dumps([queries.tolist(), documents.tolist()]))"
+            done = subprocess.run([sys.executable, "-c", code], cwd=model, check=True, capture_output=True, text=True)
+            for theirs, known in zip(json.loads(done.stdout.splitlines()[-1]), expected, strict=True):
+                torch.testing.assert_close(torch.tensor(theirs), known, rtol=0, atol=1e-5)
