@@ -106,11 +106,17 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
 
 
 def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
-    metric = config.optimized_metric
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
-    if metric not in known:
-        why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
-        yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
+    for option, metric in _targets(config):
+        if metric not in known:
+            why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
+            yield f"{option}={metric}: {why}. Use {', '.join(known)}."
+    for option, chooser in _choosers(config):
+        if chooser.patience is not None and config.experts.snapshots > 1:
+            yield (
+                f"{option}.patience={chooser.patience} may end a training before its experts.snapshots="
+                f"{config.experts.snapshots}, which lie at equal distances of the whole: use one of them."
+            )
     is_off = str(config.evaluation._target_).endswith(".Nothing")
     if config.ensemble and (is_off or not has_tests(config)):
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
@@ -144,6 +150,20 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
             yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
+
+
+def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options that say what chooses, and what they say."""
+    yield "optimized_metric", config.optimized_metric
+    for option, chooser in _choosers(config):
+        yield f"{option}.metric", str(chooser.metric)
+
+
+def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """Callbacks that may choose the step of an expert."""
+    for name, callback in (config.get("callback") or {}).items():
+        if str(callback.get("_target_")).endswith(".callback.WhileTraining"):
+            yield f"callback.{name}", callback
 
 
 def _num_ranks(config: DictConfig) -> int | None:
