@@ -179,14 +179,12 @@ class WhileTraining(Callback):
         return results
 
     def _numbers(self, found: Results) -> dict[str, float]:
-        """Every score, and what may choose."""
-        numbers = {
-            f"{split}/{test}": score["score"] for split, scores in found.items() for test, score in scores.items()
-        }
-        if dev := block({"": found}, "dev"):
-            means = {f"dev/{column}": value for column, value in dev.rows[""].items() if value is not None}
-            numbers |= {key: means[key] for key in (f"dev/{MEAN}", self.metric) if key in means}
-        return numbers
+        """Every score, and what may choose: that counts where a dataset has the name of a task."""
+        tests = {f"{split}/{test}": score["score"] for split, scores in found.items() for test, score in scores.items()}
+        rows = dev.rows[""] if (dev := block({"": found}, "dev")) else {}
+        means = {key: rows.get(key.removeprefix("dev/")) for key in (f"dev/{MEAN}", self.metric)}
+        known = {key: value for key, value in means.items() if value is not None}
+        return known | tests | known
 
     def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
         """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""

@@ -67,9 +67,15 @@ def test_who_only_watches_changes_nothing(tiny_model: Path, toy: Path, tmp_path:
     """Bit-equal weights, with dropout; neither the generators nor the mode are left changed."""
     module, data = toy_training(tiny_model, toy)
     watch = WhileTraining(Local(), every_n_steps=1)
-    states = []
-    measure = watch._measure
-    watch._measure = lambda m: (states.append((torch.get_rng_state(), m.encoder.training)), measure(m), states.append((torch.get_rng_state(), m.encoder.training)))[1]  # fmt: skip
+    states, measure = [], watch._measure
+
+    def noting(module):
+        states.append((torch.get_rng_state(), module.encoder.training))
+        found = measure(module)
+        states.append((torch.get_rng_state(), module.encoder.training))
+        return found
+
+    watch._measure = noting
     fit(module, data, tmp_path / "watched", watch)
     assert len(states) == 8
     for before, after in zip(states[::2], states[1::2], strict=True):
@@ -194,6 +200,8 @@ def test_two_ranks_measure_what_one_does(tiny_model: Path, toy: Path, tmp_path: 
     assert set(one) == set(two) == {1, 2, 3, 4}
     for step, numbers in one.items():
         assert two[step] == pytest.approx(numbers, abs=1e-4)
+    choices = [json.loads((tmp_path / ranks / "choice.json").read_text()) for ranks in ("1", "2")]
+    assert choices[0]["best_step"] == choices[1]["best_step"]
     (alone,) = (json.loads(file.read_text()) for file in (tmp_path / "1").glob("texts-*.json"))
     shares = [json.loads(file.read_text()) for file in (tmp_path / "2").glob("texts-*.json")]
     assert len(shares) == 2

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     model, data, out = map(Path, sys.argv[1:])
     module, batches = toy_training(model, data)
+    module.on_train_start = module.eval  # dropout differs between ranks
     encode, seen = module.encoder.encode, []
 
     class Noting(WhileTraining):
@@ -37,4 +38,6 @@ if __name__ == "__main__":
     module.encoder.encode = note
     watch = Noting(Local(), every_n_steps=1, keep_best=True)
     fit(module, batches, out, watch, ranks=int(os.environ.get("WORLD_SIZE", 1)))
+    if dist.rank() == 0:
+        watch.finish(module.encoder, 4, out / "choice.json")
     (out / f"texts-{dist.rank()}.json").write_text(json.dumps(seen))
