@@ -84,7 +84,7 @@ class WhileTraining(Callback):
     def __init__(
         self,
         evaluation: Evaluator,
-        every_n_steps: int = 100,
+        every_n_steps: int = 20,
         time_share: float | None = None,
         metric: str = "dev/mean",
         keep_best: bool = False,

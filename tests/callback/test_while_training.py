@@ -264,7 +264,7 @@ def test_a_run_ends_with_its_best_step_and_costs_what_it_trained(tiny_model: Pat
     ("options", "message"),
     [
         ({"every_n_steps": 0}, "at least 1, got 0 and None"),
-        ({"patience": 0}, "at least 1, got 100 and 0"),
+        ({"patience": 0}, "at least 1, got 20 and 0"),
         ({"time_share": 0.0}, r"must be in \(0, 1\], or null for no limit, got 0.0"),
         ({"min_gain": -1.0}, "must be at least 0 points, got -1.0"),
     ],
