@@ -137,14 +137,19 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
     )
 
 
+def callbacks(cfg: DictConfig) -> list[Callback]:
+    """The configured callbacks, fresh ones."""
+    return [instantiate(node, _convert_="object") for node in cfg.callback.values()]
+
+
 def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Sequence[Callback] = ()) -> Trainer:
     """One expert's Trainer: the configured callbacks, those that make more sources, and checkpoints for resuming."""
-    callbacks = [*(instantiate(node) for node in cfg.callback.values()), *extra]
+    chosen = [*callbacks(cfg), *extra]
     if not cfg.trainer.enable_progress_bar:  # one option, where Lightning wants the callback left out as well
-        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    callbacks.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
+        chosen = [callback for callback in chosen if not isinstance(callback, ProgressBar)]
+    chosen.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
     built: Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
+        cfg.trainer, callbacks=chosen, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
     )
     return built
 

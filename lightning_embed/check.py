@@ -108,11 +108,17 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
 
 
 def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
-    metric = config.optimized_metric
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
-    if metric not in known:
-        why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
-        yield f"optimized_metric={metric}: {why}. Use {', '.join(known)}."
+    for option, metric in _targets(config):
+        if metric not in known:
+            why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
+            yield f"{option}={metric}: {why}. Use {', '.join(known)}."
+    for option, chooser in _choosers(config):
+        if chooser.patience is not None and config.experts.snapshots > 1:
+            yield (
+                f"{option}.patience={chooser.patience} may end a training before its experts.snapshots="
+                f"{config.experts.snapshots}, which lie at equal distances of the whole: use one of them."
+            )
     is_off = str(config.evaluation._target_).endswith(".Nothing")
     if config.ensemble and (is_off or not has_tests(config)):
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
@@ -155,6 +161,20 @@ def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
     if "experts" in config and config.experts.only is not None:
         yield f"push_to_hub={name} with experts.only={config.experts.only}: the model is pushed by the command that merges."
     yield from _refusal(hub.check, name)
+
+
+def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options that say what chooses, and what they say."""
+    yield "optimized_metric", config.optimized_metric
+    for option, chooser in _choosers(config):
+        yield f"{option}.metric", str(chooser.metric)
+
+
+def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """Callbacks that may choose the step of an expert."""
+    for name, callback in (config.get("callback") or {}).items():
+        if str(callback.get("_target_")).endswith(".callback.WhileTraining"):
+            yield f"callback.{name}", callback
 
 
 def num_ranks(config: DictConfig) -> int | None:

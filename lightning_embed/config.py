@@ -190,8 +190,10 @@ def run_hash(config: DictConfig) -> str:
 
 
 def _only_watches(callback: Mapping[str, Any]) -> bool:
-    """Whether a callback cannot change the training: ours, and progress bars."""
+    """Whether a callback cannot change the training: ours, unless told to choose a step, and progress bars."""
     target = str(callback.get("_target_"))
+    if callback.get("keep_best") or callback.get("patience") is not None:
+        return False
     return target.startswith("lightning_embed.callback.") or target.endswith("ProgressBar")
 
 

@@ -41,6 +41,15 @@ def barrier() -> None:
         torch_dist.barrier()
 
 
+def of_first(value: float, device: torch.device) -> float:
+    """`value` of rank zero, on every rank: where clocks and rounding must not part them."""
+    if world_size() == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=device)
+    torch_dist.broadcast(told, src=0)
+    return float(told)
+
+
 def sizes(count: int, device: torch.device) -> list[int]:
     """`count` of every rank."""
     if world_size() == 1:

@@ -1,5 +1,6 @@
 """Training one expert: from its start, through its snapshots, to the directory of the finished model."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_embed import build, dist, faults, inspection
-from lightning_embed.callback import ExponentialAverage, Snapshots
+from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
+from lightning_embed.callback.while_training import CHOICE
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
@@ -84,12 +86,15 @@ def _fit(
             raise KeyboardInterrupt
     faults.point("before_export")
     if dist.rank() == 0:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WhileTraining):
+                callback.finish(model, trainer.global_step, checkpoints / CHOICE)
         _export(module, extra, models / expert.name)
         checkpoint.unlink(missing_ok=True)
 
 
 def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:
-    """Refuse a training that is too short for its snapshots.
+    """Refuse a training that is too short for its snapshots, or that cannot be chosen from as its callbacks want to.
 
     Raises:
         ConfigError: naming the expert.
@@ -97,6 +102,19 @@ def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingD
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     if steps < plan.snapshots:
         raise ConfigError(f"experts.snapshots={plan.snapshots}: the training of {expert.name} has only {steps} steps.")
+    for callback in build.callbacks(cfg):
+        if isinstance(callback, WhileTraining):
+            callback.parts(batches.dev_sets)
+
+
+def num_rows(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule, out: Path) -> float:
+    """Rows that the training of a finished expert went through; fewer than planned, where it stopped early."""
+    record, limits = out / "checkpoints" / expert.name / CHOICE, (cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    planned = batches.num_rows(*limits)
+    if not record.exists():
+        return planned
+    last_step: int = json.loads(record.read_text())["last_step"]
+    return planned * last_step / batches.num_steps(*limits)
 
 
 def _start(expert: Expert, models: Path) -> Path | None:

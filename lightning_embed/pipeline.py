@@ -98,8 +98,7 @@ def train(cfg: DictConfig) -> float | None:
         write_cards(cfg, Run(out), sources, out / "models" / BASE, trainings=made)
         return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
-    spent = {expert.name: module.num_rows(*limits) for expert, module in zip(trained, modules, strict=True)}
+    spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in zip(trained, modules, strict=True)}
     return merging.finish(
         cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe,
         costs=costs(plan, experts, spent), trainings=made,

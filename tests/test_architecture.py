@@ -30,7 +30,7 @@ INTERNAL = {
     "evaluation": set(),
     "report": set(),
     "data": {"sampler"},
-    "callback": {"encoder"},
+    "callback": {"encoder", "evaluation", "report"},
     "caching": {"encoder"},
     "gathering": set(),
     "module": {"caching", "encoder", "gathering", "loss"},

@@ -222,6 +222,25 @@ def test_console_scripts_exist() -> None:
     assert {point.load() for point in scripts} == {start.train, start.merge}
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "callback.while_training.metric=test/mean",
+            r"^callback.while_training.metric=test/mean: the test is read once",
+        ),
+        (
+            "callback.while_training.patience=2",
+            r"^callback.while_training.patience=2 may end a training before its expe",
+        ),
+        ("callback.while_training.patiense=2", r"Did you mean 'patience'"),
+    ],
+)
+def test_what_chooses_a_step_is_checked(option: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cli.check_command("train", ["callback=evaluate", "experts.snapshots=3", option])
+
+
 def test_what_may_be_added() -> None:
     """One more callback, one more prompt."""
     for given in (
@@ -229,6 +248,11 @@ def test_what_may_be_added() -> None:
         ["+callback.mine={_target_: lightning.pytorch.callbacks.Timer, duration: 1}"],
         ["callback=none", "+callback.mine._target_=lightning.pytorch.callbacks.Timer"],
         ["+encoder.prompts.query='query: '"],
+        [
+            "callback=evaluate",
+            "evaluation@callback.while_training.evaluation=mteb",
+            "callback.while_training.evaluation.tasks=[STS12]",
+        ],
     ):
         cli.check_command("train", given)
 
@@ -245,8 +269,15 @@ def test_run_hash_changes_with_what_changes_the_experts() -> None:
         "logger=none",
         "evaluation=none",
         "name=other",
+        "callback=evaluate",
     ):
         assert of(same) == base, same
+    watched = of("callback=evaluate", "callback.while_training.every_n_steps=5")
+    assert watched == base
+    chosen = of("callback=evaluate", "callback.while_training.keep_best=true")
+    stopped = of("callback=evaluate", "callback.while_training.patience=3")
+    later = of("callback=evaluate", "callback.while_training.patience=3", "callback.while_training.every_n_steps=5")
+    assert len({base, chosen, stopped, later}) == 4, "what chooses the step of an expert changes it"
     for other in (
         "seed=1",
         "optimizer.lr=1e-3",

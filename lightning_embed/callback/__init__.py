@@ -7,3 +7,4 @@ from lightning_embed.callback.gradient_conflict import GradientConflict as Gradi
 from lightning_embed.callback.sources import ExponentialAverage as ExponentialAverage
 from lightning_embed.callback.sources import Snapshots as Snapshots
 from lightning_embed.callback.throughput import Throughput as Throughput
+from lightning_embed.callback.while_training import WhileTraining as WhileTraining

@@ -65,6 +65,7 @@ class EmbeddingDataModule(LightningDataModule):
             if name in chosen and data.train is not None
         }
         self.dev_rows = {name: data.dev for name, data in datasets.items() if name in self.train_rows and data.dev}
+        self.dev_sets = [each for name in self.train_rows for each in datasets[name].eval_sets if each.split == "dev"]
         self.prompts = {name: prompts_of(data, encoder) for name, data in datasets.items()}
         self.tokenizer = encoder.tokenizer
         self.schedule = sampler

@@ -43,6 +43,25 @@ def check_tasks(names: Sequence[str], benchmark: str | None = None) -> list[str]
     return list(names or members or ())
 
 
+def dev_splits(task: AbsTask) -> list[str]:
+    """The splits of a task that may choose: dev or validation beside a test. Alone, they are what its leaderboard shows."""
+    splits = task.metadata.eval_splits
+    return [split for split in splits if split in ("dev", "validation")] if "test" in splits else []
+
+
+def check_dev(names: Sequence[str]) -> None:
+    """Refuse known tasks without dev splits.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if lacking := [name for name in names if not dev_splits(mteb.get_task(name))]:
+        raise ConfigError(
+            f"evaluation.split=dev: {', '.join(lacking)} have no dev or validation split beside a test. Drop them, or use "
+            "split=test."
+        )
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     # errors.nearest would print more than a thousand names, and STS tasks differ from a typo in capitals.
     folded = {word.casefold(): word for word in known}

@@ -34,12 +34,14 @@ class Part:
 
     Args:
         split: dev or test.
+        task: what a score calls it, see `Score`.
         name: of the test.
         key: a text that changes with all that the score depends on, beside the model.
         run: scores an encoder.
     """
 
     split: str
+    task: str
     name: str
     key: str
     run: Callable[[TextEncoder], Score]
@@ -112,7 +114,7 @@ class Local(Evaluator):
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
         """Every set of the chosen splits."""
         chosen = [self._cut(eval_set) for eval_set in eval_sets if eval_set.split in self.splits]
-        return [Part(each.split, each.name, repr(each), partial(_run_local, each)) for each in chosen]
+        return [Part(each.split, str(each.task), each.name, repr(each), partial(_run_local, each)) for each in chosen]
 
     def _cut(self, eval_set: EvalSet) -> EvalSet:
         if eval_set.split != "dev" or not isinstance(eval_set.content, RetrievalSet):
@@ -123,7 +125,7 @@ class Local(Evaluator):
 
 @dataclass(frozen=True)
 class Mteb(Evaluator):
-    """Evaluates on benchmark tasks by name; they count as test.
+    """Evaluates on benchmark tasks by name; they count as test, unless `split` says otherwise.
 
     Args:
         tasks: names of mteb tasks, e.g. STS12, SciFact; empty: all of `benchmark`.
@@ -131,22 +133,33 @@ class Mteb(Evaluator):
         local: evaluates the run's own sets as well; without dev scores a run has no optimized metric.
         benchmark: name of an mteb benchmark, e.g. MTEB(eng, v2), whose splits and languages are taken; None: all that a
             task has.
+        split: test, or dev: only the splits called dev or validation that tasks have beside their test, which may choose.
+
+    Raises:
+        ConfigError: another split.
     """
 
     tasks: Sequence[str] = ()
     in_domain: Sequence[str] = ()
     local: Evaluator = field(default_factory=Nothing)
     benchmark: str | None = None
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ConfigError(f"evaluation.split: {self.split!r} is no split. {nearest(self.split, SPLITS)}")
 
     def check(self) -> None:
         """Refuse unknown tasks; downloads nothing.
 
         Raises:
-            ConfigError: no task, an unknown one, or one that is not about text.
+            ConfigError: no task, an unknown one, one that is not about text, or one without a dev split.
         """
-        from lightning_embed.evaluation.benchmark import check_tasks
+        from lightning_embed.evaluation.benchmark import check_dev, check_tasks
 
         known = check_tasks(self.tasks, self.benchmark)
+        if self.split == "dev":
+            check_dev(known)
         for name in self.in_domain:
             if name not in known:
                 raise ConfigError(f"evaluation.in_domain: {name!r} is not evaluated. {nearest(name, known)}")
@@ -155,16 +168,17 @@ class Mteb(Evaluator):
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
         """The run's own sets, and the benchmark tasks."""
         from lightning_embed.evaluation.benchmark import get_tasks
+        from lightning_embed.evaluation.run import task_word
 
         own = self.local.parts(eval_sets)
-        taken = {part.name for part in own if part.split == "test"}
+        taken = {part.name for part in own if part.split == self.split}
         found = []
         for task in get_tasks(self.tasks, self.benchmark):
             name = task.metadata.name
             if name in taken:
                 raise ConfigError(f"Two tests are called {name!r}: rename the dataset, or drop the mteb task.")
-            key = repr((name, self.benchmark, name in self.in_domain))
-            found.append(Part("test", name, key, partial(_run_task, name, self.benchmark, name in self.in_domain)))
+            given = name, self.benchmark, self.split, name in self.in_domain
+            found.append(Part(self.split, task_word(task), name, repr(given), partial(_run_task, *given)))
         return own + found
 
 
@@ -175,9 +189,11 @@ def _run_local(eval_set: EvalSet, encoder: TextEncoder) -> Score:
     return run(encoder, to_task(eval_set), eval_set.in_domain)
 
 
-def _run_task(name: str, benchmark: str | None, in_domain: bool, encoder: TextEncoder) -> Score:
-    from lightning_embed.evaluation.benchmark import get_tasks
+def _run_task(name: str, benchmark: str | None, split: str, in_domain: bool, encoder: TextEncoder) -> Score:
+    from lightning_embed.evaluation.benchmark import dev_splits, get_tasks
     from lightning_embed.evaluation.run import run
 
     (task,) = get_tasks([name], benchmark)  # a fresh one: some carry a random state
+    if split == "dev":
+        task.filter_eval_splits(dev_splits(task))
     return run(encoder, task, in_domain)

@@ -42,15 +42,15 @@ def run(encoder: TextEncoder, task: AbsTask, in_domain: bool) -> Score:
     score = float(result.task_results[0].get_score())
     if not math.isfinite(score):
         raise DataError(f"{metadata.name}: {metadata.main_score} is {score}: are all embeddings, or all labels, equal?")
-    found = Score(task=_words(metadata.type), metric=metadata.main_score, score=100 * score, in_domain=in_domain)
+    found = Score(task=task_word(task), metric=metadata.main_score, score=100 * score, in_domain=in_domain)
     if isinstance(task, LocalTask):
         found |= task.details  # type: ignore[typeddict-item]
     return found
 
 
-def _words(task_type: str) -> str:
-    """PairClassification -> pair_classification, STS -> sts."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task_type).lower()
+def task_word(task: AbsTask) -> str:
+    """What a score calls the type of a task: PairClassification -> pair_classification, STS -> sts."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task.metadata.type).lower()
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
             {"benchmark": "MTEB(eng, v3)"},
             r"evaluation.benchmark: mteb has no 'MTEB\(eng, v3\)'. Did you mean MTEB\(eng, v",
         ),
+        ({"tasks": ["STS12"], "split": "train"}, "evaluation.split: 'train' is no split"),
         ({"tasks": ["ATEC"], "benchmark": "MTEB(eng, v2)"}, r"MTEB\(eng, v2\) has no task 'ATEC'"),
     ],
 )
@@ -93,6 +94,32 @@ def test_every_word_of_the_group_builds_its_evaluator(overrides, expected):
         evaluator = instantiate(compose(overrides=[f"+{overrides[0]}", *overrides[1:]]).evaluation, _convert_="all")
     assert evaluator == expected
     assert isinstance(evaluator, Evaluator)
+
+
+def test_dev_splits_of_tasks_are_dev_scores(mock_task, encoder, monkeypatch):
+    """Of the mock's two splits, the one called validation; a task whose only split is called dev is read as a test."""
+    from mteb.mocks.mock_tasks import MockSTSTask
+
+    evaluator = Mteb([mock_task], split="dev")
+    with pytest.raises(ConfigError, match=f"evaluation.split=dev: {mock_task} have no dev or validation split beside"):
+        evaluator.check()
+    with pytest.raises(ConfigError, match="MSMARCO have no dev or validation split"):
+        Mteb(["MTOPIntentClassification", "MSMARCO"], split="dev").check()
+    asked, load = [], MockSTSTask.load_data
+
+    def both(task, **options):
+        load(task, **options)
+        asked.append(list(task.eval_splits))
+        task.dataset["validation"] = task.dataset["test"]
+
+    metadata = MockSTSTask.metadata.model_copy(update={"eval_splits": ["validation", "test"]})
+    monkeypatch.setattr(MockSTSTask, "metadata", metadata)
+    monkeypatch.setattr(MockSTSTask, "load_data", both)
+    evaluator.check()
+    results = evaluator(encoder, [])
+    assert results.keys() == {"dev"}
+    assert results["dev"].keys() == {mock_task}
+    assert asked == [["validation"]]
 
 
 def test_nothing_scores_nothing(encoder, eval_sets):

@@ -39,7 +39,9 @@ class Counting(Evaluator):
     def check(self) -> None: ...
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
-        return [Part(e.split, e.name, repr((self.option, e)), partial(self._run, e.name)) for e in eval_sets]
+        return [
+            Part(e.split, str(e.task), e.name, repr((self.option, e)), partial(self._run, e.name)) for e in eval_sets
+        ]
 
     def _run(self, name: str, encoder: object) -> Score:
         self.calls.append(name)

@@ -1,0 +1,247 @@
+"""How good an expert is on the way: measured every few steps, the best step kept, an end when nothing is gained."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from lightning_embed import dist, faults
+from lightning_embed.encoder import Encoder
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.evaluation import Evaluator, Part, Shared
+from lightning_embed.report.summary import MEAN, block
+from lightning_embed.types import EvalSet, Results
+from lightning_embed.writing import write_whole
+
+logger = logging.getLogger(__name__)
+
+CHOICE = "choice.json"
+
+
+@dataclass
+class Progress:
+    """What is known so far; it goes into the checkpoint, so that weights and numbers are of one moment.
+
+    Args:
+        score: the best, in points.
+        step: of the best.
+        waited: measurements since.
+        measuring: seconds that all measurements took.
+        last: seconds that the last one took.
+        training: seconds since the training began, measurements included, pauses between two processes not.
+        weights: of the best step, if it is to be kept; of rank zero.
+    """
+
+    score: float = -math.inf
+    step: int = 0
+    waited: int = 0
+    measuring: float = 0.0
+    last: float = 0.0
+    training: float = 0.0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class WhileTraining(Callback):
+    """Measures the encoder every few steps and at the end; if asked to, keeps the best step, and stops where nothing is gained.
+
+    Measured are the dev sets of the datasets that the expert trains on, and tasks of mteb, as `evaluation` says; the run's
+    own tests are read once, at the end of the run, and never here. Logged, in points:
+
+        while_training/<split>/<test>   each score
+        while_training/dev/mean         the mean over tasks of dev scores
+        while_training/<metric>         what chooses, if that is another one
+        while_training/time_share       share of the training's time that measuring has taken, in [0, 1]
+
+    Only dev chooses. All ranks measure together: every distinct text is encoded once, by one of them. A training that is
+    only measured ends with the weights that it has without; one with `keep_best` ends with those of its best step.
+
+    With a `time_share` the clock decides what is measured, so that two runs of one command may choose differently.
+
+    Args:
+        evaluation: what measures.
+        every_n_steps: steps between two measurements.
+        time_share: of the training's time, measuring included, that may go into it, in (0, 1]; a measurement that would
+            exceed it, were it as long as the last one, is skipped. None: no limit.
+        metric: dev/mean, or dev/<task>: what chooses.
+        keep_best: end with the weights of the best step measured, of which a copy stays in memory and in the checkpoint.
+        patience: measurements in a row without gain that end the training; None: none do.
+        min_gain: points above the best so far that count as a gain.
+
+    Raises:
+        ConfigError: a number out of its range.
+    """
+
+    def __init__(
+        self,
+        evaluation: Evaluator,
+        every_n_steps: int = 20,
+        time_share: float | None = None,
+        metric: str = "dev/mean",
+        keep_best: bool = False,
+        patience: int | None = None,
+        min_gain: float = 0.0,
+    ) -> None:
+        if every_n_steps < 1 or (patience is not None and patience < 1):
+            raise ConfigError(
+                f"while_training: every_n_steps and patience must be at least 1, got {every_n_steps} and {patience}."
+            )
+        if time_share is not None and not 0 < time_share <= 1:
+            raise ConfigError(f"while_training.time_share must be in (0, 1], or null for no limit, got {time_share}.")
+        if not min_gain >= 0:
+            raise ConfigError(f"while_training.min_gain must be at least 0 points, got {min_gain}.")
+        self.evaluation = evaluation
+        self.every_n_steps = every_n_steps
+        self.time_share = time_share
+        self.metric = metric
+        self.keep_best = keep_best
+        self.patience = patience
+        self.min_gain = min_gain
+        self.progress = Progress()
+        self._begun = time.monotonic()
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the training may end with other weights than without this callback."""
+        return self.keep_best or self.patience is not None
+
+    def parts(self, dev_sets: Sequence[EvalSet]) -> list[Part]:
+        """The tests of an expert with these dev sets.
+
+        Raises:
+            ConfigError: what is to choose is not measured, or no dev score.
+        """
+        self.evaluation.check()
+        with isolate_rng():  # making a task of mteb seeds everything
+            parts = self.evaluation.parts(dev_sets)
+        tasks = {part.task for part in parts if part.split == "dev"}
+        known = {f"dev/{column}" for column in (MEAN, *tasks)} if tasks else set()
+        if self.chooses and self.metric not in known:
+            raise ConfigError(
+                f"while_training.metric={self.metric}: only dev scores choose, and none of this name is measured here (tasks of "
+                f"mteb are tests, but for split=dev). {nearest(self.metric, known)}"
+            )
+        return parts
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the tests."""
+        if stage == "fit":
+            self._parts = self.parts(trainer.datamodule.dev_sets)  # type: ignore[attr-defined]
+            datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self._last_step = datamodule.num_steps(trainer.max_steps, trainer.max_epochs)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a training that had stopped stops again."""
+        self._begun = time.monotonic() - self.progress.training
+        self._stop(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure if it is time, and there is time."""
+        step = trainer.global_step
+        if not self._parts or (step % self.every_n_steps and step != self._last_step):
+            return
+        if not dist.of_first(float(self._has_time()), pl_module.device):
+            if trainer.is_global_zero:
+                logger.info("step %d is not measured: time_share=%s is used up.", step, self.time_share)
+            return
+        begun = time.monotonic()
+        found = self._measure(pl_module)
+        progress = self.progress
+        progress.last = time.monotonic() - begun
+        progress.measuring += progress.last
+        numbers = self._numbers(found)
+        gained = self.chooses and self._choose(trainer, pl_module, numbers[self.metric])
+        self._tell(trainer, numbers, gained)
+        self._stop(trainer)
+
+    def _has_time(self) -> bool:
+        now, would_be = time.monotonic() - self._begun, self.progress.measuring + self.progress.last
+        return self.time_share is None or would_be <= self.time_share * (now + self.progress.last)
+
+    def _measure(self, pl_module: Any) -> Results:
+        encoder = Shared(pl_module.encoder, pl_module.device)
+        results: Results = {}
+        faults.point("measuring")
+        with isolate_rng():
+            for part in self._parts:
+                results.setdefault(part.split, {})[part.name] = part.run(encoder)
+        return results
+
+    def _numbers(self, found: Results) -> dict[str, float]:
+        """Every score, and what may choose: that counts where a dataset has the name of a task."""
+        tests = {f"{split}/{test}": score["score"] for split, scores in found.items() for test, score in scores.items()}
+        rows = dev.rows[""] if (dev := block({"": found}, "dev")) else {}
+        means = {key: rows.get(key.removeprefix("dev/")) for key in (f"dev/{MEAN}", self.metric)}
+        known = {key: value for key, value in means.items() if value is not None}
+        return known | tests | known
+
+    def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
+        """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""
+        progress, score = self.progress, dist.of_first(score, pl_module.device)
+        if not score > progress.score + self.min_gain:
+            progress.waited += 1
+            return False
+        progress.score, progress.step, progress.waited = score, trainer.global_step, 0
+        if self.keep_best and trainer.is_global_zero:
+            progress.weights = {n: p.detach().to("cpu", copy=True) for n, p in _trained(pl_module.encoder)}
+        return True
+
+    def _tell(self, trainer: Trainer, numbers: dict[str, float], gained: bool) -> None:
+        if not trainer.is_global_zero:
+            return
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
+        logger.info("step %d: %s%s", trainer.global_step, scores, ", the best so far" * gained)
+        share = self.progress.measuring / (time.monotonic() - self._begun)
+        logged = {f"while_training/{name}": value for name, value in {**numbers, "time_share": share}.items()}
+        for each in trainer.loggers:  # not pl_module.log: it would repeat the numbers at every step up to the next
+            each.log_metrics(logged, trainer.global_step)
+
+    def _stop(self, trainer: Trainer) -> None:
+        if self.patience is not None and self.progress.waited >= self.patience:
+            trainer.should_stop = True
+
+    def finish(self, encoder: Encoder, last_step: int, record: Path) -> None:
+        """Put the best weights into the encoder, and write down what was chosen; rank zero, after the fit.
+
+        Args:
+            encoder: of the training.
+            last_step: where the training ended.
+            record: file to write.
+        """
+        progress = self.progress
+        if not self.chooses:
+            return
+        for name, parameter in _trained(encoder) if progress.weights else ():
+            parameter.data.copy_(progress.weights[name])
+        exported = progress.step if progress.weights else last_step
+        chosen = {"metric": self.metric, "score": progress.score, "best_step": progress.step}
+        write_whole(record, json.dumps({**chosen, "exported_step": exported, "last_step": last_step}) + "\n")
+        logger.info(
+            "trained for %d steps; best by %s: step %d (%.2f); exported: step %d.",
+            last_step, self.metric, progress.step, progress.score, exported,
+        )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {**vars(self.progress), "training": time.monotonic() - self._begun}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.progress = Progress(**state_dict)
+        if dist.rank() != 0:
+            self.progress.weights = {}
+
+
+def _trained(encoder: Encoder) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, parameter) for name, parameter in encoder.named_parameters() if parameter.requires_grad]

@@ -1,0 +1,46 @@
+"""One evaluation on several processes: each encodes its share of the texts."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed import dist
+from lightning_embed.evaluation.evaluator import Role, TextEncoder
+from lightning_embed.types import Task
+
+
+class Shared:
+    """An encoder that shares texts out over ranks and keeps what it has encoded: no text runs twice, anywhere.
+
+    Every rank must hold the same weights and ask for the same texts in the same order. Each gets all embeddings; they stay
+    in memory as long as this object: 4 bytes a dimension and distinct text.
+
+    Args:
+        encoder: of this rank.
+        device: what ranks exchange is put there.
+    """
+
+    def __init__(self, encoder: TextEncoder, device: torch.device) -> None:
+        self.encoder = encoder
+        self.device = device
+        self._known: dict[tuple[str | None, str], Tensor] = {}
+
+    def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
+        """See `TextEncoder`."""
+        return self.encoder.prompt_for(task, role, dataset)
+
+    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
+        """See `TextEncoder`."""
+        # By length, dealt out one by one: every rank gets as much to do.
+        new = sorted({text for text in texts if (prompt, text) not in self._known}, key=lambda text: (len(text), text))
+        if new or not texts:
+            parts = [new[rank :: dist.world_size()] for rank in range(dist.world_size())]
+            own = self.encoder.encode(parts[dist.rank()], prompt=prompt)
+            if not texts:
+                return own
+            joined = dist.gather(own.to(self.device), [len(part) for part in parts]).cpu()
+            self._known |= {(prompt, text): row for text, row in zip(chain(*parts), joined, strict=True)}
+        return torch.stack([self._known[prompt, text] for text in texts])
