@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, dist, faults, inspection
+from lightning_embed import build, dist, faults, inspection, lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
@@ -47,10 +48,11 @@ def fit(
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
-    faults.point("before_export")
-    if dist.rank() == 0:
-        _export(module, extra, target)
-        checkpoint.unlink(missing_ok=True)
+        faults.point("before_export")
+        if dist.rank() == 0:
+            _export(module, extra, target)
+            _log(cfg, loggers, plan, expert, batches, out)
+            checkpoint.unlink(missing_ok=True)
     faults.point("between_experts")
     dist.barrier()  # another rank may start the next expert from this one
 
@@ -84,6 +86,40 @@ def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> li
     steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
     return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
+
+
+def _log(
+    cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
+) -> None:
+    """Write down what a training was, and the models that it gave."""
+    rows = _plan(cfg, expert, batches)
+    logbook.log_plan(loggers, rows)
+    logbook.log_conflict(loggers, Path(cfg.out), expert.name)
+    start = lineage.Model(expert.start, out / "models" / expert.start)
+    facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
+    for name in plan.sources(expert):
+        lineage.log_expert(loggers, cfg, lineage.Model(name, out / "models" / name), start, facts)
+
+
+def _plan(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule) -> list[dict[str, Any]]:
+    """What an expert is trained on, and for how long: a line per dataset."""
+    stream = batches.steps()
+    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    return [
+        {
+            "expert": expert.name,
+            "start": expert.start,
+            "dataset": name,
+            "task": feed.task,
+            "rows": feed.num_rows,
+            "batch_size": feed.batch_size,
+            "steps_of_expert": steps,
+            "share_of_batches": count / sum(stream.num_batches.values()),
+            "rows_trained_on": steps * count * stream.schedule.batch_rows(feed) / len(stream),
+        }
+        for name, count in stream.num_batches.items()
+        for feed in [stream.feeds[name]]
+    ]
 
 
 def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:

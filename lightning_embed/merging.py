@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import config, examination, provenance, registry
+from lightning_embed import config, examination, logbook, provenance, registry
 from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
@@ -142,7 +142,9 @@ def finish(
     models = ({BASE: base} if base is not None else {}) | opened
     run = Run(out, evaluation=evaluation_hash(cfg))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, make_probe, recipe)
-    with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
+    with _loggers(
+        cfg, merged or "evaluation", needed=looks or scores is not None or set(cfg.logger) > {"csv"}
+    ) as loggers:
         if strategy is None or merged is None:
             target = examination.alone(console, out, sources, base)
         else:
@@ -168,7 +170,7 @@ def finish(
                 run.add(name, scores(*opened.values()), None if costs is None else costs.all)
         run.print(console)
         report = run.write_html(config.plain(cfg, as_words=True))
-        run.log(loggers)
+        logbook.log_merge(loggers, cfg, run, merged or sources[-1].name, sources, base, target)
     console.print(f"models, merge and report: {report.parent}")
     return run.metric(merged or sources[-1].name, cfg.optimized_metric)
 

@@ -4,6 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import uuid
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def write(cfg: DictConfig, out: Path) -> None:
     claim(cfg, out)
     run = {
         "hash": config.run_hash(cfg),
+        "id": identity(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
         "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
         "git": _git_commit(),
@@ -46,6 +48,16 @@ def write(cfg: DictConfig, out: Path) -> None:
         "config": config.plain(cfg, as_words=True),
     }
     write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
+
+
+def identity(out: Path) -> str | None:
+    """What stands for a folder as long as it lasts, and for no other; None: there is no run.yaml yet.
+
+    The same command of another user, or after the folder was deleted, must not go on in the logged runs of this one.
+    """
+    file = out / "run.yaml"
+    found: str | None = OmegaConf.select(OmegaConf.load(file), "id") if file.exists() else None
+    return found
 
 
 def _git_commit() -> str | None:
