@@ -20,7 +20,7 @@ def main(out: str) -> None:
         if curves := read_conflict(folder):
             found = True
             _, png = save(
-                draw_conflict(curves, f"Agreement of tasks, {folder.name}"), Path(out, f"conflict-{folder.name}")
+                draw_conflict(curves, f"Agreement of gradients, {folder.name}"), Path(out, f"conflict-{folder.name}")
             )
             print(png)
     if not found:

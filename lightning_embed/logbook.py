@@ -31,7 +31,7 @@ def log_conflict(loggers: Loggers, out: Path, expert: str) -> None:
 
     def draw() -> Any | None:
         curves = read_conflict(out / "logs" / expert)
-        return draw_conflict(curves, f"Agreement of tasks, {expert}") if curves else None
+        return draw_conflict(curves, f"Agreement of gradients, {expert}") if curves else None
 
     _draw(loggers, "conflict", draw)
 

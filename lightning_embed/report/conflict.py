@@ -69,5 +69,6 @@ def _panel(axes: Any, pair: str, groups: Mapping[str, Curve]) -> None:
             curve = dict(sorted(groups[group].items()))
             axes.plot(list(curve), list(curve.values()), label=group.replace("_", " "), marker=".", **styles[group])
     axes.set_title(pair, fontsize="medium")
+    axes.xaxis.get_major_locator().set_params(integer=True)  # steps
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.3)

@@ -66,7 +66,9 @@ def draw_paths(landscape: Landscape) -> Any:
                 line = {"color": COLOURS[number % 6], "dashes": _dashes(number), "marker": ".", "label": task}
                 axes.plot(walk["shares"], values, **line)
                 axes.plot([0, 1], [values[0], values[-1]], color="#bbb", linewidth=0.7, zorder=0)
-            axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
+            first, _, last = axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
+            first.label1.set_horizontalalignment("left")  # else they meet those of the next panel
+            last.label1.set_horizontalalignment("right")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color="#eee")
         for axes in grid[:, 0]:

@@ -31,8 +31,8 @@ class Offline:
 
     def table(self, key: str, folder: Path) -> dict[str, Any]:
         """The table that was logged last under a key; `folder` is that of the run."""
-        *_, logged = (row[key] for row in self.history if key in row)
-        return json.loads((folder / "files" / logged["path"]).read_text())
+        *_, file = (row[f"{key}.path"] for row in self.history if f"{key}.path" in row)
+        return json.loads((folder / "files" / file).read_text())
 
 
 def read_runs(out: Path) -> dict[Path, Offline]:
@@ -45,7 +45,12 @@ def read_run(file: Path) -> Offline:
     for record in _records(file.read_bytes()):
         if record.HasField("run"):
             run = record.run
-            found.id, found.name, found.group, found.job_type = run.run_id, run.display_name, run.run_group, run.job_type
+            found.id, found.name, found.group, found.job_type = (
+                run.run_id,
+                run.display_name,
+                run.run_group,
+                run.job_type,
+            )
             found.config |= _values(run.config.update)
         found.config |= _values(record.config.update)
         if record.HasField("history"):
