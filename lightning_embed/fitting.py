@@ -97,8 +97,11 @@ def _log(
     logbook.log_conflict(loggers, Path(cfg.out), expert.name)
     start = lineage.Model(expert.start, out / "models" / expert.start)
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
-    for name in plan.sources(expert):
-        lineage.log_expert(loggers, cfg, lineage.Model(name, out / "models" / name), start, facts)
+    for number, name in enumerate(plan.sources(expert), start=1):
+        share = {
+            "share_of_training": min(1.0, number / plan.snapshots)
+        }  # the last is the expert; an average ends with it
+        lineage.log_expert(loggers, cfg, lineage.Model(name, out / "models" / name), start, facts | share)
 
 
 def _plan(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule) -> list[dict[str, Any]]:

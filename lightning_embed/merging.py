@@ -142,9 +142,8 @@ def finish(
     models = ({BASE: base} if base is not None else {}) | opened
     run = Run(out, evaluation=evaluation_hash(cfg))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, make_probe, recipe)
-    with _loggers(
-        cfg, merged or "evaluation", needed=looks or scores is not None or set(cfg.logger) > {"csv"}
-    ) as loggers:
+    needed = looks or scores is not None or set(cfg.logger) > {"csv"}  # csv alone has nothing to say of a merge
+    with _loggers(cfg, merged or "evaluation", needed) as loggers:
         if strategy is None or merged is None:
             target = examination.alone(console, out, sources, base)
         else:

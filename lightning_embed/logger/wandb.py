@@ -32,6 +32,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
     def __init__(self, *, log_model: bool = False, **arguments: Any) -> None:
         super().__init__(log_model=False, **arguments)
+        self._wandb_init.pop("anonymous", None)  # Lightning 2.6 always passes it, and wandb 0.31 warns of it
         self.with_weights = log_model
 
     @rank_zero_only

@@ -11,7 +11,7 @@ from lightning_embed.report.comparison import compare
 from lightning_embed.report.html import write_report
 from lightning_embed.report.quality import quality
 from lightning_embed.report.recipes import collect
-from lightning_embed.report.summary import is_ensemble, metric, summary
+from lightning_embed.report.summary import metric, summary
 from lightning_embed.report.table import print_results
 from lightning_embed.types import Results
 
@@ -53,7 +53,7 @@ class Run:
         """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them."""
         found = {
             f"{block.title.replace(' ', '_')}/{column}": score
-            for block in summary({name: scores for name, scores in self.models.items() if not is_ensemble(name)})
+            for block in summary(self.models)
             for column, score in block.rows.get(model, {}).items()
         }
         found["cost/rows"] = results.read(self.out)["costs"].get(model)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.logger.offline import read_runs
+from tests.test_pipeline import _cfg
 
 ROOT = Path(__file__).parent.parent.parent
 OUT_OF_DOMAIN = "test_out_of_domain/mean"  # the run has no such test; see tests/report/test_results.py
@@ -41,6 +43,14 @@ def test_the_page_lists_the_same_panels(dashboard: Any) -> None:
         for panel in panels
     ]
     assert "\n".join(rows) in page
+
+
+def test_the_commands_of_the_page_compose() -> None:
+    page = (ROOT / "docs" / "wandb.md").read_text()
+    commands = re.findall(r"python train\.py(.*)", page)
+    assert len(commands) == 4
+    for command in commands:
+        assert "logger" in _cfg("train", shlex.split(command, comments=True))
 
 
 @pytest.mark.filterwarnings("ignore")  # pydantic, of wandb-workspaces
