@@ -98,10 +98,9 @@ def _log(
     start = lineage.Model(expert.start, out / "models" / expert.start)
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.sources(expert), start=1):
-        share = {
-            "share_of_training": min(1.0, number / plan.snapshots)
-        }  # the last is the expert; an average ends with it
-        lineage.log_expert(loggers, cfg, lineage.Model(name, out / "models" / name), start, facts | share)
+        model = lineage.Model(name, out / "models" / name)
+        seen = min(1.0, number / plan.snapshots)  # as `cost` counts: an average ends with the expert
+        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
 
 
 def _plan(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule) -> list[dict[str, Any]]:

@@ -180,7 +180,7 @@ def test_metadata_lead_from_the_base_to_the_merged_model(logged: Path) -> None:
 def test_a_killed_training_goes_on_under_its_id(
     tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offline a second folder with the same id: `wandb sync` joins them."""
+    """Offline that is a second folder with the same id and group."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     given = run_overrides(
