@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import config, registry
+from lightning_embed import config, provenance, registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.dataset import CACHE
@@ -160,7 +161,11 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
 
     The part's name, kind and id stand in `part`, where the YAML of a logger finds them.
     """
-    part = {"name": name, "kind": kind, "id": f"{config.digest([cfg.group, cfg.out])}-{name}"}
+    part = {
+        "name": name,
+        "kind": kind,
+        "id": f"{config.digest([cfg.group, cfg.out, provenance.identity(Path(cfg.out))])}-{name}",
+    }
     filled = OmegaConf.merge(cfg, {"part": part})
     built: list[Logger] = [instantiate(node) for node in filled.logger.values()]
     for logger in built:
@@ -178,8 +183,15 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
 
 
 def _searchable(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config, and each choice as one flat word: what people filter runs by."""
+    """What people filter, group and colour runs by: every choice as one flat word, every plain value of the root.
+
+    So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
+    """
     resolved = config.plain(cfg, as_words=True)
     resolved.pop("part", None)
-    words = {key: node["name"] for key, node in resolved.items() if isinstance(node, dict) and "name" in node}
-    return {"choice": words, **resolved}
+    typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class
+    words = {key: choices.get(key, node.get("name")) for key, node in resolved.items() if isinstance(node, dict)}
+    values = {key: value for key, value in resolved.items() if not isinstance(value, (dict, list))}
+    experiment = {"experiment": choices.get("experiment")}
+    return {k: v for k, v in {**values, **words, **experiment}.items() if v is not None} | {"options": resolved}

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, dist, faults, inspection
+from lightning_embed import build, dist, faults, inspection, lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.callback.while_training import CHOICE
@@ -84,13 +85,14 @@ def _fit(
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
-    faults.point("before_export")
-    if dist.rank() == 0:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WhileTraining):
-                callback.finish(model, trainer.global_step, checkpoints / CHOICE)
-        _export(module, extra, models / expert.name)
-        checkpoint.unlink(missing_ok=True)
+        faults.point("before_export")
+        if dist.rank() == 0:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WhileTraining):
+                    callback.finish(model, trainer.global_step, checkpoints / CHOICE)
+            _export(module, extra, models / expert.name)
+            _log(cfg, loggers, plan, expert, batches, out)
+            checkpoint.unlink(missing_ok=True)
 
 
 def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:
@@ -135,6 +137,42 @@ def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> li
     steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
     return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
+
+
+def _log(
+    cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
+) -> None:
+    """Write down what a training was, and the models that it gave."""
+    rows = _plan(cfg, expert, batches)
+    logbook.log_plan(loggers, rows)
+    logbook.log_conflict(loggers, Path(cfg.out), expert.name)
+    start = lineage.Model(expert.start, out / "models" / expert.start)
+    facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
+    for number, name in enumerate(plan.sources(expert), start=1):
+        model = lineage.Model(name, out / "models" / name)
+        seen = min(1.0, number / plan.snapshots)  # as `cost` counts: an average ends with the expert
+        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
+
+
+def _plan(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule) -> list[dict[str, Any]]:
+    """What an expert is trained on, and for how long: a line per dataset."""
+    stream = batches.steps()
+    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    return [
+        {
+            "expert": expert.name,
+            "start": expert.start,
+            "dataset": name,
+            "task": feed.task,
+            "rows": feed.num_rows,
+            "batch_size": feed.batch_size,
+            "steps_of_expert": steps,
+            "share_of_batches": count / sum(stream.num_batches.values()),
+            "rows_trained_on": steps * count * stream.schedule.batch_rows(feed) / len(stream),
+        }
+        for name, count in stream.num_batches.items()
+        for feed in [stream.feeds[name]]
+    ]
 
 
 def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:

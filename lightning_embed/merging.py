@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import comparing, config, examination, hub, provenance, registry
+from lightning_embed import comparing, config, examination, hub, logbook, provenance, registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
@@ -150,7 +150,8 @@ def finish(
     models = ({BASE: base} if base is not None else {}) | opened
     run = Run(out, evaluation=evaluation_hash(cfg))
     merged = None if strategy is None else _merge_name(cfg, strategy, sources, base, make_probe, recipe)
-    with _loggers(cfg, merged or "evaluation", needed=looks or scores is not None) as loggers:
+    needed = looks or scores is not None or set(cfg.logger) > {"csv"}  # csv alone has nothing to say of a merge
+    with _loggers(cfg, merged or "evaluation", needed) as loggers:
         if strategy is None or merged is None:
             target = examination.alone(console, out, sources, base)
         else:
@@ -176,8 +177,8 @@ def finish(
                 run.add(name, scores(*opened.values()), None if costs is None else costs.all)
         run.print(console, [*models, ensemble_name(len(sources))])
         report = run.write_html(config.plain(cfg, as_words=True))
-        run.log(loggers)
-    write_cards(cfg, run, sources, base, None if merged is None else models[merged], trainings)
+        write_cards(cfg, run, sources, base, None if merged is None else models[merged], trainings)
+        logbook.log_merge(loggers, cfg, run, merged or sources[-1].name, sources, base, target)
     console.print(f"models, merge and report: {report.parent}")
     if cfg.push_to_hub is not None:
         name, message = merged or sources[-1].name, f"of run {config.run_hash(cfg)}, by lightning_embed"

@@ -4,6 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import uuid
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def write(cfg: DictConfig, out: Path) -> None:
     claim(cfg, out)
     run = {
         "hash": config.run_hash(cfg),
+        "id": identity(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
         "overrides": overrides(),
         "git": _git_commit(),
@@ -58,6 +60,16 @@ def overrides() -> list[str]:
 def versions() -> dict[str, str]:
     """Of Python and of the packages that numbers depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def identity(out: Path) -> str | None:
+    """What stands for a folder as long as it lasts, and for no other; None: there is no run.yaml yet.
+
+    The same command of another user, or after the folder was deleted, must not go on in the logged runs of this one.
+    """
+    file = out / "run.yaml"
+    found: str | None = OmegaConf.select(OmegaConf.load(file), "id") if file.exists() else None
+    return found
 
 
 def _git_commit() -> str | None:

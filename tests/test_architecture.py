@@ -47,16 +47,19 @@ INTERNAL = {
     "cli": {"check", "config", "merging", "pipeline", "sweeping"},
     "sweeping": {"check", "config"},
     "comparing": {"config", "report"},
-    "build": {"config", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
+    "logger": set(),
+    "lineage": {"config", "merge"},
+    "logbook": {"lineage", "merge", "report"},
+    "build": {"config", "provenance", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
     "cost": {"experts"},
     "inspection": {"build", "data", "encoder", "experts"},
     "provenance": {"config"},
-    "fitting": {"build", "inspection", "callback", "data", "experts", "module"},
+    "fitting": {"build", "inspection", "lineage", "logbook", "callback", "data", "experts", "module"},
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
     "examination": {"config", "merge", "options", "report"},
     "merging": {
-        "build", "card", "comparing", "config", "hub", "cost", "evaluating", "examination", "merge", "probe", "provenance", "report",
+        "build", "card", "comparing", "config", "hub", "cost", "evaluating", "examination", "logbook", "merge", "probe", "provenance", "report",
     },
     "pipeline": {
         "build", "card", "config", "cost", "hub", "report", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
@@ -77,7 +80,7 @@ ONLY_IN = {
     "safetensors": {"merge/checkpoint.py", "encoder"},
     "torch.distributed": {"dist.py"},
     "hydra.core.config_store": {"config.py"},
-    "wandb": set(),
+    "wandb": {"logger/wandb.py"},
 }
 
 

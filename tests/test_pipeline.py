@@ -1,4 +1,4 @@
-"""Whole runs on the tiny encoder: the commands of the README, a kill, a plugin, W&B offline."""
+"""Whole runs on the tiny encoder: the commands of the README, a kill, a plugin."""
 
 import gc
 import json
@@ -311,30 +311,6 @@ class First(MergeStrategy):
         dropped.unlink()
 
 
-@pytest.mark.slow
-def test_wandb_offline(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
-    """One run per expert and one for merge + evaluation, in one group; losses, throughput, config and table inside."""
-    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    overrides = _overrides(tiny_model, toy, tmp_path / "run", "logger=wandb", "trainer.max_steps=3")
-    subprocess.run(_command(*overrides), check=True, env=environment, cwd=tmp_path, timeout=400)
-    runs = {}
-    for file in (tmp_path / "run").rglob("run-*.wandb"):
-        found = _read_wandb(file)
-        runs[found["name"]] = found
-    soup = _merged(tmp_path / "run").name
-    assert {name: found["job_type"] for name, found in runs.items()} == {
-        "retrieval": "train",
-        "sts": "train",
-        soup: "merge",
-    }
-    assert len({found["group"] for found in runs.values()}) == 1
-    assert len({found["id"] for found in runs.values()}) == 3
-    assert {"train/loss", "train/loss/facts", "train/learning_rate", "throughput/tokens_per_second",
-            "throughput/padding_share", "throughput/dataset"} <= runs["retrieval"]["keys"]  # fmt: skip
-    assert {"results", "dev/facts/base", "test/phrases/sts"} <= runs[soup]["keys"]
-    assert {"choice", "encoder", "data", "sampler", "experts", "merge"} <= runs[soup]["config"]
-
-
 @pytest.mark.parametrize("failed", [True, False])
 def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As W&B's run is: a crashed training must not stand there as finished."""
@@ -350,34 +326,6 @@ def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.Mon
         if failed:
             raise ValueError
     assert told == (["failed", 1] if failed else ["success", 0])
-
-
-def _read_wandb(file: Path) -> dict:
-    """Read back an offline run's file: 7 bytes of head, 32 KiB blocks of <crc, length, type> chunks, protobuf records."""
-    import struct
-
-    from wandb.proto import wandb_internal_pb2
-
-    data, record, position = file.read_bytes(), b"", 7
-    found: dict = {"keys": set(), "config": set()}
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        record += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind not in (1, 4):  # 1: whole, 2-3: begins and goes on, 4: ends
-            continue
-        message, record = wandb_internal_pb2.Record.FromString(record), b""
-        if message.HasField("run"):
-            found |= {"name": message.run.display_name, "group": message.run.run_group, "id": message.run.run_id,
-                      "job_type": message.run.job_type}  # fmt: skip
-            found["config"] |= {item.key for item in message.run.config.update}
-        found["config"] |= {item.key for item in message.config.update}
-        found["keys"] |= {item.key or item.nested_key[0] for item in message.history.item}
-    return found
 
 
 def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(

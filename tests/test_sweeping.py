@@ -102,7 +102,7 @@ def sequential(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("launcher", ["joblib hydra.launcher.n_jobs=2", "submitit_local", "ray"])
 def test_experts_over_machines(launcher: str, given: list[str], sequential: Path, tmp_path: Path) -> None:
     """Two workers train an expert each, and merge.py joins them: bit for bit what one process does in turn."""
-    bags = ["experts=bagging", "experts.num_bags=2", "experts.bag_shares=[0.5]", "merge=multislerp", *given]
+    bags = ["experts=bagging", "experts.bag_shares=[0.5,0.5]", "merge=multislerp", *given]
     if not (sequential / "out").exists():
         _run(sequential, "train.py", *bags, "out=out")
     word, *more = launcher.split()

@@ -87,9 +87,11 @@ class Learned(Combination):
         path = []
         for step in range(self.steps):
             loss = search.look(step)
-            reporter.log({"loss": loss, "norm": search.norm} | search.means(), step)
+            nearest = search.nearest()
+            shares = {f"coefficient/{s.name}": share for s, share in zip(sources, nearest, strict=True)}
+            reporter.log({"loss": loss, "norm": search.norm} | search.means() | shares, step)
             if step % math.ceil(self.steps / PATH_POINTS) == 0:
-                path.append({"step": step, "loss": loss, "norm": search.norm, "coefficients": search.nearest()})
+                path.append({"step": step, "loss": loss, "norm": search.norm, "coefficients": nearest})
             search.move()
         found = search.coefficients.tolist()
         coefficients = spread(dict(zip(search.groups, found, strict=True)), search.group_of)

@@ -1,6 +1,8 @@
 """What came out: results.json, the tables on the terminal, report.html, and the table at the end of a sweep."""
 
+from lightning_embed.report.conflict import draw_conflict, read_conflict
 from lightning_embed.report.doctor import print_doctor
+from lightning_embed.report.figure import save
 from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.run import Run
@@ -11,10 +13,13 @@ __all__ = [
     "LANDSCAPES",
     "Run",
     "SweepTable",
+    "draw_conflict",
     "draw_geometry",
     "draw_landscape",
     "ensemble_name",
     "is_ensemble",
     "print_doctor",
+    "read_conflict",
+    "save",
     "write_comparison",
 ]

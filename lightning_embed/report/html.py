@@ -122,7 +122,8 @@ def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[
             said = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
             parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{said}</ul>")
             parts += [
-                f"<figure>{picture}</figure>" for picture in landscape_pictures(landscape, seen, searches).values()
+                f"<figure>{as_svg(figure)}</figure>"
+                for figure in landscape_pictures(landscape, seen, searches).values()
             ]
     return "".join(parts)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.report.examined import Examined, Record, examined
-from lightning_embed.report.figure import INK, as_svg, drawing
+from lightning_embed.report.figure import INK, drawing, save
 from lightning_embed.report.labels import add_labels
 from lightning_embed.report.svg import COLOURS, DASHES
 from lightning_embed.types import BASE
@@ -18,7 +18,7 @@ from lightning_embed.types import BASE
 LANDSCAPES = "landscapes"
 """Folder of a run that has what was measured."""
 
-PATHS_FILE, PLANE_FILE = "paths.svg", "plane.svg"
+PATHS, PLANE = "paths", "plane"  # files, without suffix
 _IN_PLANE = 0.1  # of a delta's length outside the plane: what is less is drawn as if it lay in it
 
 Landscape = Mapping[str, Any]
@@ -31,26 +31,26 @@ def read_landscapes(out: Path) -> list[Landscape]:
 
 
 def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:
-    """Write the pictures beside merge.json."""
+    """Write the pictures beside merge.json, as SVG and as PNG."""
     for seen in examined({record["strategy"]: record}):
         searches = {record["strategy"]: record["plan"].get("path", [])}
-        for file, picture in landscape_pictures(landscape, seen, searches).items():
-            (folder / file).write_text(picture, encoding="utf-8")
+        for name, figure in landscape_pictures(landscape, seen, searches).items():
+            save(figure, folder / name)
 
 
-def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """SVG of the paths and of the plane, where they were measured, by the name of the file.
+def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The paths and the plane, where they were measured, by the name of the file without suffix.
 
     Args:
         landscape: what was measured.
         seen: its sources, and the merges that are shown in the plane.
         searches: name of a merge -> the points that its search went through.
     """
-    paths = {PATHS_FILE: draw_paths(landscape)} if landscape["walks"] else {}
-    return paths | ({PLANE_FILE: draw_plane(landscape, seen, searches)} if landscape["plane"] else {})
+    paths = {PATHS: draw_paths(landscape)} if landscape["walks"] else {}
+    return paths | ({PLANE: draw_plane(landscape, seen, searches)} if landscape["plane"] else {})
 
 
-def draw_paths(landscape: Landscape) -> str:
+def draw_paths(landscape: Landscape) -> Any:
     """One panel per path: the loss of each task, in percent of the base's."""
     walks = landscape["walks"]
     tasks = [task for task in walks[0]["losses"] if task != "mean"] or ["mean"]
@@ -66,16 +66,18 @@ def draw_paths(landscape: Landscape) -> str:
                 line = {"color": COLOURS[number % 6], "dashes": _dashes(number), "marker": ".", "label": task}
                 axes.plot(walk["shares"], values, **line)
                 axes.plot([0, 1], [values[0], values[-1]], color="#bbb", linewidth=0.7, zorder=0)
-            axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
+            first, _, last = axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
+            first.label1.set_horizontalalignment("left")  # else they meet those of the next panel
+            last.label1.set_horizontalalignment("right")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color="#eee")
         for axes in grid[:, 0]:
             axes.set_ylabel("loss, % of the base's")
         grid[0, 0].legend(frameon=False, fontsize=8)
-        return as_svg(figure)
+    return figure
 
 
-def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> str:
+def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> Any:
     """Filled contours of the mean loss, and of each task's where there are several, with all models in them."""
     plane = landscape["plane"]
     tasks = list(plane["losses"])
@@ -83,7 +85,7 @@ def draw_plane(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequ
         for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
             _contours(figure, axes, plane, task)
             _models(axes, plane, seen, searches)
-        return as_svg(figure)
+    return figure
 
 
 def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> None:

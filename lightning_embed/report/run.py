@@ -7,8 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from lightning_embed.report import results
+from lightning_embed.report.comparison import compare
 from lightning_embed.report.html import write_report
-from lightning_embed.report.summary import metric
+from lightning_embed.report.quality import quality
+from lightning_embed.report.recipes import collect
+from lightning_embed.report.summary import metric, summary
 from lightning_embed.report.table import print_results
 from lightning_embed.types import Results
 
@@ -51,8 +54,23 @@ class Run:
         models = self.models
         print_results({n: results.read_each(self.out, n) or models[n] for n in names if n in models}, console)
 
-    def log(self, loggers: Sequence[Any]) -> None:
-        """Every score as a metric, and all of them as one table where the logger has tables."""
+    def means(self, model: str) -> dict[str, float]:
+        """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them."""
+        found = {
+            f"{block.title.replace(' ', '_')}/{column}": score
+            for block in summary(self.models)
+            for column, score in block.rows.get(model, {}).items()
+        }
+        found["cost/rows"] = results.read(self.out)["costs"].get(model)
+        return {key: value for key, value in found.items() if value is not None}
+
+    def quality(self) -> Any | None:
+        """The picture of quality against cost; None where costs are not known."""
+        recipes = collect({self.out: set()})
+        return quality(compare(recipes)) if recipes else None
+
+    def log(self, loggers: Sequence[Any], model: str) -> None:
+        """Every score as a metric, and all of them as one table where the logger has tables; the means of `model`."""
         rows = [
             (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
             for model, found in self.models.items()
@@ -60,7 +78,7 @@ class Run:
             for test, score in scores.items()
         ]
         for logger in loggers:
-            logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows}, step=0)
+            logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows} | self.means(model), step=0)
             if hasattr(logger, "log_table"):
                 columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
                 logger.log_table("results", columns=columns, data=rows)

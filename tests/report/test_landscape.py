@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lightning_embed.report.examined import Examined, examined
+from lightning_embed.report.figure import as_svg
 from lightning_embed.report.landscape import _View, draw_landscape, draw_paths, draw_plane, read_landscapes
 from tests.report.conftest import record
 
@@ -59,29 +60,29 @@ def test_what_lies_outside_the_plane_is_projected_and_says_so():
     place, outside = {name: view.place(products, norm) for name, products, norm in view.models()}["soup"]
     assert place == pytest.approx(PLACES[0])
     assert outside == pytest.approx(0.75**0.5)
-    picture = draw_plane(landscape(), seen([0.5, 0.5 * COSINE], 2.0), {})
+    picture = as_svg(draw_plane(landscape(), seen([0.5, 0.5 * COSINE], 2.0), {}))
     assert "soup (87% outside)" in picture
     assert "retrieval (" not in picture
 
 
 def test_the_plane_has_a_panel_per_task_and_the_path_of_a_search():
     path = [{"coefficients": [share, share]} for share in (0.2, 0.5, 0.6)]
-    picture = draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": path})
+    picture = as_svg(draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": path}))
     for text in ("mean loss of the tasks; + lowest: 0.2", "loss (retrieval)", "loss (sts)", "search of soup", "base"):
         assert text in picture
-    assert "search of" not in draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": []})
-    several = draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": path, "ties": path, "dare": []})
+    assert "search of" not in as_svg(draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": []}))
+    several = as_svg(draw_plane(landscape(), seen([0.8, 0.8], 0.8), {"soup": path, "ties": path, "dare": []}))
     assert "search of" not in several
     assert several.count(">searches<") == 3, "one entry in the legend of each panel"
 
 
 def test_one_task_is_one_panel():
-    picture = draw_plane(landscape(("mean",)), seen([0.8, 0.8], 0.8), {})
+    picture = as_svg(draw_plane(landscape(("mean",)), seen([0.8, 0.8], 0.8), {}))
     assert picture.count("lowest:") == 1
 
 
 def test_paths_are_in_percent_of_the_base():
-    picture = draw_paths(landscape())
+    picture = as_svg(draw_paths(landscape()))
     for text in ("loss, % of the base", "retrieval", "sts", "half"):
         assert text in picture
     assert not re.findall(r"href=\"http|<script", picture)
@@ -89,7 +90,7 @@ def test_paths_are_in_percent_of_the_base():
 
 def test_pictures_lie_beside_the_merge(tmp_path):
     draw_landscape(tmp_path, record("soup"), landscape())
-    assert {file.name for file in tmp_path.iterdir()} == {"paths.svg", "plane.svg"}
+    assert {file.name for file in tmp_path.iterdir()} == {"paths.png", "paths.svg", "plane.png", "plane.svg"}
     draw_landscape(tmp_path / "..", record("soup"), {**landscape(), "walks": [], "plane": None})
 
 

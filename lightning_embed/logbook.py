@@ -1,0 +1,130 @@
+"""What a run writes into its loggers beside the numbers of its steps: scores, tables, pictures, models.
+
+Numbers go to every logger alike. Of the rest a logger is asked for what it can do: `log_table`, `log_picture`,
+`log_model_directory` (see `lightning_embed.logger`).
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lightning_embed import lineage
+from lightning_embed.merge import Source
+from lightning_embed.merge.directory import RECORD_FILE
+from lightning_embed.merge.engine import MODEL_FOLDER
+from lightning_embed.report import Run, draw_conflict, read_conflict, save
+
+Loggers = Sequence[Any]
+
+
+def log_plan(loggers: Loggers, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What an expert is trained on, and what that costs: a row per dataset."""
+    _log_table(loggers, "plan", rows)
+
+
+def log_conflict(loggers: Loggers, out: Path, expert: str) -> None:
+    """Draw how the tasks of a training agreed, if that was measured."""
+
+    def draw() -> Any | None:
+        curves = read_conflict(out / "logs" / expert)
+        return draw_conflict(curves, f"Agreement of gradients, {expert}") if curves else None
+
+    _draw(loggers, "conflict", draw)
+
+
+def log_merge(
+    loggers: Loggers,
+    cfg: DictConfig,
+    run: Run,
+    name: str,
+    sources: Sequence[Source],
+    base: Path | None,
+    target: Path | None,
+) -> None:
+    """Write down how the sources lie, what was merged of them, and what all of them scored.
+
+    Args:
+        loggers: of merge and evaluation.
+        cfg: of the run.
+        run: what was measured.
+        name: of the model that the run is for: the merged one, or the last source.
+        sources: what was merged.
+        base: what they started from.
+        target: folder with merge.json; None: nothing was looked at.
+    """
+    run.log(loggers, name)
+    _draw(loggers, "quality", run.quality)
+    if target is None:
+        return
+    record = json.loads((target / RECORD_FILE).read_text())
+    _log_geometry(loggers, record)
+    for picture in sorted(target.glob("*.svg")):
+        png = picture.with_suffix(".png")
+        _log_picture(loggers, picture.stem, png if png.exists() else picture)
+    if (target / MODEL_FOLDER).exists():
+        merged = lineage.Model(name, target / MODEL_FOLDER)
+        lineage.log_merged(loggers, cfg, run.means(name), merged, sources, base, record)
+
+
+def _log_geometry(loggers: Loggers, record: Mapping[str, Any]) -> None:
+    """Lengths, angles and conflicts of signs: of the whole model as numbers, of every layer as a table."""
+    if not (found := record["geometry"]):
+        return
+    names = [source["name"] for source in record["sources"]]
+    numbers = {
+        "sign_conflict_share": found["sign_conflict_share"],
+        "effective_directions": found["effective_directions"],
+    }
+    numbers |= {f"norm/{name}": norm for name, norm in zip(names, found["delta_norms"], strict=True)}
+    if found["merged_norm"] is not None:
+        numbers["norm/merged"] = found["merged_norm"]
+    for logger in loggers:
+        logger.log_metrics({f"geometry/{key}": value for key, value in numbers.items()}, step=0)
+    _log_table(
+        loggers, "geometry", [row for layer, part in found["groups"].items() for row in _layer(layer, names, part)]
+    )
+
+
+def _layer(layer: str, names: Sequence[str], part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row per model."""
+    models = [*zip(names, part["delta_norms"], part["delta_cosines"], strict=True)]
+    if part["merged_norm"] is not None:
+        models.append(("merged", part["merged_norm"], part["merged_cosines"]))
+    return [
+        {
+            "layer": layer,
+            "model": name,
+            "norm": norm,
+            "share_of_base": norm / part["base_norm"] if part["base_norm"] else None,
+            "lowest_cosine": min(cosines),
+            "sign_conflict_share": part["sign_conflict_share"],
+        }
+        for name, norm, cosines in models
+    ]
+
+
+def _log_table(loggers: Loggers, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    for logger in _able(loggers, "log_table") if rows else ():
+        logger.log_table(key, columns=list(rows[0]), data=[list(row.values()) for row in rows])
+
+
+def _log_picture(loggers: Loggers, key: str, file: Path) -> None:
+    for logger in _able(loggers, "log_picture"):
+        logger.log_picture(f"picture/{key}", file)  # a table may have the same name
+
+
+def _draw(loggers: Loggers, key: str, draw: Callable[[], Any | None]) -> None:
+    """A figure, drawn only where it can be shown."""
+    if not _able(loggers, "log_picture") or (figure := draw()) is None:
+        return
+    with TemporaryDirectory() as folder:
+        _, png = save(figure, Path(folder) / key)
+        _log_picture(loggers, key, png)
+
+
+def _able(loggers: Loggers, method: str) -> list[Any]:
+    return [logger for logger in loggers if hasattr(logger, method)]

@@ -1,0 +1,49 @@
+"""What a logger is told of a model: its name among all runs, and what it was made of."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lightning_embed.lineage import Model, coefficients
+
+
+def _model(folder: Path, value: float) -> Path:
+    folder.mkdir(parents=True)
+    save_file({"weight": torch.full((2,), value)}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_base_is_called_by_its_weights(tmp_path: Path) -> None:
+    one, copy, other = (_model(tmp_path / name, value) for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
+    assert Model("base", one).artifact == Model("base", copy).artifact != Model("base", other).artifact
+
+
+@pytest.mark.parametrize("place", ["models/sts", "merged/soup-1/model"])
+def test_a_model_is_called_by_the_run_that_wrote_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.yaml").write_text("hash: 1a2b3c4d\nconfig: {name: my try}\n")
+    model = Model("sts", _model(tmp_path / "run" / place, 1.0))
+    assert model.artifact == "my_try-1a2b3c4d-sts"
+    assert model.told() == {
+        "name": "sts", "artifact": model.artifact, "path": str(model.folder), "sha256": model.sha256,
+    }  # fmt: skip
+
+
+def test_a_strangers_model_is_called_by_its_folder(tmp_path: Path) -> None:
+    assert Model("all: mine", _model(tmp_path / "model", 1.0)).artifact == "all_mine"
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ({"coefficients": {"*": [0.25, 0.75]}}, [0.25, 0.75]),
+        ({"coefficients": {"a": [0.0, 1.0], "b": [1.0, 1.0]}, "path": []}, [0.5, 1.0]),
+        ({"weights": [2.0, 1.0], "thresholds": {}}, [2.0, 1.0]),
+        ({"weights": {"a": 1.0}}, [None, None]),
+        ({}, [None, None]),
+    ],
+)
+def test_how_much_of_each_source(plan: dict, expected: list) -> None:
+    assert coefficients(plan, 2) == expected
