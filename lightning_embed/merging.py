@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.status import Status
 
 from lightning_embed import comparing, config, examination, hub, logbook, provenance, registry
 from lightning_embed.card import Training, write_cards
@@ -21,7 +23,7 @@ from lightning_embed.cost import Costs
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
 from lightning_embed.examination import MakeProbe
-from lightning_embed.merge import MergeStrategy, Probe, Reporter, Source
+from lightning_embed.merge import MergeStrategy, Probe, Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.current import is_current
 from lightning_embed.merge.directory import RECORD_FILE, settle
@@ -33,18 +35,23 @@ from lightning_embed.types import BASE, Results
 
 console = Console()
 
+_SHOWN = 4  # of a strategy's numbers, on the terminal
+
 Scores = Callable[..., Results]
 """Measures the model in a directory, or the ensemble of those in several."""
 
 
 @dataclass(frozen=True)
 class _Curves:
-    """A Reporter: a strategy's curves in every logger."""
+    """A Reporter: a strategy's curves in every logger, and where it is as a live line of the terminal."""
 
     loggers: Sequence[Any]
+    line: Status
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log `metrics` of `step` as merge/<name>."""
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in islice(metrics.items(), _SHOWN))
+        self.line.update(f"step {step}: {shown}")
         for logger in self.loggers:
             logger.log_metrics({f"merge/{name}": value for name, value in metrics.items()}, step=step)
 
@@ -162,7 +169,7 @@ def finish(
                 recipe.repeat(strategy, target)
             else:
                 look = partial(make_probe, opened[sources[0].name]) if looks and make_probe is not None else None
-                _merge(cfg, target, strategy, sources, base, look, _Curves(loggers))
+                _merge(cfg, target, strategy, sources, base, look, loggers)
         if target is not None:
             examination.show(console, cfg, out, target, sources, base, make_probe)
         if scores is not None:
@@ -243,7 +250,7 @@ def _merge(
     sources: Sequence[Source],
     base: Path | None,
     look: Callable[[], Probe] | None,
-    reporter: Reporter,
+    loggers: Sequence[Any],
 ) -> None:
     """Merge; what is there, of the same models and by the same code, is left as it is."""
     settle(target)
@@ -252,7 +259,8 @@ def _merge(
     console.print(f"merging {', '.join(source.name for source in sources)} by {strategy.word}")
     probe = None if look is None else look()
     looks_at = None if probe is None else config.plain(cfg.probe)
-    given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "looks_at": looks_at, "reporter": reporter}
-    record = merge_models(strategy, sources, base, target, **given)
+    given = {"out_dtype": cfg.out_dtype, "seed": cfg.seed, "probe": probe, "looks_at": looks_at}
+    with console.status("merging") as line:
+        record = merge_models(strategy, sources, base, target, **given, reporter=_Curves(loggers, line))
     for remark in record.remarks():
         console.print(remark, markup=False, highlight=False)

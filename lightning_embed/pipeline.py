@@ -96,6 +96,9 @@ def train(cfg: DictConfig) -> float | None:
         return None
     if plan.only is not None:
         write_cards(cfg, Run(out), sources, out / "models" / BASE, trainings=made)
+        console.print(
+            f"{plan.only} is in {out / 'models'}. When all are, the command without experts.only merges them."
+        )
         return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
     spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in zip(trained, modules, strict=True)}

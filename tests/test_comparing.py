@@ -1,0 +1,59 @@
+"""compare=: finished runs from their folders alone."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from lightning_embed import cli, comparing
+from lightning_embed.errors import ConfigError
+from lightning_embed.report import Run
+from tests.report.conftest import score
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name, points, lr in (("a", 60, 1e-5), ("b", 70, 2e-5)):
+        run = Run(tmp_path / f"run-{name}")
+        for model, shift in (("base", 50 - points), ("joint", 0)):
+            found = score("retrieval", points + shift)
+            found["each"] = [(points + shift + i % 5 - 2) / 100 for i in range(40)]
+            run.add(model, {"dev": {"squad": found}}, cost=100.0 if model == "joint" else 0.0)
+        overrides = [f"optimizer.lr={lr}", "merge=none", "logger=none"]
+        OmegaConf.save({"overrides": overrides}, tmp_path / f"run-{name}" / "run.yaml")
+    (tmp_path / "run-sweep").mkdir()
+    return tmp_path
+
+
+def _compare(runs: Path, *patterns: str) -> tuple[str, dict]:
+    console = Console(file=io.StringIO(), width=100)
+    cfg = {"compare": list(patterns), "out": str(runs / "out"), "optimized_metric": "dev/mean"}
+    comparing.compare(console, OmegaConf.create(cfg))
+    return console.file.getvalue(), json.loads((runs / "out" / "results.json").read_text())
+
+
+def test_one_table_of_any_runs(runs: Path) -> None:
+    text, found = _compare(runs, f"{runs}/run-*")
+    assert [recipe["name"] for recipe in found["recipes"]] == ["lr=2e-05 joint", "lr=1e-05 joint", "base"]
+    assert text.index("lr=2e-05 joint") < text.index("lr=1e-05 joint") < text.index(" base ")
+    assert found["reference"] == "lr=2e-05 joint"
+    assert found["recipes"][1]["differences"]["dev"]["difference"] == pytest.approx(-10)
+    assert found["recipes"][1]["differences"]["dev"]["high"] < 0
+    assert (runs / "out" / "report.html").exists()
+
+
+def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
+    with pytest.raises(ConfigError, match="no folder of a run"):
+        _compare(runs, f"{runs}/run-a", f"{runs}/mistyped")
+    (runs / "run-a" / "results.json").unlink()
+    with pytest.raises(ConfigError, match="its models are not measured yet"):
+        _compare(runs, f"{runs}/run-a")
+
+
+def test_nothing_is_merged_beside() -> None:
+    cli.check_command("merge", ["compare=[a,b]"])
+    with pytest.raises(ConfigError, match="leave out sources and recipe"):
+        cli.check_command("merge", ["compare=[a,b]", "sources=[c,d]"])
