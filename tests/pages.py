@@ -21,7 +21,7 @@ class Page:
     """A page of docs/.
 
     A block of a language with a file's name behind it (```yaml my-conf/data/mine.yaml) is that file. One without a
-    language holds commands; where it begins with `$ `, the lines below each command are its answer.
+    language holds commands; where it begins with `$ `, the lines below each command are its answer. `text` is neither.
     """
 
     path: Path
@@ -37,6 +37,10 @@ class Page:
     def unnamed(self) -> list[str]:
         """Blocks of code that are neither a file nor a command."""
         return [body for language, file, body in self._blocks() if language in ("python", "yaml") and not file]
+
+    def inline(self) -> list[str]:
+        """`python train.py ...` inside of sentences."""
+        return re.findall(r"`(python (?:train|merge)\.py [^`]+)`", _BLOCK.sub("", self.path.read_text()))
 
     def commands(self) -> list[Command]:
         """All that is typed, in order."""
