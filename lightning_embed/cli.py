@@ -249,8 +249,8 @@ def _how_to_add(overrides: Sequence[Override], key: str) -> str:
             return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
         case ["prompts"] | ["columns"] | ["step_shares"] | ["task_shares"]:
             above = [o for o in overrides if f"{key}.".startswith(f"{o.key_or_group}.")]
-            nearest_one = max(above, key=lambda o: len(o.key_or_group), default=None)
-            return f" To add one: +{nearest_one.input_line if nearest_one else key}"
+            given = max(above, key=lambda o: len(o.key_or_group), default=None)
+            return f" To add one: +{given.input_line if given else key}"
         case _:
             return ""
 

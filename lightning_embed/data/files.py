@@ -74,11 +74,8 @@ class Files:
             return Path(self.options.path or "") if part == "train" else None
         if self.options.path is None:
             return None
-        if (
-            (part == "test" or beir_qrels(self.folder, part).is_file())
-            and part != "train"
-            and qrels_file(self.folder, part)
-        ):
+        judged = part == "test" or (part == "dev" and beir_qrels(self.folder, part).is_file())
+        if judged and qrels_file(self.folder, part) is not None:
             return self.folder
         return next((f for s in (*SUFFIXES, "") if (f := self.folder / f"{part}{s}").exists()), None)
 
