@@ -96,6 +96,10 @@ MISTAKES = [
         r"^data\.datasets\.new: no such option\. .*A dataset is added in a YAML file of the group data\.",
     ),
     (
+        "data.datasets.facts.columns={query: question}",
+        r"^data\.datasets\.facts\.columns\.query: .*To add one: \+data\.datasets\.facts\.columns=\{query: question\}$",
+    ),
+    (
         "encoder.prompts.query=x",
         r"^encoder\.prompts\.query: no such option\. .*To add one: \+encoder\.prompts\.query=x$",
     ),

@@ -1,6 +1,8 @@
-"""The package under examples/: built, installed, put under the laws, and merged with, from the outside."""
+"""The packages under examples/: built, installed, put under the laws, and merged with, from the outside."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.merge import toy
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "examples" / "lightning-embed-singular"
+TEMPLATE = ROOT / "examples" / "template"
 WORDS = ("iso_c", "magmax", "tsv")
 MATRIX = "encoder.layer.0.dense.weight"
 
@@ -95,3 +98,49 @@ def _white(columns: torch.Tensor) -> torch.Tensor:
 
 
 _REFERENCES = {"magmax": _magmax, "iso_c": _iso_c, "tsv": _tsv}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a new environment with the template and our wheel; what these need is seen in the tests' own."""
+    home = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=300)
+    (site,) = home.glob("lib/python*/site-packages")
+    seen = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "seen.pth").write_text("\n".join(seen))  # as paths: an editable install there is not followed
+    pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install", "-q", "--no-deps"]
+    for package in (ROOT, TEMPLATE):
+        subprocess.run([*pip, "--no-build-isolation", str(package)], check=True, capture_output=True, timeout=600)
+    return home / "bin"
+
+
+def _type(folder: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_template_in_a_fresh_environment(fresh: Path, tmp_path: Path) -> None:
+    """Shown, merged with, and swept, far from any checkout."""
+    where = _type(tmp_path, str(fresh / "python"), "-c", "import lightning_embed; print(lightning_embed.__file__)")
+    assert str(fresh.parent) in where
+    merge = str(fresh / "lightning-embed-merge")
+    assert re.search(
+        r"halfway +The mean of the sources, half of the way from the base\.", _type(tmp_path, merge, "--help")
+    )
+    base, sources = toy.family(2)
+    origin = toy.write(tmp_path / "base", base)
+    paths = [str(toy.write(tmp_path / f"s{number}", source)) for number, source in enumerate(sources)]
+    given = [f"sources=[{','.join(paths)}]", f"base={origin}", f"out={tmp_path}/out"]
+    _type(tmp_path, merge, "merge=halfway", "merge.share=0.25", *given)
+    (merged,) = (tmp_path / "out/merged").glob("halfway-*")
+    expected = base[MATRIX] + 0.25 * ((sources[0][MATRIX] + sources[1][MATRIX]) / 2 - base[MATRIX])
+    torch.testing.assert_close(toy.read(merged / "model")[MATRIX], expected)
+    _type(tmp_path, merge, "-m", "merge=soup,halfway", *given)
+    assert {path.name.partition("-")[0] for path in (tmp_path / "out/merged").iterdir()} == {"halfway", "soup"}
+    assert len(list((tmp_path / "out/merged").iterdir())) == 3, "merged with two shares, and averaged"
+
+
+def test_the_test_of_the_template(fresh: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(TEMPLATE, tmp_path / "my-merge")
+    assert "2 passed" in _type(tmp_path, str(fresh / "python"), "-m", "pytest", "-q", str(copied))

@@ -58,7 +58,7 @@ def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> Embeddi
     files = Files(name, options, cache)
     train = files.rows("train")
     dev = files.rows("dev")
-    has_dev = dev is not None or files.retrieval_folder("dev") is not None
+    has_dev = dev is not None or files.retrieval_qrels("dev") is not None
     if options.in_domain and train is not None and not has_dev and options.dev_share:
         is_dev = dev_rows(_documents(train), options.dev_share, seed, name)
         train, dev = train.select(np.flatnonzero(~is_dev)), train.select(np.flatnonzero(is_dev))

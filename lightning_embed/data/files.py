@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 from lightning_embed.data.group import Rows
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
-from lightning_embed.data.testset import from_rows, has_retrieval_files, lacks, read_retrieval
+from lightning_embed.data.testset import beir_qrels, from_rows, lacks, qrels_file, read_retrieval
 from lightning_embed.errors import DataError
 from lightning_embed.fingerprint import fingerprint
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
@@ -54,6 +54,8 @@ class Files:
         path = self.options.path
         if path is None or self.folder is not None or path.endswith(SUFFIXES):
             return False
+        if Path(path).is_file():
+            raise DataError(f"{self.name}: {path} is no file of rows: expected {', '.join(SUFFIXES)}. Convert it.")
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
             raise DataError(
                 f"{self.name}: no folder {path}. Give a folder, a file of rows, or the name of a dataset on the hub."
@@ -72,7 +74,8 @@ class Files:
             return Path(self.options.path or "") if part == "train" else None
         if self.options.path is None:
             return None
-        if part == "test" and has_retrieval_files(self.folder):
+        judged = part == "test" or (part == "dev" and beir_qrels(self.folder, part).is_file())
+        if judged and qrels_file(self.folder, part) is not None:
             return self.folder
         return next((f for s in (*SUFFIXES, "") if (f := self.folder / f"{part}{s}").exists()), None)
 
@@ -92,22 +95,24 @@ class Files:
         assert self.options.path is not None
         return Rows(self.name, self.options, read_hub(self.options.path, split or "train", self.options, self.cache))
 
-    def retrieval_folder(self, part: str) -> Path | None:
-        """The folder with corpus, queries and qrels of a part, if it has one."""
+    def retrieval_qrels(self, part: str) -> Path | None:
+        """The judgements of a part that is a folder with corpus, queries and qrels."""
         path = None if self.is_hub or self.options.task is not Task.retrieval else self.find(part)
         if path is None or not path.is_dir():
             return None
-        if not has_retrieval_files(path):
-            raise DataError(f"{self.name}: expected corpus.jsonl, queries.jsonl and qrels.tsv in {path}.")
-        return path
+        if (file := qrels_file(path, part)) is None:
+            raise DataError(
+                f"{self.name}: expected corpus.jsonl, queries.jsonl and qrels.tsv (or qrels/{part}.tsv) in {path}."
+            )
+        return file
 
     def eval_sets(self, train: Rows | None, dev: Rows | None) -> Iterator[EvalSet]:
         """The dev and test set, where there is one."""
         in_domain = self.options.in_domain and train is not None
         for part, rows in (("dev", dev), ("test", self.rows("test"))):
             content: RetrievalSet | StsSet | LabelSet
-            if folder := self.retrieval_folder(part):
-                content = read_retrieval(folder)
+            if file := self.retrieval_qrels(part):
+                content = read_retrieval(file)
             elif rows is not None:
                 content = from_rows(rows.table, self.options.task, train.table if train else None)
             else:

@@ -26,8 +26,8 @@ class DatasetOptions:
 
     Args:
         task: what it trains: retrieval, sts, classification or clustering.
-        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test; also
-            .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face hub, or `sample:<name>`.
+        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, or a
+            folder of BEIR; also .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face hub, or `sample:<name>`.
         train: file of training rows (relative to `path`), or split of the hub dataset; None: found by name.
         dev: the same for the dev set; a folder with corpus, queries and qrels will do for retrieval.
         test: the same for the test set.

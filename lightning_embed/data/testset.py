@@ -1,8 +1,10 @@
 """Test formats into `EvalSet`s: corpus + queries + qrels, or rows."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import xxhash
 from datasets import Dataset
@@ -11,30 +13,41 @@ from lightning_embed.data.source import json_lines
 from lightning_embed.errors import DataError
 from lightning_embed.types import LabelSet, RetrievalSet, StsSet, Task
 
-_FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
+_HEADER = "query-id\tcorpus-id\tscore"  # of BEIR's
 
 
-def has_retrieval_files(folder: Path) -> bool:
-    """Whether `folder` holds a retrieval test."""
-    return all((folder / name).is_file() for name in _FILES)
+def qrels_file(folder: Path, part: str) -> Path | None:
+    """The judgements of a retrieval test: BEIR's qrels/<part>.tsv, or qrels.tsv; None: `folder` holds no such test."""
+    if not all((folder / name).is_file() for name in ("corpus.jsonl", "queries.jsonl")):
+        return None
+    return next((file for file in (beir_qrels(folder, part), folder / "qrels.tsv") if file.is_file()), None)
 
 
-def read_retrieval(folder: Path) -> RetrievalSet:
-    """Read corpus.jsonl {"id", "title"?, "text"}, queries.jsonl {"id", "text"}, qrels.tsv (query, document, relevance).
+def beir_qrels(folder: Path, part: str) -> Path:
+    """Where BEIR's folders have the judgements of a part."""
+    return folder / "qrels" / f"{part}.tsv"
+
+
+def read_retrieval(qrels_file: Path) -> RetrievalSet:
+    """Read corpus.jsonl {"id", "title"?, "text"}, queries.jsonl {"id", "text"}, and qrels (query, document, relevance).
+
+    As BEIR has them too: "_id" for "id", a header above the qrels.
 
     Raises:
         DataError: a line that breaks this, or a judgement of a query or document that does not exist.
     """
-    corpus_file, queries_file, qrels_file = (folder / name for name in _FILES)
+    folder = qrels_file.parent.parent if qrels_file.parent.name == "qrels" else qrels_file.parent
     corpus = {}
-    for where, record in json_lines(corpus_file):
-        corpus[_string(record, "id", where)] = {
+    for where, record in json_lines(folder / "corpus.jsonl"):
+        corpus[_id_of(record, where)] = {
             "title": str(record.get("title") or ""),
             "text": _string(record, "text", where),
         }
-    queries = {_string(r, "id", where): _string(r, "text", where) for where, r in json_lines(queries_file)}
+    queries = {_id_of(r, where): _string(r, "text", where) for where, r in json_lines(folder / "queries.jsonl")}
     qrels: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(qrels_file.read_text(encoding="utf-8").splitlines(), 1):
+        if number == 1 and line == _HEADER:
+            continue
         query, document, relevance = _judgement(line, f"{qrels_file}: line {number}")
         if query not in queries or document not in corpus:
             raise DataError(
@@ -86,10 +99,13 @@ def _id(kind: str, text: str) -> str:
     return f"{kind}{xxhash.xxh64_hexdigest(text.encode())}"
 
 
-def _string(record: object, name: str, where: str) -> str:
-    value = record.get(name) if isinstance(record, dict) else None
-    if isinstance(value, int) and name == "id":
-        return str(value)
+def _id_of(record: Mapping[str, Any], where: str) -> str:
+    name = "_id" if "_id" in record else "id"
+    return str(record[name]) if isinstance(record.get(name), int) else _string(record, name, where)
+
+
+def _string(record: Mapping[str, Any], name: str, where: str) -> str:
+    value = record.get(name)
     if not isinstance(value, str):
         raise DataError(f"{where}: {name!r} must be a text, got {value!r}.")
     return value

@@ -60,8 +60,9 @@ def headline(models: Mapping[str, Results]) -> str:
     if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
-    tests = [beside_base(models, block, chosen) for block in sections(models) if block.split == "test"]
-    return " ".join([found, *tests])
+    blocks = sections(models)
+    read = [block for block in blocks if block.split == "test"] or blocks  # without a test, at least how sure dev is
+    return " ".join([found, *(beside_base(models, block, chosen) for block in read)])
 
 
 def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:

@@ -42,6 +42,21 @@ def test_a_folder_is_found_by_names(write, tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_of_beir(write, tmp_path: Path) -> None:
+    """As it is downloaded: _id, a header, qrels of each part; train qrels train nothing."""
+    write("d/corpus.jsonl", [{"_id": "1", "title": "T", "text": "one"}, {"_id": "2", "text": "two", "metadata": {}}])
+    write("d/queries.jsonl", [{"_id": "a", "text": "qa"}, {"_id": "b", "text": "qb"}])
+    (tmp_path / "d/qrels").mkdir()
+    for part, line in {"train": "a\t1\t1", "dev": "b\t1\t2", "test": "a\t2\t1"}.items():
+        (tmp_path / f"d/qrels/{part}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{line}\n")
+    data = _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "d")), tmp_path)
+    dev, test = data.eval_sets
+    assert data.train is None
+    assert (dev.split, dev.content.qrels, dev.content.queries) == ("dev", {"b": {"1": 2}}, {"b": "qb"})
+    assert (test.split, test.content.qrels, test.content.queries) == ("test", {"a": {"2": 1}}, {"a": "qa"})
+    assert set(test.content.corpus) == {"1", "2"}
+
+
 def test_dev_share_keeps_documents_together(write, tmp_path: Path) -> None:
     write("d/train.jsonl", _retrieval_rows(200))
     options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"), dev_share=0.1)
@@ -182,6 +197,11 @@ def test_refusals(write, tmp_path: Path) -> None:
         _load(options, tmp_path)
     with pytest.raises(DataError, match=r"d: no folder ./nowhere"):
         _load(DatasetOptions(Task.sts, path="./nowhere"), tmp_path)
+    (tmp_path / "rows.csv").write_text("text1,text2,score\n")
+    with pytest.raises(
+        DataError, match=r"rows.csv is no file of rows: expected .jsonl, .jsonl.gz, .parquet. Convert it."
+    ):
+        _load(DatasetOptions(Task.sts, path=str(tmp_path / "rows.csv")), tmp_path)
     with pytest.raises(DataError, match="d: no test file"):
         _load(DatasetOptions(Task.sts, test="nowhere.jsonl"), tmp_path)
     for options, message in [

@@ -123,6 +123,25 @@ def test_the_headline_says_what_is_noise(models):
     assert "inside the noise of the queries" in headline(models)
 
 
+def test_without_a_test_the_headline_says_how_sure_dev_is(models):
+    for name, found in models.items():
+        del found["test"]
+        each = [0.5, 0.9] * 5 if name == "retrieval" else [0.6, 0.7] * 5
+        found["dev"] = {
+            "faq": {
+                "task": "retrieval",
+                "metric": "ndcg_at_10",
+                "score": 10 * sum(each),
+                "in_domain": True,
+                "each": each,
+            }
+        }
+    assert re.search(
+        r"On dev it scores 70.00, \+5.00 from the base's 65.00 \(95 % interval .*: inside the noise of the queries\)",
+        headline(models),
+    )
+
+
 def test_without_dev_the_headline_chooses_nothing(models):
     for found in models.values():
         del found["dev"]
