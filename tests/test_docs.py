@@ -1,4 +1,4 @@
-"""Every command of docs/ is run, in a folder with small data and a small model; what cannot be run here is composed and checked."""
+"""Every command of the README and of docs/ is run, in a folder with small data and a small model; what cannot be run here is composed and checked."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.pages import Command, Page
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
-PAGES = [Page(path) for path in sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 of_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)
 
 # What a page's command is made smaller by, unless it says so itself.
@@ -28,7 +28,13 @@ SMALL = {
 }  # fmt: skip
 LONG = {"trainer.max_epochs": "-1", "encoder.max_length": "32"}  # replaced where it is given
 # For composing: what a reader has to fill in.
-FILLED_IN = {"data.root=...": "data.root=somewhere", "[...]": "[a,b]", "base=...": "base=c", "...": ""}
+FILLED_IN = {
+    "data.root=...": "data.root=somewhere",
+    "[...]": "[a,b]",
+    "base=...": "base=c",
+    "soup,slerp,...": "soup,slerp",
+    "...": "",
+}
 # What is not run, part of the line -> why; `python train.py` and `python merge.py` are composed and checked all the same.
 NOT_RUN = {
     "trainer.devices=": "several GPUs",
@@ -36,6 +42,9 @@ NOT_RUN = {
     "hydra/launcher=": "run by the tests of sweeps, or a cluster",
     "/shared/": "a disk that several machines share",
     "hydra/sweeper=grid_small": "three hours",
+    "make quickstart": "a set-up of its own, and a minute of training: done by hand before every release",
+    "data.root=...": "real data",
+    "python train.py ...": "real data",
     "http.server": "serves until it is stopped",
     "benchmarks/": "hours, or real data: what the tables of that page were made by",
 }
@@ -113,7 +122,6 @@ def desk(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     for number, name in enumerate(("models/base", "models/law", "models/medicine")):
         _write_model(tmp_path / "my-model", tmp_path / name, 0.02 * number)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIGHTNING_EMBED_SWEEP", "")  # a sweep sets it: undone at the end
     return tmp_path
 
 
@@ -182,7 +190,6 @@ def _launched(
 ) -> tuple[int, str]:
     """What train.py and merge.py do, without the seconds that imports take."""
     monkeypatch.setattr(sys, "argv", list(arguments))
-    monkeypatch.delenv("LIGHTNING_EMBED_SWEEP", raising=False)  # of the command before
     capfd.readouterr()
     code = 0
     try:
@@ -204,6 +211,10 @@ def test_every_command_runs(
 ) -> None:
     """In the order of the page: what one command makes, the next may use."""
     _write_files(page, desk)
+    if "runs/a" in page.path.read_text():  # two runs that the reader has
+        for line in ("python train.py out=runs/a", "python train.py experts=joint merge=none out=runs/b"):
+            code, out = _launched(_smaller(_arguments(line, desk) or []), monkeypatch, capfd)
+            assert code == 0, out[-3000:]
     for command in page.commands():
         if _why_not(command) is not None:
             continue

