@@ -86,7 +86,6 @@ def train(cfg: DictConfig) -> float | None:
     _start(cfg, out, base)
     inspection.show_experts(console, cfg, trained, modules, joint)
     data = preparing.mined(console, cfg, data, base, out)
-    made = {name: t for e, m in zip(trained, modules, strict=True) for name, t in trainings(cfg, plan, e, m).items()}
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
         gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
@@ -94,6 +93,8 @@ def train(cfg: DictConfig) -> float | None:
     dist.leave()
     if rank != 0:
         return None
+    pairs = list(zip(trained, modules, strict=True))
+    made = {name: told for e, module in pairs for name, told in trainings(cfg, plan, e, module, out).items()}
     if plan.only is not None:
         write_cards(cfg, Run(out), sources, out / "models" / BASE, trainings=made)
         console.print(
@@ -101,7 +102,7 @@ def train(cfg: DictConfig) -> float | None:
         )
         return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in zip(trained, modules, strict=True)}
+    spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in pairs}
     return merging.finish(
         cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe,
         costs=costs(plan, experts, spent), trainings=made,

@@ -37,7 +37,7 @@ INTERNAL = {
     "measure": {"data", "encoder", "experts"},
     "manual": set(),
     "hub": set(),
-    "card": {"build", "config", "data", "encoder", "experts", "merge", "provenance", "report"},
+    "card": {"build", "callback", "config", "data", "encoder", "experts", "merge", "provenance", "report"},
     "options": {"data.options", "merge"},
     "evaluating": {"config", "data.options"},
     "check": {"config", "hub", "evaluating", "options", "data.options", "encoder.options"},

@@ -1,5 +1,6 @@
 """From the plan of a run to what the cards of its experts tell of their trainings."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,23 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lightning_embed import build, config
+from lightning_embed.callback.while_training import CHOICE
 from lightning_embed.card.training import Training, written
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
 
 
-def trainings(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> dict[str, Training]:
+def trainings(
+    cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
+) -> dict[str, Training]:
     """The training of each source that an expert gives to the merge.
 
     Args:
         cfg: of the run.
         plan: says what the sources of an expert are.
-        expert: one that this run trains.
-        batches: that it trains on.
+        expert: one that this run has trained.
+        batches: that it was trained on.
+        out: folder of the run.
     """
     used = {name: rows.options for name, rows in batches.train_rows.items()}
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
@@ -40,7 +45,16 @@ def trainings(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: Embedd
         average = {"exponential average of the weights": plan.ema}
         name = plan.sources(expert)[-2]
         found[name] = replace(found[name], options=whole.options | average)
+    if (record := out / "checkpoints" / expert.name / CHOICE).exists():
+        found[expert.name] = _chosen(found[expert.name], json.loads(record.read_text()))
     return found
+
+
+def _chosen(training: Training, choice: dict[str, Any]) -> Training:
+    """Of an expert that was measured while it trained: it may be of an earlier step, and may have stopped before its time."""
+    exported, last = choice["exported_step"], choice["last_step"]
+    told = {"measured while training": f"by {choice['metric']}; these are the weights of step {exported} of {last}"}
+    return replace(training, steps=exported, options=training.options | told)
 
 
 def _options(chosen: dict[str, Any]) -> dict[str, Any]:

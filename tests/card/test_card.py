@@ -184,6 +184,20 @@ def test_push(run: Path, base: Path, toy: Path, monkeypatch, capsys) -> None:
     assert "pushed: there" in capsys.readouterr().out
 
 
+def test_an_expert_of_an_earlier_step_says_so(base: Path, toy: Path, tmp_path: Path) -> None:
+    more = [
+        "experts.only=sts",
+        "callback=evaluate",
+        "callback.while_training.every_n_steps=3",
+        "callback.while_training.keep_best=true",
+    ]
+    pipeline.train(_cfg("train", [*(o for o in _overrides(base, toy, tmp_path) if o != "callback=default"), *more]))
+    choice = json.loads((tmp_path / "checkpoints" / "sts" / "choice.json").read_text())
+    known, text = _card(tmp_path / "models" / "sts")
+    assert known["lightning_embed"]["training"]["steps"] == choice["exported_step"]
+    assert f"these are the weights of step {choice['exported_step']} of 6" in text
+
+
 @pytest.mark.slow
 def test_the_code_of_a_card_in_a_process_of_its_own(run: Path) -> None:
     """From the rendered card, as a reader would copy it, in the folder of the card."""
