@@ -48,6 +48,10 @@ def read(file: Path) -> Job | None:
 
 
 def read_all(sweep: Path) -> list[Job]:
-    """All that ended, in the order of their overrides, which no kill and no launcher changes."""
-    found = (read(file) for file in sorted((sweep / FOLDER).glob("*.json")))
-    return sorted((job for job in found if job is not None), key=lambda job: list(job.overrides))
+    """All that ended, in the order of their overrides, which no kill and no launcher changes.
+
+    Of two with the same overrides, between which a file of the config was changed, the later one.
+    """
+    files = sorted((sweep / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    latest = {tuple(job.overrides): job for file in files if (job := read(file)) is not None}
+    return [latest[overrides] for overrides in sorted(latest)]

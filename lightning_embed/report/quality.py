@@ -23,7 +23,12 @@ def quality(compared: Compared) -> Any | None:
             _panel(axes, compared, drawn, title)
         named = {name: h for axes in figure.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend(
-            named.values(), named.keys(), loc="outside upper left", ncols=2 * len(titles), frameon=False, fontsize=8
+            named.values(),
+            named.keys(),
+            loc="outside upper left",
+            ncols=max(4, 2 * len(titles)),
+            frameon=False,
+            fontsize=8,
         )
     return figure
 

@@ -21,7 +21,7 @@ from lightning_embed.report.recipes import Recipe, collect
 from lightning_embed.report.scatter import scatter
 from lightning_embed.report.summary import MEAN
 from lightning_embed.report.sweep_page import write_sweep_page
-from lightning_embed.report.table import recipes_table
+from lightning_embed.report.table import print_recipes
 from lightning_embed.types import Results
 from lightning_embed.writing import write_whole
 
@@ -88,7 +88,7 @@ def write_comparison(
     if not (recipes := collect(folders)):
         return
     compared = compare(recipes, metric)
-    console.print(recipes_table(compared))
+    print_recipes(compared, console)
     pictures = {"domains": _scatter(recipes), "cost": quality(compared)}
     figures = {name: figure for name, figure in pictures.items() if figure is not None}
     for name, figure in figures.items():

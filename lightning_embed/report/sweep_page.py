@@ -19,7 +19,7 @@ def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> 
     parts = [f'<p class="headline">{headline(compared)}</p>']
     parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
     parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
-    file.write_text(PAGE.substitute(title=escape(file.stem), body="\n".join(parts)), encoding="utf-8")
+    file.write_text(PAGE.substitute(title=escape(file.parent.name), body="\n".join(parts)), encoding="utf-8")
     return file
 
 

@@ -71,8 +71,8 @@ def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
     return [_tests_table(models, names[i : i + per_table]) for i in range(0, len(names), per_table)]
 
 
-def recipes_table(compared: Compared) -> Table:
-    """Recipes by the means of each block, best on dev first: test is shown, never chosen by."""
+def print_recipes(compared: Compared, console: Console) -> None:
+    """Print recipes by the means of each block, best on dev first: test is shown, never chosen by."""
     table = _table("\nrecipe")
     several = compared.num_seeds > 1
     for column in ["cost", *(["seeds"] if several else [])]:
@@ -89,8 +89,8 @@ def recipes_table(compared: Compared) -> Table:
     if compared.reference is not None:
         noise = "queries and seeds" if several else "queries"
         said.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")
-    table.caption = Text("; ".join(said))
-    return table
+    console.print(table)
+    console.print(Text("; ".join(said), style="dim italic"))  # a caption would be as narrow as the table
 
 
 def _mean_cell(compared: Compared, recipe: Recipe, title: str) -> Text:

@@ -184,6 +184,12 @@ def test_a_job_whose_folder_is_gone_is_not_done(folders, tmp_path):
     assert jobs.read(tmp_path / "broken.json") is None
 
 
+def test_of_the_same_job_under_two_configs_the_later_one_counts(tmp_path):
+    for number, value in enumerate((1.0, 2.0)):
+        jobs.write(tmp_path / "jobs" / f"{9 - number}.json", Job(["seed=1"], ".", value, 1.0))
+    assert [job.value for job in jobs.read_all(tmp_path)] == [2.0]
+
+
 def test_what_is_drawn_is_what_was_measured(folders):
     compared = compare(collect(folders))
     figure = quality(compared)
