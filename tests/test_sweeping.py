@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed import jobs
+from tests.logger.offline import read_runs
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
@@ -82,8 +83,10 @@ def test_a_killed_sweep_does_the_rest(given: list[str], tmp_path: Path) -> None:
     assert killed == whole
 
 
-def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path) -> None:
-    said = _run(tmp_path, "train.py", "-m", "experts.snapshots=1,50,2", *given, status=1)
+def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the logged runs of all jobs, of which each has its own, are in the group of the sweep."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    said = _run(tmp_path, "train.py", "-m", "experts.snapshots=1,50,2", "logger=wandb", *given, status=1)
     assert "1 of 3 jobs failed" in said
     assert (
         "  experts.snapshots=50: ConfigError: experts.snapshots=50: the training of retrieval has only 3 steps." in said
@@ -92,6 +95,9 @@ def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path) -> None:
     found = jobs.read_all(_sweep(tmp_path))
     assert [job.is_done for job in found] == [True, True, False]
     assert "snapshots=2" in (_sweep(tmp_path) / "report.html").read_text()
+    logged = [run for run in read_runs(tmp_path).values() if run.history]
+    assert {run.group for run in logged} == {_sweep(tmp_path).name}
+    assert len({run.id for run in logged}) == 6, "two experts and a merge, of two jobs"
 
 
 @pytest.fixture(scope="module")
