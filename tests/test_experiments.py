@@ -139,7 +139,7 @@ BATCHES: dict[str, dict[str, dict[str, int]]] = {
 }
 MORE = {"boom_update": ["experts.existing={existing}", "experts.new=[phrases]"]}
 GRID = sorted(file.stem for file in (config.conf_folder() / "experiment" / "grid").glob("*.yaml"))
-SWEEPERS = sorted(file.stem for file in (config.conf_folder() / "hydra" / "sweeper").glob("*.yaml"))
+SWEEPERS = sorted(file.stem for file in (config.conf_folder() / "hydra" / "sweeper").glob("grid_*.yaml"))
 EXPERIMENTS = [word for word in config.words("experiment") if word != "none"]
 
 

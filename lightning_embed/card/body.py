@@ -84,10 +84,11 @@ def _results(facts: Facts) -> str:
 
 def _usage(facts: Facts) -> str:
     use = facts.usage
-    parts = [f"```python\n{use.sentence_transformers}\n```", "The same with transformers alone:"]
+    parts = [f"```python\n{use.sentence_transformers}\n```"]
     if use.path == ".":
         parts.insert(0, "`.` is the folder of this card; write its path, or its name on the hub.")
-    parts.append(f"```python\n{use.transformers}\n```")
+    if use.transformers is not None:
+        parts += ["The same with transformers alone:", f"```python\n{use.transformers}\n```"]
     if use.prompts:
         rows = [
             [f"`{name}`", f"`{json.dumps(text, ensure_ascii=False)}`{' (default)' * (name == use.default_prompt)}"]

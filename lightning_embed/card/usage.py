@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.encoder.manifest import read_manifest
+from lightning_embed.encoder.manifest import Manifest, read_manifest
 from lightning_embed.encoder.options import Pooling
+from lightning_embed.errors import CheckpointError
 
 _UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
 _QUERIES = ["Which planet is the largest?"]
@@ -60,7 +61,7 @@ class Usage:
         prompts: text put before a text, by the name that sentence-transformers has for it.
         default_prompt: name of the one for texts that come without a name.
         sentence_transformers: code.
-        transformers: code.
+        transformers: code; None: the directory does more than we could write down (a head, two poolings ...).
     """
 
     path: str
@@ -69,7 +70,7 @@ class Usage:
     prompts: dict[str, str]
     default_prompt: str | None
     sentence_transformers: str
-    transformers: str
+    transformers: str | None
 
     @classmethod
     def of(cls, folder: Path, path: str) -> "Usage":
@@ -79,7 +80,10 @@ class Usage:
             folder: where it is.
             path: what its users write for it: a name on the hub, or where they find it.
         """
-        manifest = read_manifest(str(folder))
+        try:
+            manifest, known = read_manifest(str(folder)), True
+        except CheckpointError:  # merged all the same, because weights are weights
+            manifest, known = Manifest(), False
         config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
         said: Any = manifest.prompts.to_sentence_transformers()
         prompts, default = said["prompts"], said["default_prompt_name"]
@@ -98,7 +102,7 @@ class Usage:
 
         return cls(
             path,
-            _first(config, "hidden_size", "dim", "d_model", "n_embd"),
+            _first(config, "hidden_size", "dim", "d_model", "n_embd") if known else None,
             max_length,
             prompts,
             default,
@@ -116,7 +120,9 @@ class Usage:
                 pooled=_POOLED[manifest.pooling],
                 queries=texts(_QUERIES, query),
                 documents=texts(_DOCUMENTS, document),
-            ),
+            )
+            if known
+            else None,
         )
 
 

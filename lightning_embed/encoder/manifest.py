@@ -96,7 +96,7 @@ def write_manifest(folder: Path, manifest: Manifest, dim: int) -> None:
 
 
 def _module_folders(path: str, modules: list[dict[str, Any]]) -> dict[str, str]:
-    folders = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
+    folders = {str(module.get("type")).rpartition(".")[2]: str(module["path"]) for module in modules}
     if tuple(folders) not in (_MODULES[:2], _MODULES):
         raise CheckpointError(
             f"{path}: expected the sentence-transformers modules Transformer, Pooling and perhaps Normalize, got "

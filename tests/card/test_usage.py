@@ -101,3 +101,15 @@ def test_a_plain_hugging_face_directory(tiny_model: Path, monkeypatch) -> None:
     assert use.max_length == 64
     for code in (use.sentence_transformers, use.transformers):
         _assert_same(tiny_model, code, "", "")
+
+
+def test_a_directory_that_does_more_than_we_know(tiny_model: Path, tmp_path: Path) -> None:
+    """A head beside the pooling: the model is merged all the same, and its card shows what opens it whole."""
+    load(str(tiny_model)).save(tmp_path / "model")
+    modules = json.loads((tmp_path / "model" / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (tmp_path / "model" / "modules.json").write_text(json.dumps(modules))
+    usage = Usage.of(tmp_path / "model", ".")
+    assert usage.transformers is None
+    assert usage.dim is None
+    assert 'SentenceTransformer(".")' in usage.sentence_transformers

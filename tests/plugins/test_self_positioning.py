@@ -150,7 +150,8 @@ def test_what_is_logged() -> None:
     base, sources = toy.family(3)
     plan, curves = _prepare(base, sources, QuadraticProbe.around(base), steps=3)
     assert [step for step, _ in curves] == [0, 1, 2]
-    assert curves[0][1].keys() == {"loss", "norm", "lambda", "a/s0", "a/s1", "a/s2"}
+    each = {f"{key}/s{number}" for key in ("a", "coefficient") for number in range(3)}
+    assert curves[0][1].keys() == {"loss", "norm", "lambda", *each}
     assert curves[0][1]["lambda"] == curves[0][1]["a/s1"] == 1
     start = reference.position(_deltas(base, sources), torch.ones(3, dtype=torch.float64), torch.ones(()))
     assert curves[0][1]["norm"] == pytest.approx(float(start.norm()))
