@@ -21,7 +21,7 @@ def runs(tmp_path: Path) -> Path:
         for model, shift in (("base", 50 - points), ("joint", 0)):
             found = score("retrieval", points + shift)
             found["each"] = [(points + shift + i % 5 - 2) / 100 for i in range(40)]
-            run.add(model, {"dev": {"squad": found}}, cost=100.0 if model == "joint" else 0.0)
+            run.add(model, {"dev": {"squad": found}}, cost=points * 10.0 if model == "joint" else 0.0)
         overrides = [f"optimizer.lr={lr}", "merge=none", "logger=none"]
         OmegaConf.save({"overrides": overrides}, tmp_path / f"run-{name}" / "run.yaml")
     (tmp_path / "run-sweep").mkdir()
@@ -42,7 +42,7 @@ def test_one_table_of_any_runs(runs: Path) -> None:
     assert found["reference"] == "lr=2e-05 joint"
     assert found["recipes"][1]["differences"]["dev"]["difference"] == pytest.approx(-10)
     assert found["recipes"][1]["differences"]["dev"]["high"] < 0
-    assert (runs / "out" / "report.html").exists()
+    assert {file.name for file in (runs / "out").iterdir()} == {"report.html", "results.json", "cost.png", "cost.svg"}
 
 
 def test_a_folder_that_is_no_finished_run(runs: Path) -> None:

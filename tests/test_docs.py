@@ -23,7 +23,7 @@ of_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.pat
 
 # What a page's command is made smaller by, unless it says so itself.
 SMALL = {
-    "encoder.path": "my-model", "encoder.max_length": "32", "trainer.max_steps": "2", "trainer.accelerator": "cpu",
+    "encoder.path": "my-model", "encoder.max_length": "32", "trainer.max_steps": "4", "trainer.accelerator": "cpu",
     "trainer.enable_progress_bar": "false",
 }  # fmt: skip
 LONG = {
@@ -135,6 +135,7 @@ def desk(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     for number, name in enumerate(("models/base", "models/law", "models/medicine")):
         _write_model(tmp_path / "my-model", tmp_path / name, 0.02 * number)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
 
 

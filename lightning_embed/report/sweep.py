@@ -89,6 +89,7 @@ def write_comparison(
         return
     compared = compare(recipes, metric)
     print_recipes(compared, console)
+    out.mkdir(parents=True, exist_ok=True)
     pictures = {"domains": _scatter(recipes), "cost": quality(compared)}
     figures = {name: figure for name, figure in pictures.items() if figure is not None}
     for name, figure in figures.items():
