@@ -5,15 +5,20 @@ MARKERS ?= not slow and not data
 WORKERS ?= 2
 
 .PHONY: setup quickstart test lint
-setup: .venv/.ready
+setup: .venv/.dev
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[quickstart]'
+	touch $@
+
+# What the tests need beside: launchers, Optuna, linters ...
+.venv/.dev: .venv/.ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[quickstart,dev]'
 	touch $@
 
-quickstart: setup
+quickstart: .venv/.ready
 	$(BIN)/python train.py
 
 lint: setup
