@@ -31,6 +31,8 @@ LONG = {
     "encoder.max_length": "32",
     "hydra.sweeper.n_trials": "2",
     "seed": "1,2",
+    "retrieval_loss.dims": "[32,16]",
+    "sts_loss.dims": "[32,16]",
 }  # replaced where it is given
 # For composing: what a reader has to fill in.
 FILLED_IN = {
