@@ -26,6 +26,7 @@ from lightning_embed import config, sweeping
 from lightning_embed.check import check
 from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedError, nearest
 
+_EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
 
@@ -248,7 +249,9 @@ def _explained(
     """One sentence for what Hydra says in several."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = error.missing_cfg_file.rpartition("/")
-        return ConfigError(f"{group}={word}: no such choice. {nearest(word, error.options or config.words(group))}")
+        more = f" More come with pip install 'lightning-embed[{_EXTRAS[group]}]'." if group in _EXTRAS else ""
+        hint = nearest(word, error.options or config.words(group))
+        return ConfigError(f"{group}={word}: no such choice. {hint}{more}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip() for line in str(cause).splitlines()]
     key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")

@@ -205,6 +205,13 @@ def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
     assert folder("seed=1,2", "hydra.sweep.dir=mine") == [], "the one that is given"
 
 
+def test_launchers_and_sweepers_of_extras_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'joblib'.*pip install 'lightning-embed\[launchers\]'"):
+        cli.check_command("train", ["hydra/launcher=jobli", "seed=1,2"], multirun=True)
+    with pytest.raises(ConfigError, match=r"pip install 'lightning-embed\[optuna\]'"):
+        cli.check_command("train", ["hydra/sweeper=bayes", "seed=1,2"], multirun=True)
+
+
 def test_numbers_of_ones_own() -> None:
     cli.check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
     with pytest.raises(ConfigError, match=r"let\.low: no such option.*To add one: \+let\.low"):
