@@ -26,12 +26,14 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     there the metadata alone name them, as they always do.
 
     Args:
+        save_dir: where the folder `wandb` of the run is written.
         log_model: true: artifacts hold the weights too. Lightning's option of that name, which uploads checkpoints, is off.
         arguments: of Lightning's logger and of `wandb.init`.
     """
 
-    def __init__(self, *, log_model: bool = False, **arguments: Any) -> None:
-        super().__init__(log_model=False, **arguments)
+    def __init__(self, *, save_dir: str | Path = ".", log_model: bool = False, **arguments: Any) -> None:
+        # what writes the files is a process of wandb's own, which may have been started elsewhere, by whoever started this
+        super().__init__(save_dir=Path(save_dir).absolute(), log_model=False, **arguments)
         self._wandb_init.pop("anonymous", None)  # Lightning 2.6 always passes it, and wandb 0.31 warns of it
         self.with_weights = log_model
 

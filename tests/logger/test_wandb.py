@@ -98,6 +98,18 @@ def test_a_png_is_an_image_and_an_svg_a_page(tmp_path: Path) -> None:
     assert isinstance(run.rows[1]["geometry"], wandb.Html)
 
 
+def test_a_folder_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process, started elsewhere, already runs the service of wandb that writes the files."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        logger = WandbLogger(save_dir="out", name=name, mode="offline")
+        logger.log_metrics({"loss": 1.0})
+        logger.experiment.finish()
+        assert [run.name for run in read_runs(tmp_path / name / "out").values()] == [name]
+
+
 def _parts(out: Path) -> dict[str, tuple[Path, Offline]]:
     return {run.name: (folder, run) for folder, run in read_runs(out).items()}
 
