@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import datasets  # noqa: F401  # first imported by a module that jaxtyping instruments, it would be compiled anew each time
+import lightning.pytorch  # noqa: F401  # as well
 import pytest
 import torch
 
