@@ -1,4 +1,4 @@
-"""The story of a run: fit each expert; then merge, evaluate and report (`merging`)."""
+"""The story of a run: fit each expert; then merge, evaluate and report (`ending`)."""
 
 import gc
 import logging
@@ -28,6 +28,7 @@ from lightning_embed.card.plan import trainings
 from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
+from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan, TrainSet
@@ -103,10 +104,10 @@ def train(cfg: DictConfig) -> float | None:
         return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
     spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in pairs}
-    return merging.finish(
-        cfg, out, strategy, sources, out / "models" / BASE, scores, make_probe,
+    return Ending(
+        cfg, strategy, sources, out / "models" / BASE, scores, make_probe,
         costs=costs(plan, experts, spent), trainings=made,
-    )  # fmt: skip
+    ).run()  # fmt: skip
 
 
 def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:

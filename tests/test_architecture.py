@@ -58,11 +58,10 @@ INTERNAL = {
     "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
     "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
     "examination": {"config", "merge", "options", "report"},
-    "merging": {
-        "build", "card", "comparing", "config", "hub", "cost", "evaluating", "examination", "logbook", "merge", "probe", "provenance", "report",
-    },
+    "ending": {"build", "card", "config", "cost", "evaluating", "examination", "hub", "logbook", "merge", "report"},
+    "merging": {"build", "comparing", "config", "ending", "evaluating", "examination", "hub", "merge", "probe", "provenance"},
     "pipeline": {
-        "build", "card", "config", "cost", "hub", "report", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
+        "build", "card", "config", "cost", "ending", "hub", "report", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
         "experts", "merge", "probe",
     },
 }  # fmt: skip

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
 from lightning_embed import cli, merging
+from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
 from lightning_embed.merge import Source
@@ -168,7 +169,7 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
         cfg = _cfg("merge", ["sources=[a]", f"merge={word}", *overrides])
         strategy = merging.strategy_of(cfg)
         assert strategy is not None
-        return merging._merge_name(cfg, strategy, models, base, ProbeMaker(cfg, {}), None)
+        return Ending(cfg, strategy, models, base, None, ProbeMaker(cfg, {})).name
 
     assert (name() == name(other)) is same
 
