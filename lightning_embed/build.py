@@ -187,7 +187,7 @@ def _searchable(cfg: DictConfig) -> dict[str, Any]:
 
     So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
     """
-    resolved = config.plain(cfg, as_words=True)
+    resolved = config.told(cfg)
     resolved.pop("part", None)
     typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class

@@ -258,6 +258,15 @@ def plain(node: Any, as_words: bool = False) -> Any:
     return OmegaConf.to_container(node, resolve=True, enum_to_str=as_words)
 
 
+def told(cfg: DictConfig) -> dict[str, Any]:
+    """The whole config for files, pages and loggers. What a logger gets from the environment, like a key, is not told."""
+    found: dict[str, Any] = plain(cfg, as_words=True)
+    for name, raw in OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False).items():  # type: ignore[union-attr]
+        hidden = [key for key, value in raw.items() if isinstance(value, str) and "oc.env:" in value]
+        found["logger"][name] |= dict.fromkeys(hidden, "from the environment")
+    return found
+
+
 def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:
     """Build an options class (frozen dataclasses inside included) from a config node."""
     hints = get_type_hints(cls)

@@ -91,7 +91,7 @@ class Ending:
             if self.scores is not None:
                 self._measure(run, self.scores, models, target)
             run.print(console, [*models, self._ensemble])
-            report = run.write_html(config.plain(cfg, as_words=True))
+            report = run.write_html(config.told(cfg))
             merged = None if self.strategy is None else models[self.name]
             write_cards(cfg, run, self.sources, self.base, merged, self.trainings)
             logbook.log_merge(loggers, cfg, run, self.name, self.sources, self.base, target)

@@ -1,6 +1,5 @@
 """Training one expert: from its start, through its snapshots, to the directory of the finished model."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 from lightning_embed import build, dist, faults, inspection, lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
-from lightning_embed.callback.while_training import CHOICE
+from lightning_embed.callback.while_training import CHOICE, read_choice
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
@@ -111,12 +110,14 @@ def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingD
 
 def num_rows(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule, out: Path) -> float:
     """Rows that the training of a finished expert went through; fewer than planned, where it stopped early."""
-    record, limits = out / "checkpoints" / expert.name / CHOICE, (cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    planned = batches.num_rows(*limits)
-    if not record.exists():
-        return planned
-    last_step: int = json.loads(record.read_text())["last_step"]
-    return planned * last_step / batches.num_steps(*limits)
+    limits = (cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    return batches.num_rows(*limits) * _last_step(cfg, expert, batches, out) / batches.num_steps(*limits)
+
+
+def _last_step(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule, out: Path) -> int:
+    """Where the training of a finished expert ended."""
+    choice = read_choice(out / "checkpoints" / expert.name)
+    return choice["last_step"] if choice else batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
 
 
 def _start(expert: Expert, models: Path) -> Path | None:
@@ -143,7 +144,7 @@ def _log(
     cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
 ) -> None:
     """Write down what a training was, and the models that it gave."""
-    rows = _plan(cfg, expert, batches)
+    rows = _plan(expert, batches, _last_step(cfg, expert, batches, out))
     logbook.log_plan(loggers, rows)
     logbook.log_conflict(loggers, Path(cfg.out), expert.name)
     start = lineage.Model(expert.start, out / "models" / expert.start)
@@ -154,10 +155,9 @@ def _log(
         lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
 
 
-def _plan(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule) -> list[dict[str, Any]]:
-    """What an expert is trained on, and for how long: a line per dataset."""
+def _plan(expert: Expert, batches: EmbeddingDataModule, steps: int) -> list[dict[str, Any]]:
+    """What an expert was trained on, and for how long: a line per dataset."""
     stream = batches.steps()
-    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     return [
         {
             "expert": expert.name,

@@ -33,6 +33,11 @@ def sha256(file: Path) -> str:
         return digest.value
 
 
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files, by name."""
+    return {file.name: sha256(file) for file in sorted(files)}
+
+
 def begin(files: Iterable[Path]) -> None:
     """Digest files in a thread of their own, which nobody waits for when the process ends."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import config
-from lightning_embed.hashing import sha256
+from lightning_embed.hashing import digests
 from lightning_embed.merge import Source
 from lightning_embed.types import BASE
 
@@ -26,21 +26,22 @@ class Model:
     def artifact(self) -> str:
         """Its name among the artifacts of all runs: the same wherever it is asked.
 
-        A base is called by its weights, because many runs start from it; another model by the run that wrote it, and a
-        stranger's by its folder.
+        A base is called by its weights, because many runs start from it; another model by the run that wrote it and the
+        name that it has there, and a stranger's by its name here.
         """
         if self.name == BASE:
             return f"{BASE}-{config.digest(self.sha256)}"
-        for place in self.folder.resolve().parents[1:3]:  # <out>/models/<name>, <out>/merged/<name>/model
-            if (place / "run.yaml").exists():
-                run = OmegaConf.load(place / "run.yaml")
-                return _legal(f"{run.config.name}-{run.hash}-{self.name}")
+        folder = self.folder.resolve()
+        for out in folder.parents[1:3]:  # <out>/models/<name>, <out>/merged/<name>/model
+            if (out / "run.yaml").exists():
+                run = OmegaConf.load(out / "run.yaml")
+                return _legal(f"{run.config.name}-{run.hash}-{folder.relative_to(out).parts[1]}")
         return _legal(self.name)
 
     @property
     def sha256(self) -> dict[str, str]:
         """Of its weights, by file."""
-        return {file.name: sha256(file) for file in sorted(self.folder.glob("*.safetensors"))}
+        return digests(self.folder.glob("*.safetensors"))
 
     def told(self) -> dict[str, Any]:
         """What the metadata of another model say of it."""

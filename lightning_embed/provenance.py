@@ -47,7 +47,7 @@ def write(cfg: DictConfig, out: Path) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": config.plain(cfg, as_words=True),
+        "config": config.told(cfg),
     }
     write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
 

@@ -20,14 +20,15 @@ def test_a_base_is_called_by_its_weights(tmp_path: Path) -> None:
     assert Model("base", one).artifact == Model("base", copy).artifact != Model("base", other).artifact
 
 
-@pytest.mark.parametrize("place", ["models/sts", "merged/soup-1/model"])
-def test_a_model_is_called_by_the_run_that_wrote_it(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(("place", "name"), [("models/sts", "sts"), ("merged/soup-1/model", "soup-1")])
+def test_a_model_is_called_by_the_run_that_wrote_it(tmp_path: Path, place: str, name: str) -> None:
+    """Whatever the run that asks calls it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.yaml").write_text("hash: 1a2b3c4d\nconfig: {name: my try}\n")
-    model = Model("sts", _model(tmp_path / "run" / place, 1.0))
-    assert model.artifact == "my_try-1a2b3c4d-sts"
+    model = Model("run-models-sts", _model(tmp_path / "run" / place, 1.0))
+    assert model.artifact == f"my_try-1a2b3c4d-{name}"
     assert model.told() == {
-        "name": "sts", "artifact": model.artifact, "path": str(model.folder), "sha256": model.sha256,
+        "name": "run-models-sts", "artifact": model.artifact, "path": str(model.folder), "sha256": model.sha256,
     }  # fmt: skip
 
 

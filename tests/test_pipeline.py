@@ -311,6 +311,14 @@ class First(MergeStrategy):
         dropped.unlink()
 
 
+def test_what_a_logger_has_from_the_environment_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "secret")
+    cfg = _cfg("train", ["+logger.mine={_target_:a.B,api_key:'${oc.env:KEY}',folder:'${out}'}", "out=x"])
+    assert cfg.logger.mine.api_key == "secret"
+    assert config.told(cfg)["logger"]["mine"] == {"_target_": "a.B", "api_key": "from the environment", "folder": "x"}
+    assert "secret" not in str(build._searchable(cfg))
+
+
 @pytest.mark.parametrize("failed", [True, False])
 def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As W&B's run is: a crashed training must not stand there as finished."""

@@ -35,6 +35,7 @@ class Progress:
     Args:
         score: the best, in points.
         step: of the best.
+        mark: the score that patience compares with: the last that was a gain of `min_gain` and more.
         waited: measurements since.
         measuring: seconds that all measurements took.
         last: seconds that the last one took.
@@ -44,6 +45,7 @@ class Progress:
 
     score: float = -math.inf
     step: int = 0
+    mark: float = -math.inf
     waited: int = 0
     measuring: float = 0.0
     last: float = 0.0
@@ -75,7 +77,7 @@ class WhileTraining(Callback):
         metric: dev/mean, or dev/<task>: what chooses.
         keep_best: end with the weights of the best step measured, of which a copy stays in memory and in the checkpoint.
         patience: measurements in a row without gain that end the training; None: none do.
-        min_gain: points above the best so far that count as a gain.
+        min_gain: points that a score must be above the last gain to be one; of `patience` alone, the best is the best.
 
     Raises:
         ConfigError: a number out of its range.
@@ -189,10 +191,13 @@ class WhileTraining(Callback):
     def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
         """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""
         progress, score = self.progress, dist.of_first(score, pl_module.device)
-        if not score > progress.score + self.min_gain:
+        if score > progress.mark + self.min_gain:
+            progress.mark, progress.waited = score, 0
+        else:
             progress.waited += 1
+        if not score > progress.score:
             return False
-        progress.score, progress.step, progress.waited = score, trainer.global_step, 0
+        progress.score, progress.step = score, trainer.global_step
         if self.keep_best and trainer.is_global_zero:
             progress.weights = {n: p.detach().to("cpu", copy=True) for n, p in _trained(pl_module.encoder)}
         return True
@@ -225,7 +230,8 @@ class WhileTraining(Callback):
         for name, parameter in _trained(encoder) if progress.weights else ():
             parameter.data.copy_(progress.weights[name])
         exported = progress.step if progress.weights else last_step
-        chosen = {"metric": self.metric, "score": progress.score, "best_step": progress.step}
+        score = progress.score if math.isfinite(progress.score) else None  # no measurement gave a number
+        chosen = {"metric": self.metric, "score": score, "best_step": progress.step}
         write_whole(record, json.dumps({**chosen, "exported_step": exported, "last_step": last_step}) + "\n")
         logger.info(
             "trained for %d steps; best by %s: step %d (%.2f); exported: step %d.",
@@ -241,6 +247,13 @@ class WhileTraining(Callback):
         self.progress = Progress(**state_dict)
         if dist.rank() != 0:
             self.progress.weights = {}
+
+
+def read_choice(checkpoints: Path) -> dict[str, Any] | None:
+    """What was chosen in the training whose checkpoints lie there; None: there was no choice."""
+    file = checkpoints / CHOICE
+    found: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    return found
 
 
 def _trained(encoder: Encoder) -> list[tuple[str, torch.nn.Parameter]]:

@@ -12,8 +12,12 @@ from lightning_embed.card.results import table, tables
 from lightning_embed.card.training import Training, cuts, written
 from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record import MergeRecord
-from lightning_embed.types import Results
+from lightning_embed.types import BASE, Results
 
+_DOMAINS = "In domain: the run trains on rows of the same data set, if not in every expert; out of domain: it does not."
+_DOMAINS_GIVEN = (
+    "In domain: there are train rows of the same data set; whether the merged models saw them is not known to us."
+)
 _MOST = 1000  # letters of a plan that a reader can follow
 
 
@@ -29,6 +33,7 @@ class Facts:
         license: None: not known, or not one.
         trainings: by name of a model, what we know of its training.
         record: of the merge; None: the model was trained.
+        trained_here: whether the run trained what it merged, so that it knows on which rows.
         results: of the models that the card compares; empty: nothing was measured.
         commands: that make the model again, with a comment each.
         versions: of what made and measured it.
@@ -41,6 +46,7 @@ class Facts:
     license: str | None
     trainings: Mapping[str, Training]
     record: MergeRecord | None
+    trained_here: bool
     results: Mapping[str, Results]
     commands: Sequence[str]
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +55,11 @@ class Facts:
     def names(self) -> list[str]:
         """The names on the hub of what the model was made from."""
         return list(dict.fromkeys(name for origin in self.origins for name in origin.names))
+
+    @property
+    def languages(self) -> list[str]:
+        """Those that the cards of the origins give."""
+        return list(dict.fromkeys(word for origin in self.origins for word in origin.languages))
 
 
 def body(facts: Facts) -> str:
@@ -68,6 +79,8 @@ def _lead(facts: Facts) -> str:
         made = f"It is {len(sources)} models merged into one by `{facts.record.strategy}`: {_and(sources)}"
         made += f", made from {base}."
     elif training := facts.trainings.get(facts.own):
+        if training.start != BASE:
+            base = f"`{training.start}`, itself made from {base},"
         made = f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that may be merged with others."
     return f"A text-embedding model: it turns a text into a vector{dims}, so that the cosine of two vectors says how alike the texts are. {made}"
 
@@ -77,8 +90,8 @@ def _results(facts: Facts) -> str:
         return "This model was not measured."
     note = (
         "Percent points, measured by mteb's tasks in float32; a task's score is the mean over its sets. Dev sets are what one chooses by, test "
-        "sets what one reads afterwards. In domain: the run trains on rows of the same data set, if not in every expert; out of domain: it does not."
-    )
+        "sets what one reads afterwards. "
+    ) + (_DOMAINS if facts.trained_here else _DOMAINS_GIVEN)
     return f"{note}\n\n{tables(facts.results, facts.own)}"
 
 
@@ -180,11 +193,10 @@ def _again(facts: Facts) -> str:
 
 def _limits(facts: Facts) -> str:
     use = facts.usage
-    languages = list(dict.fromkeys(word for origin in facts.origins for word in origin.languages))
     lines = [
         f"Texts are cut after {use.max_length:,} tokens, special ones included." if use.max_length else "",
-        f"Languages, as the card of what it was made from gives them: {', '.join(languages)}."
-        if languages
+        f"Languages, as the card of what it was made from gives them: {', '.join(facts.languages)}."
+        if facts.languages
         else "For which languages it is good is not known to us.",
         _license(facts),
         "What is not in the results above was not measured: other domains, longer texts, fairness, robustness.",

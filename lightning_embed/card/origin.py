@@ -1,6 +1,7 @@
 """What is known of a model that a run did not make itself: by its own card, or by where it lies."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from lightning_embed.card.training import Training
 
 FILE = "README.md"
 KEY = "lightning_embed"  # of what we keep in the front matter, beside what the hub reads there
-_SNAPSHOT = re.compile(r".*/models--(?P<owner>[^/]+)--(?P<name>[^/]+)/snapshots/[^/]+/?")
+_SNAPSHOT = re.compile(r".*/models--(?P<name>[^/]+)/snapshots/[^/]+/?")
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Origin:
         training = None
         if isinstance(ours := said.get(KEY), dict):
             names = _listed(said.get("base_model"))
-            training = Training(**ours["training"]) if "training" in ours else None
-        return cls(names, said.get("license"), _listed(said.get("language")), training)
+            training = Training.read(ours.get("training"))
+        return cls(names, _license(said), _listed(said.get("language")), training)
 
 
 def _hub_name(path: str) -> str | None:
     if found := _SNAPSHOT.fullmatch(str(Path(path).absolute())):
-        return f"{found['owner']}/{found['name']}"
+        return found["name"].replace("--", "/")
     return None if Path(path).exists() else path
 
 
@@ -56,5 +57,13 @@ def _front_matter(path: str, revision: str | None) -> dict[str, Any]:
         return {}
 
 
+def _license(said: Mapping[str, Any]) -> str | None:
+    """One licence, and one that says which it is."""
+    found = [name for name in _listed(said.get("license")) if name != "other"]
+    return found[0] if len(found) == 1 else None
+
+
 def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(each) for each in value or ()]
+    """Words; YAML reads Norwegian's `no` as false."""
+    values = value if isinstance(value, list) else [value]
+    return ["no" if each is False else each for each in values if isinstance(each, str) or each is False]

@@ -1,14 +1,14 @@
 """From the plan of a run to what the cards of its experts tell of their trainings."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_embed import build, config
-from lightning_embed.callback.while_training import CHOICE
+from lightning_embed import build, config, provenance
+from lightning_embed.callback.while_training import read_choice
+from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, written
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
@@ -35,19 +35,27 @@ def trainings(
         losses={str(options.task): chosen[build.LOSS_OF_TASK[options.task]] for options in used.values()},
         start=expert.start,
         options={"rows of a batch": ", ".join(f"{name} {o.batch_size}" for name, o in used.items())} | _options(chosen),
+        versions=_versions(out / "models" / expert.name),
         datasets=[o.path for o in used.values() if o.path is not None and _is_on_hub(o.path)],
     )
     whole.options["seed"] = build.training_seed(cfg, expert)
     found = {}
     for number, name in enumerate(plan.sources(expert), start=1):
         found[name] = replace(whole, steps=round(steps * min(1.0, number / plan.snapshots)))
+    choice = read_choice(out / "checkpoints" / expert.name)
     if plan.ema is not None:
         average = {"exponential average of the weights": plan.ema}
         name = plan.sources(expert)[-2]
-        found[name] = replace(found[name], options=whole.options | average)
-    if (record := out / "checkpoints" / expert.name / CHOICE).exists():
-        found[expert.name] = _chosen(found[expert.name], json.loads(record.read_text()))
+        found[name] = replace(whole, steps=choice["last_step"] if choice else steps, options=whole.options | average)
+    if choice:
+        found[expert.name] = _chosen(found[expert.name], choice)
     return found
+
+
+def _versions(model: Path) -> dict[str, str]:
+    """Those that trained it: of its first card, because a later run writes another one."""
+    told = Origin.of(str(model)).training
+    return provenance.versions() if told is None or not told.versions else told.versions
 
 
 def _chosen(training: Training, choice: dict[str, Any]) -> Training:

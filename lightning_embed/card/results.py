@@ -54,7 +54,8 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) 
     """A table in Markdown: so many columns of words to the left, numbers to the right."""
     head = list(header)
     lines = [head, ["---" if column < words else "---:" for column in range(len(head))], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)  # a name or a prompt may have one
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _tests(models: Mapping[str, Results], own: str) -> str:

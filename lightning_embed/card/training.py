@@ -1,7 +1,7 @@
 """What an expert was trained on, and how: told in its card, and kept there for whoever merges the expert later."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lightning_embed.types import BASE
@@ -18,6 +18,7 @@ class Training:
         start: the expert that it starts from, or the base.
         options: what else is worth knowing, by the words of people.
         datasets: names on the hub, of those that have one.
+        versions: of Python and packages that trained it.
     """
 
     rows: dict[str, int]
@@ -26,6 +27,15 @@ class Training:
     start: str = BASE
     options: dict[str, Any] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, said: Any) -> "Training | None":
+        """From a card, which another version may have written; None: it does not say enough."""
+        try:
+            return cls(**{item.name: said[item.name] for item in fields(cls) if item.name in said})
+        except TypeError:
+            return None
 
     @property
     def dims(self) -> dict[str, list[int]]:

@@ -26,7 +26,9 @@ from lightning_embed.types import BASE, Results
 from lightning_embed.writing import write_whole
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
-_ABSOLUTE = re.compile(r"(?<![\w.$}])/(?:[^\s/,=\[\]'\"]+/)+")
+_HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # where a run goes, not what it makes
+# a path that leads out of the working directory
+_PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
 
 
 def write_cards(
@@ -48,24 +50,33 @@ def write_cards(
         trainings: of the experts that this run trained, by name.
     """
     trainings = trainings or {}
-    measured = run.models
     start = _start(cfg, base)
     if base is not None and "encoder" in cfg:
         _write_base(base, start)
     for source in sources:
         if source.name in trainings:
-            facts = _facts(cfg, source.path, source.name, [start], {source.name: trainings[source.name]}, None)
-            _write(source.path, replace(facts, results=_compared(run, measured, [BASE, source.name])))
+            told = _with_past(source, trainings[source.name])
+            results = _compared(run, [BASE, source.name])
+            _write(source.path, _facts(cfg, source.path, source.name, [start], told, None, results))
     if merged is None:
         return
     known = {source.name: Origin.of(str(source.path)) for source in sources}
     origins = [start, *known.values()] if base is not None or cfg.base_model else [*known.values()]
-    told = {name: origin.training for name, origin in known.items() if origin.training is not None}
+    told = {}
+    for source in sources:
+        if (training := known[source.name].training) is not None:
+            told = {**_with_past(source, training), **told}
     own, record = merged.parent.name, MergeRecord.read(merged.parent / RECORD_FILE)
-    facts = _facts(cfg, merged, own, origins, told, record)
-    _write(
-        merged, replace(facts, results=_compared(run, measured, [BASE, *known, *filter(is_ensemble, measured), own]))
-    )
+    results = _compared(run, [BASE, *known, *filter(is_ensemble, run.models), own])
+    _write(merged, _facts(cfg, merged, own, origins, told, record, results))
+
+
+def _with_past(source: Source, training: Training) -> dict[str, Training]:
+    """Its trainings in their order: those of the experts that it started from, as their cards beside it tell, then its own."""
+    found, start = {source.name: training}, training.start
+    while start != BASE and (earlier := Origin.of(str(source.path.parent / start)).training) is not None:
+        found, start = {start: earlier, **found}, earlier.start
+    return found
 
 
 def _start(cfg: DictConfig, base: Path | None) -> Origin:
@@ -85,6 +96,7 @@ def _facts(
     origins: Sequence[Origin],
     trainings: Mapping[str, Training],
     record: MergeRecord | None,
+    results: Mapping[str, Results],
 ) -> Facts:
     licenses = {origin.license for origin in origins}
     path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == "none") else "."
@@ -96,24 +108,26 @@ def _facts(
         license=cfg.license or (licenses.pop() if len(licenses) == 1 else None),
         trainings=trainings,
         record=record,
-        results={},
+        trained_here="encoder" in cfg,
+        results=results,
         commands=_commands(cfg, own if record is not None else None),
-        versions=provenance.versions(),
+        versions=provenance.versions() | (trainings[own].versions if record is None else record.versions),
     )
 
 
-def _compared(run: Run, measured: Mapping[str, Results], names: Sequence[str]) -> dict[str, Results]:
+def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
     """Scores of the models that a card compares, with what every query scored where that was kept."""
+    measured = run.models
     return {name: run.each(name) or measured[name] for name in names if name in measured}
 
 
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """What makes the models again. Where a folder lies on this machine is nobody else's business."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [o for o in provenance.overrides() if not re.match(r"\+*(out|push_|hydra|logger|experts\.only)", o)]
+    given = [o for o in provenance.overrides() if _key(o) not in _HERE and not o.startswith("experts.only=")]
     if merged is None:  # the experts do not depend on the rest
-        given = [o for o in given if _key(o) in {*config.TRAINED_BY, "name", "experiment", "callback"}]
-    line = shlex.join(["python", f"{command}.py", *(_ABSOLUTE.sub(".../", override) for override in given)])
+        given = [o for o in given if _key(o) in {*config.TRAINED_BY, "let", "name", "experiment", "callback"}]
+    line = shlex.join(["python", f"{command}.py", *map(_public, given)])
     if merged is None:
         return [line]
     out = Path(cfg.out)
@@ -122,8 +136,15 @@ def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
 
 
 def _key(override: str) -> str:
-    """loss@sts_loss=pro -> sts_loss, +encoder.prompts.query=... -> encoder."""
-    return override.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0]
+    """loss@sts_loss=pro -> sts_loss, +encoder.prompts.query=... -> encoder, hydra/launcher=ray -> hydra."""
+    return re.split(r"[./]", override.lstrip("+~").partition("=")[0].rpartition("@")[2])[0]
+
+
+def _public(override: str) -> str:
+    """With no more of a path than its last part; a prompt is no path, whatever it begins with."""
+    if ".prompt" in override or "_prompt" in override:
+        return override
+    return _PLACE.sub(lambda found: f".../{Path(found[0]).name}", override)
 
 
 def _write(folder: Path, facts: Facts) -> None:
@@ -136,7 +157,7 @@ def _write(folder: Path, facts: Facts) -> None:
     _save(
         folder,
         body(facts),
-        language=_languages(facts.origins),
+        language=facts.languages,
         license=facts.license,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
@@ -162,7 +183,3 @@ def _save(folder: Path, text: str, **metadata: object) -> None:
 
     data = ModelCardData(**{key: value for key, value in metadata.items() if value not in (None, [])})  # type: ignore[arg-type]
     write_whole(folder / FILE, f"---\n{data.to_yaml()}\n---\n\n{text}")
-
-
-def _languages(origins: Sequence[Origin]) -> list[str]:
-    return list(dict.fromkeys(word for origin in origins for word in origin.languages))

@@ -8,13 +8,12 @@ from typing import Any
 import lightning.pytorch.loggers
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_embed.hashing import sha256
+from lightning_embed.hashing import digests
 
 MODEL = "model"
 """The type of every artifact."""
 
 _SMALL = ("config.json", "modules.json", "config_sentence_transformers.json")
-_OF_MERGE = ("merge.json", "model/README.md")
 
 
 class WandbLogger(lightning.pytorch.loggers.WandbLogger):
@@ -69,20 +68,19 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
         artifact = wandb.Artifact(name, type=MODEL, metadata=dict(metadata))
         with artifact.new_file("sha256.json") as file:
-            json.dump({weights.name: sha256(weights) for weights in sorted(folder.glob("*.safetensors"))}, file)
+            json.dump(digests(folder.glob("*.safetensors")), file)
         for path, inside in self._files(folder):
             artifact.add_file(str(path), name=inside, policy="immutable")  # no copy: model directories do not change
         return artifact
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Files and their names in the artifact: those that make the model what it is; of a merge, its record and card too."""
+        """Files and their names in the artifact: those that make the model what it is, and the record of a merge."""
         chosen = folder.rglob("*") if self.with_weights else (folder / name for name in _SMALL)
         yield from (
             (path, str(path.relative_to(folder)))
             for path in sorted(chosen)
             if path.is_file()
-            and path.name != "README.md"  # which may be written later: the next run would see another version
+            and path.name != "README.md"  # which changes with what was measured: the next run would see another version
         )
-        if (folder.parent / "merge.json").exists():
-            files = (folder.parent / name for name in _OF_MERGE)
-            yield from ((path, path.name) for path in files if path.exists())
+        if (record := folder.parent / "merge.json").exists():
+            yield record, record.name

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from lightning_embed.hashing import sha256
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.geometry import Geometry
 
@@ -136,11 +135,6 @@ def versions() -> dict[str, str]:
         **{package: version(package) for package in _PACKAGES},
         "processor": kind,
     }
-
-
-def digests(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of files, by name."""
-    return {file.name: sha256(file) for file in sorted(files)}
 
 
 def recorded_path(path: Path, target: Path) -> str:

@@ -16,6 +16,7 @@ Curves = Mapping[str, Mapping[str, Curve]]
 """Pair of tasks -> group of parameters -> its curve."""
 
 _METRIC = re.compile(r"conflict/cosine/(.+)/(.+)")
+_VERSION = re.compile(r"version_(\d+)")
 _FIXED: Mapping[str, Mapping[str, Any]] = {
     "all": {"color": INK, "linewidth": 2.2, "zorder": 3},
     "embeddings": {"color": "tab:orange", "linestyle": "--"},
@@ -26,9 +27,12 @@ _FIXED: Mapping[str, Mapping[str, Any]] = {
 def read_conflict(folder: Path) -> Curves:
     """The curves of an expert, from `<out>/logs/<expert>`; a resumed training goes on in the next version."""
     curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(dict))
-    for path in sorted(folder.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+    files = {int(v[1]): f for f in folder.glob("*/metrics.csv") if (v := _VERSION.fullmatch(f.parent.name))}
+    for _, path in sorted(files.items()):
         with path.open() as file:
             for row in csv.DictReader(file):
+                if None in row.values():
+                    continue  # a killed training left half a line
                 for metric, value in row.items():
                     if value and (found := _METRIC.fullmatch(metric)):
                         curves[found[1]][found[2]][int(row["step"])] = float(value)

@@ -110,15 +110,23 @@ def test_the_best_step_is_kept(tiny_model: Path, toy: Path, tmp_path: Path) -> N
             snapshots.append(torch.cat([p.detach().flatten() for p in pl_module.encoder.parameters()]).clone())
             return super()._choose(trainer, pl_module, score)
 
-    encoder = trained(tiny_model, toy, tmp_path, Steps(Given(50, 40, 60, 60), every_n_steps=1, keep_best=True))
+    how = {"every_n_steps": 1, "keep_best": True, "min_gain": 20.0}  # what gains little is the best all the same
+    encoder = trained(tiny_model, toy, tmp_path, Steps(Given(50, 40, 60, 60), **how))
     assert torch.equal(torch.cat([p.detach().flatten() for p in encoder.parameters()]), snapshots[2])
     assert not torch.equal(snapshots[2], snapshots[3])
     choice = {"metric": "dev/mean", "score": 60.0, "best_step": 3, "exported_step": 3, "last_step": 4}
     assert json.loads((tmp_path / "choice.json").read_text()) == choice
 
 
+def test_scores_that_are_no_numbers_choose_nothing(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    nan = float("nan")
+    trained(tiny_model, toy, tmp_path, WhileTraining(Given(nan, nan, nan, nan), every_n_steps=1, keep_best=True))
+    choice = json.loads((tmp_path / "choice.json").read_text())
+    assert (choice["score"], choice["exported_step"], choice["last_step"]) == (None, 4, 4)
+
+
 @pytest.mark.parametrize(
-    ("scores", "min_gain", "best", "last"), [((50, 40, 45), 0.0, 1, 3), ((50, 50.4, 50.5), 0.5, 1, 3), ((50, 40, 51, 1), 0.0, 3, 4)]
+    ("scores", "min_gain", "best", "last"), [((50, 40, 45), 0.0, 1, 3), ((50, 50.4, 50.5), 0.5, 3, 3), ((50, 40, 51, 1), 0.0, 3, 4)]
 )  # fmt: skip
 def test_patience_ends_a_training(
     scores: tuple[float, ...], min_gain: float, best: int, last: int, tiny_model: Path, toy: Path, tmp_path: Path

@@ -1,6 +1,7 @@
 """Cards of whole runs on the tiny encoder: what they say is so, what is not known is not said."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from omegaconf import OmegaConf
 
 from lightning_embed import load, merging, pipeline
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, cuts
+from lightning_embed.card.write import _commands
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy
 
@@ -121,6 +124,7 @@ def test_the_same_bytes_again_and_no_new_measurement(run: Path, base: Path, toy:
     """A card lies in the directory by whose content scores are remembered."""
     before = {path: path.read_bytes() for path in run.rglob("README.md")}
     assert len(before) == 4
+    monkeypatch.setattr("lightning_embed.provenance.platform.python_version", lambda: "of a later day")
     monkeypatch.setattr("lightning_embed.evaluation.evaluator._run_local", lambda *_: pytest.fail("measured again"))
     pipeline.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
     assert before == {path: path.read_bytes() for path in run.rglob("README.md")}
@@ -134,6 +138,7 @@ def test_a_merge_of_what_another_run_left(run: Path, tmp_path: Path) -> None:
     assert "model-index" not in known
     assert (known["base_model"], known["license"]) == (["team/tiny"], "mit")
     assert "facts: 48" in text
+    assert "whether the merged models saw them is not known" not in text, "nothing is in a domain"
     assert {path.name for path in (run / "models").iterdir()} == {"base", "retrieval", "sts"}
     card = (run / "models" / "sts" / "README.md").read_text()
     assert "slerp" not in card, "what others made keeps the card that it has"
@@ -159,10 +164,46 @@ def test_a_card_that_says_nothing(tmp_path: Path, card: str) -> None:
     assert Origin.of(str(tmp_path)) == Origin()
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("license: [mit]\nlanguage: [en, no]", Origin(license="mit", languages=["en", "no"])),
+        ("license: [mit, apache-2.0]\nlanguage: 7", Origin()),
+        ("license: other\nlicense_name: theirs", Origin()),
+        ("lightning_embed: {training: {rows: {a: 1}, steps: 2, losses: {}, later: 3}}", Origin(training=Training({"a": 1}, 2, {}))),
+        ("lightning_embed: {training: {steps: 2}}", Origin()),
+        ("lightning_embed: {training: 3}", Origin()),
+    ],
+)  # fmt: skip
+def test_a_card_of_others_or_of_another_version(tmp_path: Path, said: str, expected: Origin) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{said}\n---\n")
+    assert Origin.of(str(tmp_path)) == expected
+
+
+def test_the_command_is_the_one_that_was_typed_without_what_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        "out=/home/me/x", "out_dtype=bfloat16", "hydra/launcher=ray", "logger=wandb", "experts.only=a", "push_to_hub=me/x", "+let.t=1",
+        "data.root='/home/John Doe/data/x'", "sources=[../../secret/a,runs/b,/m]", "base=~/m", "loss@sts_loss=pro",
+        "+encoder.prompts.query='/ask: '", "merge.layers=['*=0.5']", "experts.existing={a: /x/y}",
+    ]  # fmt: skip
+    monkeypatch.setattr("lightning_embed.provenance.overrides", lambda: given)
+    cfg = OmegaConf.create({"encoder": {}, "out": "runs/x"})
+    whole, alone = (shlex.split(_commands(cfg, merged)[0]) for merged in ("soup-1", None))
+    kept = [
+        "data.root='.../x'", "sources=[.../a,runs/b,.../m]", "base=.../m", "loss@sts_loss=pro", "+encoder.prompts.query='/ask: '",
+        "merge.layers=['*=0.5']", "experts.existing={a: .../y}",
+    ]  # fmt: skip
+    assert whole == ["python", "train.py", "out_dtype=bfloat16", "+let.t=1", *kept]
+    assert alone == ["python", "train.py", "+let.t=1", *(o for o in kept if not o.startswith("merge"))]
+
+
 def test_names_on_the_hub(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--team--tiny" / "snapshots" / "1a2b"
     snapshot.mkdir(parents=True)
     assert Origin.of(str(snapshot)).names == ["team/tiny"]
+    old = tmp_path / "models--tiny" / "snapshots" / "1a2b"
+    old.mkdir(parents=True)
+    assert Origin.of(str(old)).names == ["tiny"]
 
 
 def test_one_expert_alone_gets_its_card(base: Path, toy: Path, tmp_path: Path) -> None:
@@ -196,6 +237,22 @@ def test_an_expert_of_an_earlier_step_says_so(base: Path, toy: Path, tmp_path: P
     known, text = _card(tmp_path / "models" / "sts")
     assert known["lightning_embed"]["training"]["steps"] == choice["exported_step"]
     assert f"these are the weights of step {choice['exported_step']} of 6" in text
+
+
+def test_an_expert_that_starts_from_another_has_its_past(base: Path, toy: Path, tmp_path: Path) -> None:
+    """And an average of one that stopped before its time says of how many steps it is."""
+    more = [
+        "experts=iterative", "experts.ema=0.9", "callback=evaluate", "callback.while_training.every_n_steps=1",
+        "callback.while_training.patience=1", "callback.while_training.min_gain=99.0", "merge=soup",
+    ]  # fmt: skip
+    given = [o for o in _overrides(base, toy, tmp_path) if not o.startswith(("callback=", "experts=", "merge="))]
+    pipeline.train(_cfg("train", [*given, *more]))
+    known, text = _card(tmp_path / "models" / "2_sts")
+    assert "It was trained from `1_retrieval`, itself made from " in text
+    assert "facts: 48" in text
+    assert known["lightning_embed"]["training"]["rows"] == {"phrases": 48}
+    average, _ = _card(tmp_path / "models" / "2_sts-ema")
+    assert average["lightning_embed"]["training"]["steps"] == 2
 
 
 @pytest.mark.slow

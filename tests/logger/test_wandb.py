@@ -74,8 +74,8 @@ def test_offline_nothing_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log_model", "files"),
     [
-        (False, {"config.json", "sha256.json", "merge.json", "README.md"}),
-        (True, {"config.json", "sha256.json", "merge.json", "README.md", "tokenizer.json", "model.safetensors"}),
+        (False, {"config.json", "sha256.json", "merge.json"}),
+        (True, {"config.json", "sha256.json", "merge.json", "tokenizer.json", "model.safetensors"}),
     ],
 )
 def test_weights_are_uploaded_only_if_asked(tmp_path: Path, log_model: bool, files: set[str]) -> None:
