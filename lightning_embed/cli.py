@@ -1,32 +1,20 @@
-"""The command line: `train.py` and `merge.py`. Hydra runs the job; mistakes are answered before it starts.
-
-Hydra's own messages name neither the nearest word nor the file. So the config is composed once before Hydra runs
-(0.3 s), and what goes wrong is told in one sentence.
-"""
+"""The command line: `train.py` and `merge.py`. Hydra runs the job; mistakes are answered before it starts (`composing`)."""
 
 import errno
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
 
 from lightning_embed import config, sweeping
-from lightning_embed.check import check
-from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedError, nearest
+from lightning_embed.composing import check_command
+from lightning_embed.errors import CheckpointError, LightningEmbedError
 
-_EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
 
@@ -138,157 +126,3 @@ def _arguments() -> tuple[list[str], str | None, bool]:
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
     sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself wants flags first
     return parsed.overrides, parsed.config_dir, parsed.multirun
-
-
-def check_command(
-    name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False
-) -> list[Override]:
-    """Compose and check what a command line asks for; of a sweep, every value of every override once.
-
-    Returns:
-        The overrides, without those of Hydra itself; of a sweep, also those that the file of its sweeper gives.
-
-    Raises:
-        ConfigError: in one sentence per mistake, with the nearest words.
-    """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
-        searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
-        given = _parsed(overrides)
-        of_hydra = [override for override in given if override.key_or_group.startswith("hydra")]
-        own = [override for override in given if override not in of_hydra]
-        if multirun:
-            own = [*_of_sweeper(name, of_hydra, {override.get_key_element() for override in own}, searchpath), *own]
-        for job in _jobs(own):
-            _check_job(name, job, searchpath, multirun)
-    return own
-
-
-def _of_sweeper(
-    name: str, of_hydra: Sequence[Override], taken: Collection[str], searchpath: list[str]
-) -> list[Override]:
-    """The overrides in a sweeper's file, hydra.sweeper.params, but for those that the command line gives itself."""
-    sweeper = _composed(name, of_hydra, [], searchpath).hydra.sweeper
-    params = OmegaConf.select(sweeper, "params") or {}
-    found = _parsed([f"{key}={value}" for key, value in params.items()])
-    return [override for override in found if override.get_key_element() not in taken]
-
-
-def _parsed(overrides: Sequence[str]) -> list[Override]:
-    try:
-        return _parser().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
-
-
-def _parser() -> OverridesParser:
-    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-
-
-def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
-    """The first job of a sweep, and one for every further value of every override."""
-    values = {i: list(islice(_sweep(o), 1000)) for i, o in enumerate(overrides) if o.is_sweep_override()}
-    parse = _parser().parse_override
-    first = [parse(values[i][0]) if i in values else override for i, override in enumerate(overrides)]
-    yield first
-    for i, texts in values.items():
-        for text in texts[1:]:
-            yield [*first[:i], parse(text), *first[i + 1 :]]
-
-
-def _sweep(override: Override) -> Iterator[str]:
-    key = override.get_key_element()
-    if override.is_interval_sweep():
-        yield f"{key}={override.value().start}"  # type: ignore[union-attr]
-    else:
-        yield from (f"{key}={value}" for value in override.sweep_string_iterator())
-
-
-def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], multirun: bool) -> None:
-    lines = [override.input_line or "" for override in overrides]
-    loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    groups = [o for o in overrides if loader.repository.group_exists(o.key_or_group)]
-    words = [line for o, line in zip(overrides, lines, strict=True) if o in groups and o.key_or_group != "experiment"]
-    composed = _composed(name, overrides, words, searchpath)
-    choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
-    reference = composed
-    if "experiment" in choices or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
-        words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
-        reference = compose(name, [*words_alone, *searchpath])
-    added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
-    with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
-
-
-def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:
-    """Compose, or say in one sentence why not."""
-    lines = [override.input_line or "" for override in overrides]
-    try:
-        return compose(name, [*lines, *searchpath], return_hydra_config=True)
-    except ValueError as error:  # a group set to null; some of OmegaConf's errors are ValueErrors too
-        if not isinstance(error, OmegaConfBaseException):
-            raise ConfigError(f"A group cannot be null: off is a word, none. ({' '.join(lines)})") from error
-        raise _explained(error, name, overrides, words, searchpath) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(error, name, overrides, words, searchpath) from error
-    except MarkedYAMLError as error:  # a file that is no YAML, or has a key twice
-        where = error.problem_mark
-        raise ConfigError(f"{where.name}: line {where.line + 1}: {error.problem}." if where else str(error)) from error
-
-
-def _has_schema(composed: DictConfig, override: Override) -> bool:
-    """Whether OmegaConf has refused wrong keys and values where the override is: then there is no need to compare."""
-    owner, _, key = override.key_or_group.partition(".")
-    return not key or OmegaConf.get_type(composed, owner) is not dict
-
-
-def _explained(
-    error: Exception, name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]
-) -> ConfigError:
-    """One sentence for what Hydra says in several."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, word = error.missing_cfg_file.rpartition("/")
-        more = f" More come with pip install 'lightning-embed[{_EXTRAS[group]}]'." if group in _EXTRAS else ""
-        hint = nearest(word, error.options or config.words(group))
-        return ConfigError(f"{group}={word}: no such choice. {hint}{more}")
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    lines = [line.strip() for line in str(cause).splitlines()]
-    key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
-    if not key and isinstance(error, HydraException):  # Could not override 'a.b'
-        key = next(iter(part for part in str(error).splitlines()[0].split("'")[1:2]), "")
-    reason = next((line for line in lines if "raised while composing" not in line), lines[0])
-    if "not in" in reason or not key:
-        known = _known(name, words, searchpath, key)
-        missing = key.rpartition(".")[2]
-        hint = _how_to_add(overrides, key)
-        if (known or hint) and missing not in known:
-            return ConfigError(f"{key}: no such option. {nearest(missing, known)}{hint}")
-    value = next((o.get_value_element_as_str() for o in overrides if o.key_or_group == key), None)
-    shown = f"{key}={value}: " if value is not None else f"{key}: " if key else ""
-    return ConfigError(f"{shown}{reason}")
-
-
-def _how_to_add(overrides: Sequence[Override], key: str) -> str:
-    """Names are free below `datasets` and in the options that are dictionaries."""
-    match key.split(".")[-2:-1]:
-        case ["datasets"]:
-            return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
-        case ["let"] | ["prompts"] | ["columns"] | ["step_shares"] | ["task_shares"]:
-            above = [o for o in overrides if f"{key}.".startswith(f"{o.key_or_group}.")]
-            given = max(above, key=lambda o: len(o.key_or_group), default=None)
-            return f" To add one: +{given.input_line if given else key}"
-        case _:
-            return ""
-
-
-def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list[str]:
-    """The options beside a key that does not exist."""
-    try:
-        node = compose(name, [*words, *searchpath])
-    except (HydraException, OmegaConfBaseException):
-        return []
-    parent = OmegaConf.select(node, key.rpartition(".")[0]) if "." in key else node
-    known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    groups = [path.name for path in config.conf_folder().iterdir() if path.is_dir()]
-    return known if "." in key else sorted({*known, *groups})

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import cli, config, registry, start
+from lightning_embed import cli, composing, config, registry, start
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError, PluginError
 
@@ -45,7 +45,7 @@ def test_every_choice_composes_and_is_clean(root: str, choice: str) -> None:
     given = ["data.root=somewhere", choice] + (["sources=[a,b]"] if root == "merge" else [])
     if choice in ("evaluation=mteb",):
         given.append("evaluation.tasks=[STS12]")
-    cli.check_command(root, given)
+    composing.check_command(root, given)
 
 
 @pytest.mark.parametrize(
@@ -120,41 +120,41 @@ MISTAKES = [
 @pytest.mark.parametrize(("override", "message"), MISTAKES)
 def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        cli.check_command("train", [override])
+        composing.check_command("train", [override])
     assert "\n" not in str(caught.value)
 
 
 def test_missing_keys_come_together() -> None:
     with pytest.raises(ConfigError, match=r"^data\.root is missing: give it as data\.root=\.\.\.$"):
-        cli.check_command("train", ["data=ir_sts"])
+        composing.check_command("train", ["data=ir_sts"])
     with pytest.raises(ConfigError, match=r"sources is missing"):
-        cli.check_command("merge", [])
+        composing.check_command("merge", [])
 
 
 def test_an_ensemble_needs_something_to_be_measured_on() -> None:
-    cli.check_command("train", ["ensemble=true"])
+    composing.check_command("train", ["ensemble=true"])
     for root, given in (("train", ["evaluation=none"]), ("merge", ["sources=[a,b]"])):
         with pytest.raises(ConfigError, match=r"^ensemble=true is measured, and nothing is measured here"):
-            cli.check_command(root, ["ensemble=true", *given])
+            composing.check_command(root, ["ensemble=true", *given])
 
 
 def test_without_a_merge_the_sources_are_what_is_measured() -> None:
-    cli.check_command("train", ["measure_sources=false"])
+    composing.check_command("train", ["measure_sources=false"])
     for root, given in (("train", []), ("merge", ["sources=[a,b]"])):
         with pytest.raises(ConfigError, match=r"^measure_sources=false with merge=none: the base alone"):
-            cli.check_command(root, ["measure_sources=false", "merge=none", *given])
+            composing.check_command(root, ["measure_sources=false", "merge=none", *given])
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:
-    cli.check_command("train", ["merge=soup,slerp", "seed=1,2"])
-    cli.check_command("train", ["merge=glob(*)", "optimizer.lr=interval(1e-5, 1e-4)"])
+    composing.check_command("train", ["merge=soup,slerp", "seed=1,2"])
+    composing.check_command("train", ["merge=glob(*)", "optimizer.lr=interval(1e-5, 1e-4)"])
     with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
-        cli.check_command("train", ["merge=soup,slrp"])
+        composing.check_command("train", ["merge=soup,slrp"])
 
 
 def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None:
     grid = ["hydra/sweeper=grid_small", "data.root=x"]
-    given = cli.check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)
+    given = composing.check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)
     lines = [override.input_line for override in given]
     assert {"loss@sts_loss=codiemb", "sts_loss.pro_weight=0", "seed=7"} < set(lines)
     assert "seed=1,2,3" not in lines
@@ -162,12 +162,12 @@ def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None
     found = cli._options_of_swept_words([*grid, "sts_loss.pro_weight=0", "optimizer.lr=1e-5"], given)
     assert found == [*grid, "sts_loss.pro_weight=choice(0)", "optimizer.lr=1e-5"]
     with pytest.raises(ConfigError, match=r"^hydra/sweeper=grid_smal: no such choice\. Did you mean 'grid_small'"):
-        cli.check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
+        composing.check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
     (tmp_path / "hydra" / "sweeper").mkdir(parents=True)
     mine = "# @package hydra.sweeper\ndefaults: [basic]\nparams:\n  merge: soup,slrp\n"
     (tmp_path / "hydra" / "sweeper" / "mine.yaml").write_text(mine)
     with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
-        cli.check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
+        composing.check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
 
 
 def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
@@ -180,12 +180,12 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
     ]:
         (experiment / "mine.yaml").write_text(f"# @package _global_\n{body}\n")
         with pytest.raises(ConfigError, match=message):
-            cli.check_command("train", ["experiment=mine"], str(tmp_path))
+            composing.check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("seed: 7\n")
     with pytest.raises(ConfigError, match="begin the experiment's file with the line '# @package _global_'"):
-        cli.check_command("train", ["experiment=mine"], str(tmp_path))
+        composing.check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("# @package _global_\nseed: 7\ntrainer:\n  max_steps: 7\n")
-    cli.check_command("train", ["experiment=mine"], str(tmp_path))
+    composing.check_command("train", ["experiment=mine"], str(tmp_path))
 
 
 def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,15 +207,15 @@ def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
 
 def test_launchers_and_sweepers_of_extras_are_named() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'joblib'.*pip install 'lightning-embed\[launchers\]'"):
-        cli.check_command("train", ["hydra/launcher=jobli", "seed=1,2"], multirun=True)
+        composing.check_command("train", ["hydra/launcher=jobli", "seed=1,2"], multirun=True)
     with pytest.raises(ConfigError, match=r"pip install 'lightning-embed\[optuna\]'"):
-        cli.check_command("train", ["hydra/sweeper=bayes", "seed=1,2"], multirun=True)
+        composing.check_command("train", ["hydra/sweeper=bayes", "seed=1,2"], multirun=True)
 
 
 def test_numbers_of_ones_own() -> None:
-    cli.check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
+    composing.check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
     with pytest.raises(ConfigError, match=r"let\.low: no such option.*To add one: \+let\.low"):
-        cli.check_command("train", ["let.low=0.5"])
+        composing.check_command("train", ["let.low=0.5"])
 
 
 def test_published_schemas_survive_pickling() -> None:
@@ -249,7 +249,7 @@ def test_console_scripts_exist() -> None:
 )
 def test_what_chooses_a_step_is_checked(option: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        cli.check_command("train", ["callback=evaluate", "experts.snapshots=3", option])
+        composing.check_command("train", ["callback=evaluate", "experts.snapshots=3", option])
 
 
 def test_what_may_be_added() -> None:
@@ -265,7 +265,7 @@ def test_what_may_be_added() -> None:
             "callback.while_training.evaluation.tasks=[STS12]",
         ],
     ):
-        cli.check_command("train", given)
+        composing.check_command("train", given)
 
 
 def test_run_hash_changes_with_what_changes_the_experts() -> None:

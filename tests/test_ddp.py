@@ -29,11 +29,11 @@ def test_a_whole_run_on_two_devices(tiny_model: Path, tmp_path: Path) -> None:
 def test_indivisible_batch_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
-    from lightning_embed import cli
+    from lightning_embed import composing
     from lightning_embed.errors import ConfigError
 
     GlobalHydra.instance().clear()
     with pytest.raises(
         ConfigError, match=r"facts: batch_size=30 rows cannot be shared equally by 4 ranks: use 28 or 32"
     ):
-        cli.check_command("train", ["trainer.devices=4", "data.datasets.facts.batch_size=30"])
+        composing.check_command("train", ["trainer.devices=4", "data.datasets.facts.batch_size=30"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_embed import cli, load
+from lightning_embed import cli, composing, load
 from tests.pages import Command, Page
 from tests.toy import write_toy
 
@@ -115,7 +115,7 @@ def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.
         if arguments is None or "Error:" in command.answer or "--help" in arguments:
             continue
         monkeypatch.setattr(sys, "argv", list(arguments))
-        cli.check_command(Path(arguments[0]).stem, *cli._arguments())
+        composing.check_command(Path(arguments[0]).stem, *cli._arguments())
 
 
 def test_every_block_of_code_is_a_file_or_a_command() -> None:

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import cli, config, pipeline
+from lightning_embed import composing, config, pipeline
 from lightning_embed.evaluation.benchmark import check_tasks
 from tests.toy import write_toy
 
@@ -186,7 +186,9 @@ def test_the_second_line_is_the_command(word: str) -> None:
     assert text[0] == "# @package _global_"  # Hydra reads it nowhere else
     assert text[1].startswith(f"# python train.py experiment={word} ")
     given = shlex.split(text[1].partition("train.py ")[2].partition("        ")[0])
-    cli.check_command("train", [o.replace("data=mine", "data.root=mine").replace("=...", "=somewhere") for o in given])
+    composing.check_command(
+        "train", [o.replace("data=mine", "data.root=mine").replace("=...", "=somewhere") for o in given]
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_the_second_line_is_the_command(word: str) -> None:
 )
 def test_any_word_of_an_experiment_can_be_another(words: list[str]) -> None:
     """Every combination between the papers is a run: nothing in an experiment's file holds on to one word."""
-    cli.check_command("train", words)
+    composing.check_command("train", words)
 
 
 @pytest.mark.parametrize("sweeper", SWEEPERS)
@@ -213,7 +215,7 @@ def test_every_cell_of_a_grid_composes(sweeper: str) -> None:
     assert sorted(params.experiment.replace("grid/", "").split(",")) == GRID
     assert params["evaluation.splits"] == "[dev]", "tests are read when a recipe is chosen"
     given = [f"{key}={value}" for key, value in params.items()]
-    cli.check_command("train", [*given, "data=ir_sts_small", "data.root=somewhere"], multirun=True)
+    composing.check_command("train", [*given, "data=ir_sts_small", "data.root=somewhere"], multirun=True)
 
 
 @pytest.fixture(scope="module")

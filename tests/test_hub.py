@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightning_embed import hub
-from lightning_embed.cli import check_command
+from lightning_embed.composing import check_command
 from lightning_embed.errors import ConfigError, HubError
 
 
