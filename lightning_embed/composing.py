@@ -96,7 +96,8 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     composed = _composed(name, overrides, words, searchpath)
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
     reference = composed
-    if "experiment" in choices or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
+    changed = choices["experiment"] != "none"
+    if changed or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
         words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}

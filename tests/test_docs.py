@@ -98,7 +98,11 @@ def _write_files(page: Page, folder: Path) -> None:
         (folder / name).write_text(content)
 
 
-@of_every_page
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.path.stem in ("papers", "cluster"))) for page in PAGES],
+    ids=lambda page: page.path.stem,
+)
 def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what is not run. A command that is to be refused is checked by its answer, where it is run."""
     monkeypatch.chdir(tmp_path)
