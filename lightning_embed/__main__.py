@@ -1,8 +1,9 @@
 """`python -m lightning_embed --config-name=train ...`: `train.py` and `merge.py` where there is no such file."""
 
+import re
 import sys
 
 from lightning_embed import start
 
 if __name__ == "__main__":
-    start.merge() if "--config-name=merge" in sys.argv else start.train()
+    start.merge() if re.search(r"--config-name[= ]merge\b", " ".join(sys.argv)) else start.train()

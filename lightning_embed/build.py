@@ -167,11 +167,12 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
         "id": f"{config.digest([cfg.group, cfg.out, provenance.identity(Path(cfg.out))])}-{name}",
     }
     filled = OmegaConf.merge(cfg, {"part": part})
-    built: list[Logger] = [instantiate(node) for node in filled.logger.values()]
-    for logger in built:
-        logger.log_hyperparams(_searchable(cfg))
+    built: list[Logger] = []
     status = "failed"
     try:
+        for node in filled.logger.values():
+            built.append(instantiate(node))
+            built[-1].log_hyperparams(_searchable(cfg))
         yield built
         status = "success"
     finally:

@@ -77,6 +77,8 @@ def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> It
             continue
         elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
             yield from _unknown(config[key], reference[key], added, full)
+        elif config[key] is None and isinstance(reference[key], DictConfig) and "_target_" in reference[key]:
+            yield f"{full} cannot be null: leave it out by ~{full}."
         elif _is_number(reference[key]) and isinstance(config[key], str) and config[key] != "auto":
             yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
 
@@ -114,7 +116,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
             why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
             yield f"{option}={metric}: {why}. Use {', '.join(known)}."
     for option, chooser in _choosers(config):
-        if chooser.patience is not None and config.experts.snapshots > 1:
+        if chooser.get("patience") is not None and config.experts.snapshots > 1:
             yield (
                 f"{option}.patience={chooser.patience} may end a training before its experts.snapshots="
                 f"{config.experts.snapshots}, which lie at equal distances of the whole: use one of them."
@@ -124,7 +126,9 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
     if "trainer" in config:
         limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
-        if limits == [-1, -1]:
+        if limits[0] is None:
+            yield "trainer.max_steps=null: give a number from 1, or -1 for no limit."
+        elif limits == [-1, -1]:
             yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
         elif 0 in limits or min(limits) < -1:
             yield f"trainer.max_steps={limits[0]} and max_epochs={limits[1]}: give numbers from 1, or -1 for no limit."
@@ -154,6 +158,13 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
 
 
+def measures_dev(config: DictConfig) -> bool:
+    """Whether the job measures dev scores, which are what a search maximises."""
+    own = config.evaluation.get("local", config.evaluation)
+    of_dev = "dev" in own.get("splits", ()) or config.evaluation.get("split") == "dev"
+    return of_dev and has_tests(config) and OmegaConf.select(config, "experts.only") is None
+
+
 def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
     name = config.push_to_hub
     if multirun:
@@ -167,7 +178,7 @@ def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Options that say what chooses, and what they say."""
     yield "optimized_metric", config.optimized_metric
     for option, chooser in _choosers(config):
-        yield f"{option}.metric", str(chooser.metric)
+        yield f"{option}.metric", str(chooser.get("metric", "dev/mean"))
 
 
 def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:

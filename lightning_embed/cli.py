@@ -93,9 +93,9 @@ def launch(name: str) -> None:
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
     """The same sweep, the same folder, by whatever launcher and however often it is started; unless one is given."""
-    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+    if any(argument.lstrip("+").startswith("hydra.sweep.dir=") for argument in arguments):
         return []
-    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs")
+    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
     what = sorted(argument for argument in arguments if not argument.startswith(how))
     return [f"hydra.sweep.dir=runs/sweep-{config.digest(what)}"]
 

@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -16,7 +17,7 @@ def compare(console: Console, cfg: DictConfig) -> None:
     """One table, one page and the pictures of the runs that `compare` names, in `<out>`.
 
     Raises:
-        ConfigError: a folder in which nothing was measured.
+        ConfigError: a folder in which nothing was measured, or `out` is the folder of a run.
     """
     folders = {folder: _overrides(folder) for folder in _folders(cfg.compare)}
     write_comparison(folders, Path(cfg.out), console, cfg.optimized_metric)
@@ -37,6 +38,6 @@ def _folders(patterns: Iterable[str]) -> list[Path]:
 
 def _overrides(folder: Path) -> set[str]:
     """What all jobs of a folder shared: what its experts depend on, and the seed."""
-    given = OmegaConf.load(folder / "run.yaml").overrides
+    given: Any = OmegaConf.to_container(OmegaConf.load(folder / "run.yaml").overrides, resolve=False)
     owners = {o: o.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0] for o in given}
     return {override for override, owner in owners.items() if owner in ("experiment", *config.TRAINED_BY)}

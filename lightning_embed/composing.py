@@ -5,6 +5,7 @@ Hydra's own messages name neither the nearest word nor the file; here a mistake 
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from lightning_embed import config
-from lightning_embed.check import check
+from lightning_embed import config, sweeping
+from lightning_embed.check import check, measures_dev
 from lightning_embed.errors import ConfigError, nearest
 
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
@@ -40,18 +41,16 @@ def check_command(
         given = _parsed(overrides)
         of_hydra = [override for override in given if override.key_or_group.startswith("hydra")]
         own = [override for override in given if override not in of_hydra]
-        if multirun:
-            own = [*_of_sweeper(name, of_hydra, {override.get_key_element() for override in own}, searchpath), *own]
+        sweep = _composed(name, of_hydra, [], searchpath).hydra if multirun else None
+        if sweep is not None:
+            own = [*_of_sweeper(sweep.sweeper, {override.get_key_element() for override in own}), *own]
         for job in _jobs(own):
-            _check_job(name, job, searchpath, multirun)
+            _check_job(name, job, searchpath, sweep)
     return own
 
 
-def _of_sweeper(
-    name: str, of_hydra: Sequence[Override], taken: Collection[str], searchpath: list[str]
-) -> list[Override]:
+def _of_sweeper(sweeper: DictConfig, taken: Collection[str]) -> list[Override]:
     """The overrides in a sweeper's file, hydra.sweeper.params, but for those that the command line gives itself."""
-    sweeper = _composed(name, of_hydra, [], searchpath).hydra.sweeper
     params = OmegaConf.select(sweeper, "params") or {}
     found = _parsed([f"{key}={value}" for key, value in params.items()])
     return [override for override in found if override.get_key_element() not in taken]
@@ -87,7 +86,7 @@ def _sweep(override: Override) -> Iterator[str]:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 
 
-def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], multirun: bool) -> None:
+def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], sweep: DictConfig | None) -> None:
     lines = [override.input_line or "" for override in overrides]
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
@@ -102,7 +101,20 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, multirun, frozenset(o.key_or_group for o in overrides))
+    check(with_hydra, reference, added, sweep is not None, frozenset(o.key_or_group for o in overrides))
+    if sweep is not None:
+        _check_sweep(sweep, composed)
+
+
+def _check_sweep(sweep: DictConfig, job: DictConfig) -> None:
+    if Path(job.out) == Path(sweep.sweep.dir):
+        raise ConfigError(
+            f"out={job.out} is hydra.sweep.dir too, and both have a report: give one of them another folder."
+        )
+    if sweeping.is_search(sweep.sweeper) and not measures_dev(job):
+        raise ConfigError(
+            "A search maximises optimized_metric, and these jobs do not measure it: give data= and evaluation= with dev sets."
+        )
 
 
 def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:

@@ -173,19 +173,23 @@ _NOT_TRAINED_BY = {
 def run_hash(config: DictConfig) -> str:
     """Eight letters that change with everything that changes the experts of a run, and with nothing else.
 
-    Interpolations count as they are written: a folder that they resolve to may differ between machines.
+    Interpolations count as they are written: a folder that they resolve to may differ between machines. What they name in
+    `let` counts too.
     """
-    part: dict[str, Any] = {}
-    if own := {k: v for k, v in (config.get("callback") or {}).items() if not _only_watches(v)}:
-        part["callback"] = plain(own)
-    part |= {key: config[key] for key in ("recipe", "compare") if config.get(key)}
+    written: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    part: dict[str, Any] = {key: written[key] for key in ("recipe", "compare") if written.get(key)}
+    if own := {k: v for k, v in (written.get("callback") or {}).items() if not _only_watches(v)}:
+        part["callback"] = own
     for key in TRAINED_BY:
         if key not in config or OmegaConf.is_missing(config, key):
             continue
-        node = OmegaConf.to_container(config, resolve=False)[key]  # type: ignore[index, call-overload]
+        node = written[key]
         part[key] = (
             {k: v for k, v in node.items() if k not in _NOT_TRAINED_BY.get(key, ())} if isinstance(node, dict) else node
         )
+    text = json.dumps(part, default=str)
+    if named := {name: value for name, value in (written.get("let") or {}).items() if f"${{let.{name}}}" in text}:
+        part["let"] = named
     return digest(part)
 
 

@@ -41,11 +41,12 @@ def barrier() -> None:
         torch_dist.barrier()
 
 
-def of_first(value: float, device: torch.device) -> float:
-    """`value` of rank zero, on every rank: where clocks and rounding must not part them."""
+def of_first(value: float) -> float:
+    """`value` of rank zero, on every rank: where clocks, rounding and files must not part them."""
     if world_size() == 1:
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=device)
+    on_gpu = torch_dist.get_backend() == "nccl"
+    told = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
     torch_dist.broadcast(told, src=0)
     return float(told)
 

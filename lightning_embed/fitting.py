@@ -20,6 +20,8 @@ from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.types import BASE
 
+_WAIT = 60  # seconds between two words of rank zero to the others, which give up on it after half an hour
+
 
 def fit(
     console: Console,
@@ -36,7 +38,7 @@ def fit(
     """
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
     with _alone(console, expert, checkpoints):
-        if target.exists():
+        if dist.of_first(float(target.exists())):
             console.print(f"{expert.name}: trained already, {target}")
         else:
             _fit(console, cfg, data, plan, expert, out)
@@ -47,20 +49,27 @@ def fit(
 @contextmanager
 def _alone(console: Console, expert: Expert, checkpoints: Path) -> Iterator[None]:
     """Jobs of a sweep that share an expert train it once: the first does, the others wait for it."""
-    if dist.launched_rank() != 0:
-        yield
-        return
     checkpoints.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(checkpoints / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        console.print(f"{expert.name}: another process is training it; waiting")
-        lock.acquire()
+    lock, seconds = FileLock(checkpoints / "lock"), 0
+    while not dist.of_first(
+        float(dist.launched_rank() != 0 or _got(lock, seconds))
+    ):  # the other ranks wait with the first
+        if seconds == 0 and dist.launched_rank() == 0:
+            console.print(f"{expert.name}: another process is training it; waiting")
+        seconds = _WAIT
     try:
         yield
     finally:
         lock.release()
+
+
+def _got(lock: FileLock, seconds: int) -> bool:
+    """Whether the lock was free within that time."""
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
 
 
 def _fit(
@@ -90,8 +99,8 @@ def _fit(
                 if isinstance(callback, WhileTraining):
                     callback.finish(model, trainer.global_step, checkpoints / CHOICE)
             _export(module, extra, models / expert.name)
-            _log(cfg, loggers, plan, expert, batches, out)
             checkpoint.unlink(missing_ok=True)
+            _log(cfg, loggers, plan, expert, batches, out)
 
 
 def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:

@@ -47,6 +47,13 @@ def read(file: Path) -> Job | None:
         return None
 
 
+def forget_failures(sweep: Path) -> None:
+    """Drop the records of jobs that failed: they are done again, or are of another command that had this folder."""
+    for file in (sweep / FOLDER).glob("*.json"):
+        if (job := read(file)) is not None and job.error is not None:
+            file.unlink()
+
+
 def read_all(sweep: Path) -> list[Job]:
     """All that ended, in the order of their overrides, which no kill and no launcher changes.
 

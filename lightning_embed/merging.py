@@ -4,7 +4,6 @@ What takes seconds to import (Lightning, transformers, mteb) is imported when th
 """
 
 import glob
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from lightning_embed.evaluating import has_tests
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.recipe import Recipe
+from lightning_embed.naming import distinct
 from lightning_embed.types import BASE
 
 console = Console()
@@ -68,17 +68,8 @@ def _sources(cfg: DictConfig) -> list[Source]:
             raise ConfigError(
                 f"sources: {path} is there twice. Leave one out; to give it more weight, use merge.weights."
             )
-    names = _distinct(resolved)
+    names = distinct(resolved, taken=[BASE])
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
-
-
-def _distinct(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, with as many parts before it as it takes to tell them apart."""
-    for depth in range(1, 10):
-        names = ["-".join(path.relative_to(path.anchor).parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names) and BASE not in names:
-            break
-    return names
 
 
 def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:

@@ -54,7 +54,10 @@ def write(cfg: DictConfig, out: Path) -> None:
 
 def overrides() -> list[str]:
     """What the command line changed, as it was typed."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    found: list[str] = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # type: ignore[assignment]
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -16,16 +16,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from lightning_embed import config, dist, jobs
+from lightning_embed import config, dist, jobs, provenance
 from lightning_embed.check import num_ranks
 from lightning_embed.jobs import Job
-
-_RECORD = config.JOB_VARIABLE
 
 
 def is_job() -> bool:
     """Whether this process does a job of a sweep."""
-    return _RECORD in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN
+    return config.JOB_VARIABLE in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def do(
@@ -39,19 +37,22 @@ def do(
         cfg: of the job.
         explain: one sentence for what went wrong.
     """
-    if _RECORD in os.environ:
-        return step() if dist.launched_rank() else _recorded(Path(os.environ[_RECORD]), step, cfg, explain)
-    sweep, given = config.sweep_folder(), list(HydraConfig.get().overrides.task)
+    if config.JOB_VARIABLE in os.environ:
+        return step() if dist.launched_rank() else _recorded(Path(os.environ[config.JOB_VARIABLE]), step, cfg, explain)
+    sweep = config.sweep_folder()
     assert sweep is not None
     file = sweep.absolute() / jobs.FOLDER / f"{job_hash(command, cfg)}.json"
-    if (job := jobs.read(file)) is None or not job.is_done:
-        if command == "train" and num_ranks(cfg) != 1:
-            job = _in_a_process_of_its_own(command, cfg, file)
-        else:
-            return _recorded(file, step, cfg, explain)
-    else:
-        print(f"done already: {' '.join(given)} ({cfg.out})", flush=True)
-    return job.value
+    if (job := jobs.read(file)) is not None and job.is_done:
+        print(f"done already: {' '.join(provenance.overrides())} ({cfg.out})", flush=True)
+        return job.value
+    if command == "train" and num_ranks(cfg) != 1:
+        return _in_a_process_of_its_own(command, cfg, file).value
+    return _recorded(file, step, cfg, explain)
+
+
+def is_search(sweeper: DictConfig) -> bool:
+    """Whether a sweeper of Hydra looks for the highest value: Optuna's."""
+    return str(sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper")
 
 
 def job_hash(command: str, cfg: DictConfig) -> str:
@@ -65,7 +66,7 @@ def job_hash(command: str, cfg: DictConfig) -> str:
 def _recorded(
     file: Path, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    given, began, value, error = list(HydraConfig.get().overrides.task), time.monotonic(), None, None
+    given, began, value, error = provenance.overrides(), time.monotonic(), None, None
     try:
         value = step()
     except Exception as failure:  # whatever it is, the other jobs go on
@@ -83,19 +84,19 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
-    arguments = [sys.executable, "-m", "lightning_embed", *flags, *hydra.overrides.task]
+    arguments = [sys.executable, "-m", "lightning_embed", *flags, *provenance.overrides()]
     file.unlink(missing_ok=True)
     began = time.monotonic()
-    ended = subprocess.run(arguments, env={**os.environ, _RECORD: str(file)}, check=False)
+    ended = subprocess.run(arguments, env={**os.environ, config.JOB_VARIABLE: str(file)}, check=False)
     if (job := jobs.read(file)) is None:
         error = f"its process ended with the exit status {ended.returncode}"
-        job = Job(list(hydra.overrides.task), str(cfg.out), None, round(time.monotonic() - began, 1), error)
+        job = Job(provenance.overrides(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         jobs.write(file, job)
     return job
 
 
 class ResumedSearch(Callback):
-    """A study of Optuna that is kept in a file goes on: of its `n_trials` those that ended are not done again.
+    """A study of Optuna that is kept in a file goes on: of its `n_trials` those that went well are not done again.
 
     Its sampler goes on too: with the seed that it began with, it would draw the points of its beginning again.
     """
@@ -103,7 +104,7 @@ class ResumedSearch(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Count the trials that ended, if the sweeper keeps a study."""
         sweeper = config.hydra.sweeper
-        if sweeper.get("storage") is None or not str(sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper"):
+        if sweeper.get("storage") is None or not is_search(sweeper):
             return
         import optuna
 
@@ -111,9 +112,9 @@ class ResumedSearch(Callback):
         if sweeper.study_name not in [summary.study_name for summary in summaries]:
             return
         trials = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage).get_trials(deepcopy=False)
-        ended = sum(trial.state.is_finished() for trial in trials)
+        done = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
         with read_write(config):
-            sweeper.n_trials = max(0, sweeper.n_trials - ended)
+            sweeper.n_trials = max(0, sweeper.n_trials - done)
             if sweeper.sampler.get("seed") is not None:
-                sweeper.sampler.seed += ended
-        print(f"the search goes on: {ended} trials are done, {sweeper.n_trials} are to be done", flush=True)
+                sweeper.sampler.seed += sum(trial.state.is_finished() for trial in trials)
+        print(f"the search goes on: {done} trials are done, {sweeper.n_trials} are to be done", flush=True)

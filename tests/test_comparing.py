@@ -45,6 +45,22 @@ def test_one_table_of_any_runs(runs: Path) -> None:
     assert {file.name for file in (runs / "out").iterdir()} == {"report.html", "results.json", "cost.png", "cost.svg"}
 
 
+def test_what_was_measured_otherwise_is_left_out_by_name(runs: Path) -> None:
+    for name in ("c", "d"):
+        Run(runs / f"run-{name}", "other").add("joint", {"dev": {"squad": score("retrieval", 50)}})
+        OmegaConf.save({"overrides": [f"optimizer.lr={name}"]}, runs / f"run-{name}" / "run.yaml")
+    text, found = _compare(runs, f"{runs}/run-[abc]")
+    assert f"left out, because it was not measured as the others were: {runs}/run-c" in text.replace("\n", "")
+    assert "lr=c joint" not in [recipe["name"] for recipe in found["recipes"]]
+
+
+def test_a_run_keeps_its_own_report(runs: Path) -> None:
+    (runs / "out").mkdir()
+    (runs / "out" / "run.yaml").write_text("")
+    with pytest.raises(ConfigError, match="is the folder of a run, with a report of its own"):
+        _compare(runs, f"{runs}/run-*")
+
+
 def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
     with pytest.raises(ConfigError, match="no folder of a run"):
         _compare(runs, f"{runs}/run-a", f"{runs}/mistyped")

@@ -170,6 +170,47 @@ def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None
         composing.check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
 
 
+@pytest.mark.parametrize(
+    "given", [["evaluation=none"], ["evaluation.splits=[test]"], ["experts.only=sts", "merge=soup"]]
+)
+def test_a_search_has_something_to_maximise(given: list[str]) -> None:
+    composing.check_command("train", ["hydra/sweeper=search"], multirun=True)
+    with pytest.raises(ConfigError, match=r"^A search maximises optimized_metric, and these jobs do not measure it"):
+        composing.check_command("train", ["hydra/sweeper=search", *given], multirun=True)
+
+
+def test_a_sweep_and_its_job_have_two_folders() -> None:
+    given = ["merge=soup,slerp", "hydra.sweep.dir=runs/mine"]
+    composing.check_command("train", [*given, "out=runs/other"], multirun=True)
+    with pytest.raises(ConfigError, match=r"^out=runs/mine is hydra\.sweep\.dir too"):
+        composing.check_command("train", [*given, "out=runs/mine"], multirun=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("callback.progress=null", r"^callback\.progress cannot be null: leave it out by ~callback\.progress\.$"),
+        ("trainer.max_steps=null", r"^trainer\.max_steps=null: give a number from 1, or -1 for no limit\.$"),
+    ],
+)
+def test_null_where_there_is_none(given: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        composing.check_command("train", [given])
+
+
+def test_a_callback_with_its_defaults() -> None:
+    composing.check_command("train", ["+callback.mine._target_=lightning_embed.callback.WhileTraining"])
+
+
+def test_numbers_of_ones_own_count_where_a_training_names_them() -> None:
+    def hashed(*given: str) -> str:
+        return config.run_hash(_compose("train", *given))
+
+    lr, layers = "optimizer.lr=${let.t}", "merge.layers=['*=${let.t}']"
+    assert hashed("+let.t=1e-5", lr) != hashed("+let.t=1e-1", lr)
+    assert hashed("+let.t=1", "merge=soup", layers) == hashed("+let.t=2", "merge=soup", layers) == hashed("merge=soup")
+
+
 def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
     experiment = tmp_path / "experiment"
     experiment.mkdir()
@@ -196,7 +237,11 @@ def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
     def folder(*arguments: str) -> list[str]:
-        return cli._folder_of_sweep(["-m", *arguments])
+        found = cli._folder_of_sweep(["-m", *arguments])
+        assert found == cli._folder_of_sweep([*arguments, "--multirun"])
+        return found
+
+    assert folder("++hydra.sweep.dir=mine") == []
 
     plain = folder("seed=1,2", "merge=soup")
     assert plain == folder("merge=soup", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

@@ -153,7 +153,7 @@ class WhileTraining(Callback):
         step = trainer.global_step
         if not self._parts or (step % self.every_n_steps and step != self._last_step):
             return
-        if not dist.of_first(float(self._has_time()), pl_module.device):
+        if not dist.of_first(float(self._has_time())):
             if trainer.is_global_zero:
                 logger.info("step %d is not measured: time_share=%s is used up.", step, self.time_share)
             return
@@ -190,7 +190,7 @@ class WhileTraining(Callback):
 
     def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
         """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""
-        progress, score = self.progress, dist.of_first(score, pl_module.device)
+        progress, score = self.progress, dist.of_first(score)
         if score > progress.mark + self.min_gain:
             progress.mark, progress.waited = score, 0
         else:

@@ -89,7 +89,7 @@ class Compared:
 
     @property
     def best_merge(self) -> Recipe | None:
-        """By dev; None: there is none."""
+        """By `metric`; None: there is none."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is Kind.merge]
         return known[0] if known else None
 

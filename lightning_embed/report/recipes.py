@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lightning_embed.naming import distinct
 from lightning_embed.report import results
 from lightning_embed.report.kinds import Kind, kind_of, labels, read_records
 from lightning_embed.types import Results
@@ -35,7 +36,7 @@ def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
     Args:
         folders: of its jobs, each with the overrides that all its jobs share.
     """
-    measured = _measured_alike(folders)
+    measured = measured_alike(folders)
     records = {folder: read_records(folder) for folder in measured}
     strategies = [record for found in records.values() for record in found.values()]
     called = {folder: labels(found, strategies) for folder, found in records.items()}
@@ -62,10 +63,16 @@ def _named(
     models = [(folder, model) for folder, found in measured.items() for model in found]
     shared = {model for _, model in models if _is_shared(model, measured, seeds)}
     chosen: list[tuple[Path, str, str]] = []
-    for words in (lambda folder: _short(own[folder]), lambda folder: list(own[folder]), lambda folder: [folder.name]):
+    folders = zip(measured, distinct([folder.resolve() for folder in measured]), strict=True)
+    steps: Sequence[Mapping[Path, Sequence[str]]] = (
+        {folder: _short(overrides) for folder, overrides in own.items()},
+        own,
+        {folder: [name] for folder, name in folders},
+    )
+    for words in steps:
         chosen = []
         for folder, model in models:
-            before = [] if model in shared else words(folder)
+            before = [] if model in shared else words[folder]
             chosen.append((folder, model, " ".join([*before, called[folder].get(model, model)])))
         often = Counter((name, seeds[folder]) for folder, model, name in chosen if model not in shared)
         if max(often.values(), default=1) == 1:
@@ -107,7 +114,7 @@ def _seed(overrides: Iterable[str]) -> int:
     return next((int(value) for value in given if value.isdigit()), 0)
 
 
-def _measured_alike(folders: Iterable[Path]) -> dict[Path, dict[str, Results]]:
+def measured_alike(folders: Iterable[Path]) -> dict[Path, dict[str, Results]]:
     """Of each folder the models whose scores are of the evaluation that most folders saw last."""
     contents: dict[Path, Any] = {folder: results.read(folder) for folder in folders}
     last = {

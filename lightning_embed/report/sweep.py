@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from lightning_embed import jobs
+from lightning_embed.errors import ConfigError
 from lightning_embed.jobs import Job
+from lightning_embed.report import results
 from lightning_embed.report.comparison import Compared, compare
 from lightning_embed.report.figure import save
 from lightning_embed.report.quality import quality
-from lightning_embed.report.recipes import Recipe, collect
+from lightning_embed.report.recipes import Recipe, collect, measured_alike
 from lightning_embed.report.scatter import scatter
-from lightning_embed.report.summary import MEAN
 from lightning_embed.report.sweep_page import write_sweep_page
 from lightning_embed.report.table import print_recipes
 from lightning_embed.types import Results
@@ -36,6 +37,7 @@ class SweepTable(Callback):
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._metric = ""
         atexit.register(self._write)  # Hydra does not tell its callbacks of the end of a sweep that was stopped
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
@@ -43,6 +45,7 @@ class SweepTable(Callback):
         self._folder = Path(config.hydra.sweep.dir).absolute()
         self._metric = config.optimized_metric
         self._folder.mkdir(parents=True, exist_ok=True)
+        jobs.forget_failures(self._folder)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare what was measured, print it and write it down."""
@@ -50,16 +53,21 @@ class SweepTable(Callback):
             sys.exit(1)
 
     def _write(self) -> bool:
-        """Whether a job failed."""
+        """Whether a job failed, or there is no table of those that did not."""
         folder, self._folder = self._folder, None
         found = [] if folder is None else jobs.read_all(folder)
         done: dict[Path, set[str]] = {}
         for job in found:
             if job.is_done:
                 done[Path(job.out)] = done.get(Path(job.out), set(job.overrides)) & set(job.overrides)
+        failed = False
         if folder is not None:
-            write_comparison(done, folder, Console(), self._metric)
-        return _tell_failures(found)
+            try:
+                write_comparison(done, folder, Console(), self._metric)
+            except Exception as error:  # Hydra would make a warning of it, and an exit status of 0
+                failed = True
+                print(f"The table of the sweep cannot be written: {type(error).__name__}: {error}", file=sys.stderr)
+        return _tell_failures(found) or failed
 
 
 def _tell_failures(found: Sequence[Job]) -> bool:
@@ -67,24 +75,37 @@ def _tell_failures(found: Sequence[Job]) -> bool:
     failed = [job for job in found if job.error is not None]
     common = set.intersection(*(set(job.overrides) for job in found)) if len(found) > 1 else set()
     if failed:
-        print(f"{len(failed)} of {len(found)} jobs failed; the same command again does these alone:", file=sys.stderr)
+        print(
+            f"{len(failed)} of {len(found)} jobs failed; the same command again does what is missing:", file=sys.stderr
+        )
     for job in failed:
         own = " ".join(override for override in job.overrides if override not in common)
         print(f"  {own}: {job.error}", file=sys.stderr)
     return bool(failed)
 
 
-def write_comparison(
-    folders: Mapping[Path, set[str]], out: Path, console: Console, metric: str = f"dev/{MEAN}"
-) -> None:
+def write_comparison(folders: Mapping[Path, set[str]], out: Path, console: Console, metric: str) -> None:
     """Print the table of several runs; write its page, its numbers and its pictures, if anything was measured.
+
+    Those whose last model was measured by another evaluation than most are left out, and named.
 
     Args:
         folders: of the runs, each with the overrides that all its jobs share.
         out: where to write.
         console: where the table is shown.
         metric: what comes first is best by it: dev/mean, or dev/<task>.
+
+    Raises:
+        ConfigError: `out` is the folder of a run, whose own report it would replace.
     """
+    if (out / "run.yaml").exists():
+        raise ConfigError(
+            f"{out} is the folder of a run, with a report of its own: give what compares runs another folder."
+        )
+    measured = measured_alike(folders)
+    for folder in folders:
+        if folder not in measured and (folder / results.FILE).exists():
+            console.print(f"left out, because it was not measured as the others were: {folder}", soft_wrap=True)
     if not (recipes := collect(folders)):
         return
     compared = compare(recipes, metric)

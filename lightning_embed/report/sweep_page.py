@@ -12,6 +12,7 @@ from lightning_embed.report.figure import as_svg
 from lightning_embed.report.page import PAGE, table
 from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.summary import show, task_name
+from lightning_embed.writing import write_whole
 
 
 def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> Path:
@@ -19,7 +20,7 @@ def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> 
     parts = [f'<p class="headline">{headline(compared)}</p>']
     parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
     parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
-    file.write_text(PAGE.substitute(title=escape(file.parent.name), body="\n".join(parts)), encoding="utf-8")
+    write_whole(file, PAGE.substitute(title=escape(file.parent.name), body="\n".join(parts)))
     return file
 
 

@@ -72,7 +72,7 @@ def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
 
 
 def print_recipes(compared: Compared, console: Console) -> None:
-    """Print recipes by the means of each block, best on dev first: test is shown, never chosen by."""
+    """Print recipes by the means of each block, best by `metric` first: test is shown, never chosen by."""
     table = _table("\nrecipe")
     several = compared.num_seeds > 1
     for column in ["cost", *(["seeds"] if several else [])]:

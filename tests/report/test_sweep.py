@@ -107,13 +107,13 @@ def test_without_joint_training_the_base_is_the_reference(folders):
 
 
 def _run(folders, sweep: Path, failed=(), metric="dev/mean") -> None:
-    """The end of a sweep whose jobs left their records."""
-    for number, (folder, given) in enumerate(folders.items()):
-        error = "ConfigError: so it is" if folder in failed else None
-        jobs.write(sweep / "jobs" / f"{number}.json", Job(sorted(given), str(folder), 1.0, 1.0, error))
+    """A sweep whose jobs leave their records."""
     table = SweepTable()
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}, "optimized_metric": metric})
     table.on_multirun_start(config)
+    for number, (folder, given) in enumerate(folders.items()):
+        error = "ConfigError: so it is" if folder in failed else None
+        jobs.write(sweep / "jobs" / f"{number}.json", Job(sorted(given), str(folder), 1.0, 1.0, error))
     table.on_multirun_end(config)
 
 
@@ -162,6 +162,17 @@ def test_jobs_that_failed_are_told_and_not_shown(folders, tmp_path, capsys):
     assert "sts" not in said.out
     assert "3 of 6 jobs failed" in said.err
     assert "  experts=per_task seed=2: ConfigError: so it is" in said.err
+    _run({folder: given for folder, given in folders.items() if folder not in failed}, tmp_path / "sweep")
+    assert "failed" not in capsys.readouterr().err, "of another command that had this folder"
+
+
+def test_failures_are_told_where_there_can_be_no_table(folders, tmp_path, capsys):
+    (tmp_path / "sweep" / "report.html").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="1"):
+        _run(folders, tmp_path / "sweep", [next(iter(folders))])
+    said = capsys.readouterr().err
+    assert "The table of the sweep cannot be written: IsADirectoryError" in said
+    assert "1 of 6 jobs failed" in said
 
 
 def test_a_sweep_of_one_seed_has_the_picture_of_both_domains(folders, tmp_path):
@@ -255,6 +266,13 @@ def test_names_never_meet(folders, tmp_path):
     twins = [folder for folder in folders if "joint" in folder.name][:2]
     names = {r.name for r in collect({folder: {"seed=1"} for folder in twins})}
     assert {f"{folder.name} joint" for folder in twins} < names
+    for folder in twins:  # which are called alike, in folders that are not
+        (tmp_path / "in" / folder.name).mkdir(parents=True)
+        folder.rename(tmp_path / "in" / folder.name / "run")
+    runs = [tmp_path / "in" / folder.name / "run" for folder in twins]
+    assert {f"{folder.name}-run joint" for folder in twins} < {
+        r.name for r in collect({run: {"seed=1"} for run in runs})
+    }
 
 
 def test_seeds_share_a_row_whatever_else_lies_in_their_folders(folders):
