@@ -95,7 +95,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     composed = _composed(name, overrides, words, searchpath)
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
     reference = composed
-    changed = choices["experiment"] != "none"
+    changed = choices.get("experiment", "none") != "none"
     if changed or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
         words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
         reference = compose(name, [*words_alone, *searchpath])

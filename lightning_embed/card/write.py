@@ -74,7 +74,7 @@ def write_cards(
 def _with_past(source: Source, training: Training) -> dict[str, Training]:
     """Its trainings in their order: those of the experts that it started from, as their cards beside it tell, then its own."""
     found, start = {source.name: training}, training.start
-    while start != BASE and (earlier := Origin.of(str(source.path.parent / start)).training) is not None:
+    while start not in {BASE, *found} and (earlier := Origin.of(str(source.path.parent / start)).training) is not None:
         found, start = {start: earlier, **found}, earlier.start
     return found
 
