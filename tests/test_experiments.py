@@ -208,6 +208,7 @@ def test_any_word_of_an_experiment_can_be_another(words: list[str]) -> None:
     composing.check_command("train", words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweeper", SWEEPERS)
 def test_every_cell_of_a_grid_composes(sweeper: str) -> None:
     """Each value of each parameter once; every row of the grid is in it."""

@@ -190,6 +190,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tiny_model: Path) -> None:
     assert (small_disk / "models" / "joint" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_merge_that_does_not_fit(small_disk: Path, tmp_path: Path) -> None:
     """One sentence, exit code 2; the merge that was there stays, and no half of another is left."""
     sources = {name: f"sources=[{tmp_path}/{name}/0,{tmp_path}/{name}/1]" for name in ("small", "large")}

@@ -336,6 +336,7 @@ def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.Mon
     assert told == (["failed", 1] if failed else ["success", 0])
 
 
+@pytest.mark.slow
 def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(
     tiny_model: Path, toy: Path, tmp_path: Path
 ) -> None:

@@ -247,6 +247,7 @@ def test_killed_at(point: str, tiny_model: Path, toy: Path, undisturbed: Path, t
     assert json.loads((tmp_path / choice).read_text())["last_step"] < 60, "it stopped early, or this shows less"
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_best_step_and_costs_what_it_trained(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """The best is the expert that a snapshot of that step is; one that stopped after half of its steps cost half."""
     more = ("callback=evaluate", "callback.while_training.every_n_steps=1", "merge=none")
