@@ -16,6 +16,8 @@ config.register()  # laws run over all registered words
 # Nothing that a test does reads or writes the user's cache.
 _CACHE = TemporaryDirectory()
 os.environ["LIGHTNING_EMBED_CACHE"] = _CACHE.name
+# Nor does it talk to W&B, which reads this once in a process, at whatever test comes first.
+os.environ["WANDB_MODE"] = "offline"
 
 WORDS = [
     "the",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file, save_file
 
 from lightning_embed import cli, composing, load
@@ -141,7 +142,6 @@ def desk(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> P
     for number, name in enumerate(("models/base", "models/law", "models/medicine")):
         _write_model(tmp_path / "my-model", tmp_path / name, 0.02 * number)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
 
 
@@ -215,6 +215,8 @@ def _launched(
         cli.launch(Path(arguments[0]).stem)
     except SystemExit as stop:
         code = int(stop.code or 0)
+    finally:
+        HydraConfig.instance().cfg = None  # what else this process does is of no command line
     return code, "".join(capfd.readouterr())
 
 

@@ -83,9 +83,8 @@ def test_a_killed_sweep_does_the_rest(given: list[str], tmp_path: Path) -> None:
     assert killed == whole
 
 
-def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path) -> None:
     """And the logged runs of all jobs, of which each has its own, are in the group of the sweep."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
     said = _run(tmp_path, "train.py", "-m", "experts.snapshots=1,50,2", "logger=wandb", *given, status=1)
     assert "1 of 3 jobs failed" in said
     assert (

@@ -1,6 +1,5 @@
 """One small run with everything that is logged, in csv, W&B (offline) and, where it is installed, TensorBoard."""
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,11 +34,5 @@ def logged(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory
     """The folder of the run."""
     out = tmp_path_factory.mktemp("logged") / "run"
     more = [TENSORBOARD] if find_spec("tensorboard") else []
-    before = {key: os.environ.get(key) for key in ("WANDB_MODE", "WANDB_SILENT")}
-    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    try:
-        pipeline.train(_cfg("train", run_overrides(tiny_model, toy, out, *more)))
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    pipeline.train(_cfg("train", run_overrides(tiny_model, toy, out, *more)))
     return out

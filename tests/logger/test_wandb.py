@@ -193,7 +193,6 @@ def test_a_killed_training_goes_on_under_its_id(
     tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Offline that is a second folder with the same id and group."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     given = run_overrides(
         tiny_model, toy, tmp_path / "run", "callback=default", "experts=joint", "merge=none", "evaluation=none",
