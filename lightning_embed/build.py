@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_embed import config, provenance, registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
-from lightning_embed.data.dataset import CACHE
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
@@ -25,7 +24,8 @@ from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
 from lightning_embed.module import EmbeddingModule, check_losses
 from lightning_embed.options import DataOptions
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import Results, Task
 
 LOSS_OF_TASK = {

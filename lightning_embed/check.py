@@ -5,13 +5,14 @@ from typing import Any, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lightning_embed import hub, registry
+from lightning_embed import registry
 from lightning_embed.config import build_options, plain
 from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluating import has_tests
 from lightning_embed.options import DataOptions, DoctorOptions
+from lightning_embed.storage import hub
 from lightning_embed.types import Task
 
 _REGISTERED = {

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.status import Status
 
-from lightning_embed import config, examination, hub, logbook, registry
+from lightning_embed import config, examination, logbook, registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.cost import Costs
 from lightning_embed.evaluating import evaluation_hash
@@ -29,6 +29,7 @@ from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
 from lightning_embed.merge.record import MergeRecord
 from lightning_embed.report import Run, ensemble_name
+from lightning_embed.storage import hub
 from lightning_embed.types import BASE, Results
 
 console = Console()

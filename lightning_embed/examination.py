@@ -21,7 +21,7 @@ from lightning_embed.merge.geometry import Part
 from lightning_embed.merge.landscape import survey
 from lightning_embed.options import DoctorOptions
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
-from lightning_embed.writing import write_whole
+from lightning_embed.storage.atomic import write_whole
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, dist, faults, inspection, lineage, logbook
+from lightning_embed import build, inspection, lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.callback.while_training import CHOICE, read_choice
@@ -18,6 +18,7 @@ from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.types import BASE
 
 _WAIT = 60  # seconds between two words of rank zero to the others, which give up on it after half an hour
@@ -38,12 +39,12 @@ def fit(
     """
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
     with _alone(console, expert, checkpoints):
-        if dist.of_first(float(target.exists())):
+        if distributed.of_first(float(target.exists())):
             console.print(f"{expert.name}: trained already, {target}")
         else:
             _fit(console, cfg, data, plan, expert, out)
-    faults.point("between_experts")
-    dist.barrier()  # another rank may start the next expert from this one
+    fault_injection.point("between_experts")
+    distributed.barrier()  # another rank may start the next expert from this one
 
 
 @contextmanager
@@ -51,10 +52,10 @@ def _alone(console: Console, expert: Expert, checkpoints: Path) -> Iterator[None
     """Jobs of a sweep that share an expert train it once: the first does, the others wait for it."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     lock, seconds = FileLock(checkpoints / "lock"), 0
-    while not dist.of_first(
-        float(dist.launched_rank() != 0 or _got(lock, seconds))
+    while not distributed.of_first(
+        float(distributed.launched_rank() != 0 or _got(lock, seconds))
     ):  # the other ranks wait with the first
-        if seconds == 0 and dist.launched_rank() == 0:
+        if seconds == 0 and distributed.launched_rank() == 0:
             console.print(f"{expert.name}: another process is training it; waiting")
         seconds = _WAIT
     try:
@@ -93,8 +94,8 @@ def _fit(
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        faults.point("before_export")
-        if dist.rank() == 0:
+        fault_injection.point("before_export")
+        if distributed.rank() == 0:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, WhileTraining):
                     callback.finish(model, trainer.global_step, checkpoints / CHOICE)

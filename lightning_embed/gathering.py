@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from lightning_embed import dist
+from lightning_embed.runtime import distributed
 from lightning_embed.types import Batch, Embeddings, LossInput
 
 
@@ -18,34 +18,36 @@ def local(batch: Batch, embeddings: Embeddings) -> LossInput:
 
 def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
     """What a loss sees of the rows of all ranks: texts joined in the order of ranks, indices moved along."""
-    if dist.world_size() == 1:
+    if distributed.world_size() == 1:
         return local(batch, embeddings)
-    texts = dist.sizes(len(batch.tokens), batch.query.device)
-    rows = [len(batch.query)] * dist.world_size()  # a global batch is shared equally
-    start = sum(texts[: dist.rank()])
+    texts = distributed.sizes(len(batch.tokens), batch.query.device)
+    rows = [len(batch.query)] * distributed.world_size()  # a global batch is shared equally
+    start = sum(texts[: distributed.rank()])
 
     def moved(index: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
         return torch.where(index < 0, index, index + start)
 
     middle = embeddings.middle
     return LossInput(
-        Embeddings(dist.gather(embeddings.final, texts), None if middle is None else dist.gather(middle, texts)),
-        dist.gather(batch.hashes, texts),
-        dist.gather(moved(batch.query), rows),
-        dist.gather(_widen(moved(batch.positives)), rows),
-        dist.gather(_widen(moved(batch.negatives)), rows),
-        None if batch.score is None else dist.gather(batch.score, rows),
-        slice(dist.rank() * len(batch.query), (dist.rank() + 1) * len(batch.query)),
+        Embeddings(
+            distributed.gather(embeddings.final, texts), None if middle is None else distributed.gather(middle, texts)
+        ),
+        distributed.gather(batch.hashes, texts),
+        distributed.gather(moved(batch.query), rows),
+        distributed.gather(_widen(moved(batch.positives)), rows),
+        distributed.gather(_widen(moved(batch.negatives)), rows),
+        None if batch.score is None else distributed.gather(batch.score, rows),
+        slice(distributed.rank() * len(batch.query), (distributed.rank() + 1) * len(batch.query)),
         _gather_scores(batch.positive_scores, rows),
         _gather_scores(batch.negative_scores, rows),
     )
 
 
 def _gather_scores(scores: Float[Tensor, "local slots"] | None, rows: list[int]) -> Float[Tensor, "all most"] | None:
-    return None if scores is None else dist.gather(_widen(scores, torch.nan), rows)
+    return None if scores is None else distributed.gather(_widen(scores, torch.nan), rows)
 
 
 def _widen(values: Num[Tensor, "rows slots"], missing: float = -1) -> Num[Tensor, "rows most"]:
     """Fill up with `missing` to the widest of all ranks."""
-    most = max(dist.sizes(values.shape[1], values.device))
+    most = max(distributed.sizes(values.shape[1], values.device))
     return torch.nn.functional.pad(values, (0, most - values.shape[1]), value=missing)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightning_embed.writing import write_whole
+from lightning_embed.storage.atomic import write_whole
 
 FOLDER = "jobs"
 

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import config
-from lightning_embed.hashing import digests
 from lightning_embed.merge import Source
+from lightning_embed.storage.checksum import digests
 from lightning_embed.types import BASE
 
 

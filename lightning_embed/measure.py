@@ -18,9 +18,9 @@ from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import JOINT
-from lightning_embed.writing import write_whole
 
 NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
 

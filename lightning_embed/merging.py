@@ -9,14 +9,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import comparing, config, examination, hub, provenance, registry
+from lightning_embed import comparing, config, examination, provenance, registry
 from lightning_embed.ending import Ending, Scores
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import has_tests
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.recipe import Recipe
-from lightning_embed.naming import distinct
+from lightning_embed.storage import hub
+from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
 
 console = Console()

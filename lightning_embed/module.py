@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_embed import dist, faults
 from lightning_embed.caching import cached_backward
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.gathering import gathered, local
 from lightning_embed.loss import Loss
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
@@ -85,7 +85,7 @@ class EmbeddingModule(LightningModule):
         """One optimiser step. Returns the detached loss of each batch, by dataset."""
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
-        seed = derive_seed(self.seed, self.trainer.global_step, dist.rank())
+        seed = derive_seed(self.seed, self.trainer.global_step, distributed.rank())
         losses: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for number, batch in enumerate(step):
@@ -94,9 +94,9 @@ class EmbeddingModule(LightningModule):
             weights[batch.dataset] = weights.get(batch.dataset, 0.0) + batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
-        faults.point("before_step")
+        fault_injection.point("before_step")
         optimizer.step()
-        faults.point("after_step")
+        fault_injection.point("after_step")
         optimizer.zero_grad()
         self.log("train/loss", sum(losses.values()) / sum(weights.values()), prog_bar=True, sync_dist=True)
         losses = {name: loss / weights[name] for name, loss in losses.items()}
@@ -107,7 +107,7 @@ class EmbeddingModule(LightningModule):
 
     def validation_step(self, step: tuple[Batch, ...]) -> None:
         """Dev loss of each dataset."""
-        faults.point("in_validation")
+        fault_injection.point("in_validation")
         for batch in step:
             self.log(
                 f"dev/loss/{batch.dataset}", self.loss(batch).value, on_step=False, on_epoch=True, sync_dist=True,

@@ -10,19 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import (
-    build,
-    config,
-    dist,
-    examination,
-    fitting,
-    hub,
-    inspection,
-    merging,
-    preparing,
-    provenance,
-    registry,
-)
+from lightning_embed import build, config, examination, fitting, inspection, merging, preparing, provenance, registry
 from lightning_embed.card import write_cards
 from lightning_embed.card.plan import trainings
 from lightning_embed.cost import costs
@@ -37,6 +25,8 @@ from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.probe import ProbeMaker
 from lightning_embed.report import Run
+from lightning_embed.runtime import distributed
+from lightning_embed.storage import hub
 from lightning_embed.types import BASE, JOINT
 
 console = Console()
@@ -90,8 +80,8 @@ def train(cfg: DictConfig) -> float | None:
     for expert in trained:
         fitting.fit(console, cfg, data, plan, expert, out)
         gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
-    rank = dist.rank()
-    dist.leave()
+    rank = distributed.rank()
+    distributed.leave()
     if rank != 0:
         return None
     pairs = list(zip(trained, modules, strict=True))
@@ -149,6 +139,6 @@ def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, Embe
 
 def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
-    if dist.launched_rank() == 0:
+    if distributed.launched_rank() == 0:
         provenance.write(cfg, out)
         base.export(out / "models" / BASE)

@@ -12,7 +12,6 @@ from rich.console import Console
 from lightning_embed import build, config
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.datamodule import prompts_of
-from lightning_embed.data.dataset import CACHE
 from lightning_embed.data.mining import mine, read_mined
 from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
@@ -22,6 +21,7 @@ from lightning_embed.experts.joint import Joint
 from lightning_embed.fitting import fit
 from lightning_embed.loss import Loss
 from lightning_embed.measure import Measured
+from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import BASE, Embeddings, LossInput, Task
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import config, registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.writing import write_whole
+from lightning_embed.storage.atomic import write_whole
 
 _PACKAGES = ("lightning-embed", "torch", "lightning", "transformers", "mteb")
 

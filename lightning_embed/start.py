@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_embed import hashing
+from lightning_embed.storage import checksum
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,7 +22,7 @@ def train() -> None:
 
 def merge() -> None:
     """`python merge.py`, `lightning-embed-merge`."""
-    hashing.begin(_named_weights(sys.argv[1:]))
+    checksum.begin(_named_weights(sys.argv[1:]))
     _imported().launch("merge")
 
 

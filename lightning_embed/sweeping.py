@@ -16,9 +16,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from lightning_embed import config, dist, jobs, provenance
+from lightning_embed import config, jobs, provenance
 from lightning_embed.check import num_ranks
 from lightning_embed.jobs import Job
+from lightning_embed.runtime import distributed
 
 
 def is_job() -> bool:
@@ -38,7 +39,11 @@ def do(
         explain: one sentence for what went wrong.
     """
     if config.JOB_VARIABLE in os.environ:
-        return step() if dist.launched_rank() else _recorded(Path(os.environ[config.JOB_VARIABLE]), step, cfg, explain)
+        return (
+            step()
+            if distributed.launched_rank()
+            else _recorded(Path(os.environ[config.JOB_VARIABLE]), step, cfg, explain)
+        )
     sweep = config.sweep_folder()
     assert sweep is not None
     file = sweep.absolute() / jobs.FOLDER / f"{job_hash(command, cfg)}.json"

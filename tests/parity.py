@@ -15,13 +15,14 @@ from datasets import Dataset
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
-from lightning_embed import DatasetOptions, EmbeddingModule, dist, registry
+from lightning_embed import DatasetOptions, EmbeddingModule, registry
 from lightning_embed.config import register
 from lightning_embed.data.collator import Collator, Planned
 from lightning_embed.data.group import Group, Rows
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
+from lightning_embed.runtime import distributed
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -134,7 +135,7 @@ def alone(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
 def together(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
     """What two processes compute, each with its half of the rows."""
     task = CASES[case][0]
-    own = (batch(encoder, task, groups(task)[4 * dist.launched_rank() :][:4]),)
+    own = (batch(encoder, task, groups(task)[4 * distributed.launched_rank() :][:4]),)
     for mode in MODES:
         yield f"cross-device {mode}", run(encoder, case, mode, True, own)
         yield f"per rank {mode}", run(encoder, case, mode, False, own)
@@ -145,7 +146,7 @@ def main(model: str, out: str) -> None:
     encoder = Encoder(EncoderOptions(model, dtype=Dtype.float32, max_tokens=48)).double()
     measure = alone if RANKS == 1 else together
     record = {(case, name): result for case in CASES for name, result in measure(encoder, case)}
-    if dist.launched_rank() == 0:
+    if distributed.launched_rank() == 0:
         torch.save(record, out)
 
 

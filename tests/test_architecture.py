@@ -1,84 +1,21 @@
-"""Who may import whom: DESIGN's table as data, checked on the syntax tree of every module."""
+"""Who may import whom: the layers as data, checked on the syntax tree of every module, lazy and TYPE_CHECKING imports included."""
 
 import ast
+import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parent.parent / "lightning_embed"
-LEAVES = {
-    "errors",
-    "registry",
-    "types",
-    "dist",
-    "seeding",
-    "fingerprint",
-    "faults",
-    "hashing",
-    "naming",
-    "writing",
-    "jobs",
-}
 
-# room or module -> what it may import of lightning_embed, beside the leaves and itself
-INTERNAL = {
-    "errors": set(),
-    "seeding": set(),
-    "fingerprint": set(),
-    "faults": set(),
-    "hashing": set(),
-    "naming": set(),
-    "writing": set(),
-    "jobs": set(),
-    "dist": set(),
-    "types": set(),
-    "registry": {"errors"},
-    "schedule": set(),
-    "encoder": set(),
-    "loss": set(),
-    "sampler": set(),
-    "experts": set(),
-    "merge": set(),
-    "plugins": {"merge"},
-    "evaluation": set(),
-    "report": set(),
-    "data": {"sampler"},
-    "callback": {"encoder", "evaluation", "report"},
-    "caching": {"encoder"},
-    "gathering": set(),
-    "module": {"caching", "encoder", "gathering", "loss"},
-    "measure": {"data", "encoder", "experts"},
-    "manual": set(),
-    "hub": set(),
-    "card": {"build", "callback", "config", "data", "encoder", "experts", "merge", "provenance", "report"},
-    "options": {"data.options", "merge"},
-    "evaluating": {"config", "data.options"},
-    "check": {"config", "hub", "evaluating", "options", "data.options", "encoder.options"},
-    "config": {"manual", "options", "data.options", "encoder.options"},
-    "start": {"cli"},
-    "__main__": {"start"},
-    "composing": {"check", "config", "sweeping"},
-    "cli": {"composing", "config", "merging", "pipeline", "sweeping"},
-    "sweeping": {"check", "config", "provenance"},
-    "comparing": {"config", "report"},
-    "logger": set(),
-    "lineage": {"config", "merge"},
-    "logbook": {"lineage", "merge", "report"},
-    "build": {"config", "provenance", "options", "callback", "data", "encoder", "evaluation", "experts", "loss", "module"},
-    "cost": {"experts"},
-    "inspection": {"build", "data", "encoder", "experts"},
-    "provenance": {"config"},
-    "fitting": {"build", "inspection", "lineage", "logbook", "callback", "data", "experts", "module"},
-    "preparing": {"build", "config", "data", "encoder", "experts", "fitting", "loss", "measure"},
-    "probe": {"build", "config", "data", "encoder", "evaluation", "gathering", "loss", "report"},
-    "examination": {"config", "merge", "options", "report"},
-    "ending": {"build", "card", "config", "cost", "evaluating", "examination", "hub", "logbook", "merge", "report"},
-    "merging": {"build", "comparing", "config", "ending", "evaluating", "examination", "hub", "merge", "probe", "provenance"},
-    "pipeline": {
-        "build", "card", "config", "cost", "ending", "hub", "report", "examination", "fitting", "inspection", "merging", "preparing", "provenance", "data", "encoder", "evaluation",
-        "experts", "merge", "probe",
-    },
-}  # fmt: skip
+# Bottom first. A file imports from its own room, and from rooms of the layers below.
+LAYERS = (
+    {"errors", "types", "registry", "runtime", "storage"},  # foundation
+    {"loss", "sampler", "experts", "merge", "plugins"},  # methods: tensors in, numbers out
+    {"encoder", "data", "evaluation", "report"},  # components
+    {"config", "training", "callback"},  # wiring
+    {"card", "logger", "sweep"},  # outputs
+    {"run", "cli"},  # entry
+)
+INSIDE_A_LAYER = {("cli", "run"), ("plugins", "merge"), ("registry", "errors"), ("storage", "errors")}
 
 # what may be imported from outside, anywhere in the room; None: anything
 TORCH = {"torch", "jaxtyping", "numpy"}
@@ -90,10 +27,10 @@ EXTERNAL = {
     "plugins": TORCH,
 }
 ONLY_IN = {
-    "safetensors": {"merge/checkpoint.py", "encoder"},
-    "torch.distributed": {"dist.py"},
-    "hydra.core.config_store": {"config.py"},
-    "wandb": {"logger/wandb.py"},
+    "safetensors": {"merge.checkpoint", "encoder"},
+    "torch.distributed": {"runtime.distributed"},
+    "hydra.core.config_store": {"config.schema"},
+    "wandb": {"logger.wandb"},
 }
 
 
@@ -101,57 +38,74 @@ def _modules() -> list[Path]:
     return sorted([*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "plugins").glob("*.py")])
 
 
-def _room(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).parts if path.is_relative_to(PACKAGE) else ("plugins",)
-    return parts[0].removesuffix(".py")
+def _name(path: Path) -> str:
+    """lightning_embed.merge.engine; of a package's __init__.py, the package."""
+    below = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else PACKAGE.parent).with_suffix("")
+    return ".".join(["lightning_embed", *below.parts]).removesuffix(".__init__")
 
 
-def _imports(path: Path) -> list[str]:
-    found = []
+def _room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def _imports(path: Path) -> set[str]:
+    """What a file imports anywhere in it, from a package the name as well."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def _id(path: Path) -> str:
-    return str(path.relative_to(PACKAGE.parent))
+def _graph() -> dict[str, set[str]]:
+    """Module -> the modules of our own that it imports, the public face of the package and the entry points left out."""
+    names = {_name(path) for path in _modules()}
+    graph = {}
+    for path in _modules():
+        if (name := _name(path)) not in ("lightning_embed", "lightning_embed.__main__"):
+            targets = {found if found in names else found.rpartition(".")[0] for found in _imports(path)}
+            graph[name] = (targets & names) - {name, "lightning_embed"}
+    return graph
 
 
-@pytest.mark.parametrize("path", _modules(), ids=_id)
-def test_imports_of_our_own(path: Path) -> None:
-    room = _room(path)
-    if room == "__init__":
-        return
-    allowed = LEAVES | INTERNAL[room] | {room} | ({"__version__"})
-    for name in _imports(path):
-        if name.startswith("lightning_embed"):
-            target = name.removeprefix("lightning_embed").removeprefix(".")
-            assert any(target == word or target.startswith(f"{word}.") for word in allowed), (
-                f"{_id(path)} imports {name}"
-            )
+def test_no_arrow_runs_upwards() -> None:
+    floor = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+    graph = _graph()
+    assert {_room(name) for name in graph} == set(floor), "every room stands in one layer"
+    for name, targets in graph.items():
+        for target in targets:
+            one, other = _room(name), _room(target)
+            allowed = one == other or (one, other) in INSIDE_A_LAYER or floor[one] > floor[other]
+            assert allowed, f"{name} imports {target}"
 
 
-@pytest.mark.parametrize("path", _modules(), ids=_id)
-def test_imports_of_others(path: Path) -> None:
-    import sys
+def test_no_circles() -> None:
+    graph, done = _graph(), set[str]()
 
-    room = _room(path)
-    for name in _imports(path):
-        top = name.partition(".")[0]
-        if room in EXTERNAL and top != "lightning_embed" and top not in sys.stdlib_module_names:
-            assert top in EXTERNAL[room], f"{_id(path)} imports {name}"
-        for module, homes in ONLY_IN.items():
-            if name == module or name.startswith(f"{module}."):
-                where = str(path.relative_to(PACKAGE)) if path.is_relative_to(PACKAGE) else "plugins"
-                assert any(where.startswith(home) for home in homes), f"{_id(path)} imports {module}"
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail[trail.index(name) :], name])
+        if name not in done:
+            for target in sorted(graph[name]):
+                walk(target, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
 
 
-def test_every_room_is_in_the_table() -> None:
-    rooms = {_room(path) for path in _modules()} - {"__init__"}
-    assert rooms == set(INTERNAL)
+def test_imports_of_others() -> None:
+    for path in _modules():
+        name = _name(path)
+        room = _room(name) if name.count(".") else ""
+        for found in _imports(path):
+            top = found.partition(".")[0]
+            if room in EXTERNAL and top != "lightning_embed" and top not in sys.stdlib_module_names:
+                assert top in EXTERNAL[room], f"{name} imports {found}"
+            for module, homes in ONLY_IN.items():
+                if found == module or found.startswith(f"{module}."):
+                    assert any(name.startswith(f"lightning_embed.{home}") for home in homes), f"{name} imports {module}"
 
 
 def test_no_drawers() -> None:

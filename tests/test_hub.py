@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightning_embed import hub
 from lightning_embed.composing import check_command
 from lightning_embed.errors import ConfigError, HubError
+from lightning_embed.storage import hub
 
 
 class _Hub(BaseHTTPRequestHandler):

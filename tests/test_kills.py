@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed import faults, load, pipeline
+from lightning_embed import load, pipeline
 from lightning_embed.callback import AtomicCheckpointIO
 from lightning_embed.encoder import Encoder
+from lightning_embed.runtime import fault_injection
 from tests.merge import toy as merge_toy
 from tests.test_fitting import _weights
 from tests.test_pipeline import ROOT, _cfg, _overrides
@@ -86,7 +87,7 @@ def _same_models(one: Path, other: Path) -> None:
 def test_killed_at(point: str, tiny_model: Path, toy: Path, undisturbed: Path, tmp_path: Path) -> None:
     """The process dies at the named point as by kill -9; the same command again ends with the undisturbed run's weights."""
     overrides = _overrides(tiny_model, toy, tmp_path, *RUN)
-    assert _run(overrides, tmp_path, **{faults.VARIABLE: point}).wait(300) == -signal.SIGKILL
+    assert _run(overrides, tmp_path, **{fault_injection.VARIABLE: point}).wait(300) == -signal.SIGKILL
     assert _run(overrides, tmp_path).wait(300) == 0
     _same_models(undisturbed, tmp_path)
 
@@ -146,7 +147,7 @@ def test_a_merge_is_killed_at(
         assert _merge(overrides, tmp_path).returncode == 0
         (models / "s0/prompts.json").write_text(f'"{point}"')
     inputs = _digests(models)
-    assert _merge(overrides, tmp_path, **{faults.VARIABLE: point}).returncode == -signal.SIGKILL
+    assert _merge(overrides, tmp_path, **{fault_injection.VARIABLE: point}).returncode == -signal.SIGKILL
     for target in tmp_path.glob("merged/[!.]*"):
         recorded = json.loads((target / "merge.json").read_text())["sha256"]
         assert recorded == {"model.safetensors": _digests(target)[target / "model/model.safetensors"]}

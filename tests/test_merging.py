@@ -11,7 +11,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
-from lightning_embed import cli, composing, merging, naming
+from lightning_embed import cli, composing, merging
 from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluating import evaluation_hash, has_tests
@@ -19,6 +19,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.probe import ProbeMaker
+from lightning_embed.storage import unique_names
 from tests.merge import toy
 from tests.test_pipeline import ROOT, _cfg
 from tests.toy import write_toy
@@ -244,5 +245,5 @@ def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_
 
 
 def test_names_of_sources_are_no_paths() -> None:
-    assert naming.distinct([Path("/x"), Path("/a/x")]) == ["x", "a-x"]
-    assert naming.distinct([Path("/a/x"), Path("/a/base")], taken=["base"]) == ["a-x", "a-base"]
+    assert unique_names.distinct([Path("/x"), Path("/a/x")]) == ["x", "a-x"]
+    assert unique_names.distinct([Path("/a/x"), Path("/a/base")], taken=["base"]) == ["a-x", "a-base"]

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from lightning_embed import faults
+from lightning_embed.runtime import fault_injection
 
 FILE = "last.ckpt"
 
@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            faults.point("before_replace")
+            fault_injection.point("before_replace")
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

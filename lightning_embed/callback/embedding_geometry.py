@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 
-from lightning_embed import dist
+from lightning_embed.runtime import distributed
 
 
 class Snapshots(Callback):
@@ -26,7 +26,7 @@ class Snapshots(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if this was such a step."""
-        if trainer.global_step in self.targets and dist.rank() == 0:
+        if trainer.global_step in self.targets and distributed.rank() == 0:
             pl_module.encoder.export(self.targets[trainer.global_step])  # type: ignore[operator, union-attr]
 
 

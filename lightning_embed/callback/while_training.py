@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_embed import dist, faults
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Part, Shared
 from lightning_embed.report.summary import MEAN, block
+from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import EvalSet, Results
-from lightning_embed.writing import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class WhileTraining(Callback):
         step = trainer.global_step
         if not self._parts or (step % self.every_n_steps and step != self._last_step):
             return
-        if not dist.of_first(float(self._has_time())):
+        if not distributed.of_first(float(self._has_time())):
             if trainer.is_global_zero:
                 logger.info("step %d is not measured: time_share=%s is used up.", step, self.time_share)
             return
@@ -174,7 +174,7 @@ class WhileTraining(Callback):
     def _measure(self, pl_module: Any) -> Results:
         encoder = Shared(pl_module.encoder, pl_module.device)
         results: Results = {}
-        faults.point("measuring")
+        fault_injection.point("measuring")
         with isolate_rng():
             for part in self._parts:
                 results.setdefault(part.split, {})[part.name] = part.run(encoder)
@@ -190,7 +190,7 @@ class WhileTraining(Callback):
 
     def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
         """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""
-        progress, score = self.progress, dist.of_first(score)
+        progress, score = self.progress, distributed.of_first(score)
         if score > progress.mark + self.min_gain:
             progress.mark, progress.waited = score, 0
         else:
@@ -245,7 +245,7 @@ class WhileTraining(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.progress = Progress(**state_dict)
-        if dist.rank() != 0:
+        if distributed.rank() != 0:
             self.progress.weights = {}
 
 

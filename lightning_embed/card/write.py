@@ -22,8 +22,8 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.record import MergeRecord
 from lightning_embed.report import Run, is_ensemble
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import BASE, Results
-from lightning_embed.writing import write_whole
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
 _HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # where a run goes, not what it makes

@@ -7,12 +7,12 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_embed import dist
 from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.group import Rows
 from lightning_embed.data.options import check_divisible
 from lightning_embed.errors import DataError
+from lightning_embed.runtime import distributed
 from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler
 from lightning_embed.types import Batch, Task
 
@@ -83,8 +83,8 @@ class EmbeddingDataModule(LightningDataModule):
             raise DataError("No dataset has train rows.")
         for name, feed in feeds.items():
             parts = feed.batch_size // self.schedule.batch_rows(feed)
-            check_divisible(name, feed.batch_size, dist.world_size(), parts)
-        stream = StepSampler(self.schedule, feeds, self.seed, dist.rank(), dist.world_size(), first_step)
+            check_divisible(name, feed.batch_size, distributed.world_size(), parts)
+        stream = StepSampler(self.schedule, feeds, self.seed, distributed.rank(), distributed.world_size(), first_step)
         stream.set_epoch(first_step // len(stream))
         return stream
 
@@ -142,10 +142,10 @@ def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:
     """Whole batches in order; one smaller batch where the dev set has fewer rows than a batch."""
-    ranks = dist.world_size()
+    ranks = distributed.world_size()
     size = min(rows.options.batch_size, len(rows) // ranks * ranks)
     if size < 2:
         return []
     local = size // ranks
-    starts = range(dist.rank() * local, len(rows) - len(rows) % size, size)
+    starts = range(distributed.rank() * local, len(rows) - len(rows) % size, size)
     return [BatchPlan(name, torch.arange(start, start + local)) for start in starts]

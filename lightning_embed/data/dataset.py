@@ -1,6 +1,5 @@
 """A loaded dataset: its train and dev rows, its dev and test sets."""
 
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from lightning_embed.data.group import Rows
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.split import dev_rows
 from lightning_embed.errors import DataError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import EvalSet, Task
-
-CACHE = Path(os.environ.get("LIGHTNING_EMBED_CACHE", "~/.cache/lightning_embed")).expanduser()
 
 _DOCUMENTS = {
     Task.retrieval: ["query", "positives"],

@@ -12,7 +12,7 @@ from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
 from lightning_embed.data.testset import beir_qrels, from_rows, lacks, qrels_file, read_retrieval
 from lightning_embed.errors import DataError
-from lightning_embed.fingerprint import fingerprint
+from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from jaxtyping import Int
 
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Task
 
 

@@ -16,7 +16,7 @@ from lightning_embed.data.group import Rows
 from lightning_embed.data.options import Format, MiningOptions
 from lightning_embed.data.source import read_rows
 from lightning_embed.errors import ConfigError, DataError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Task
 
 _SCORES_AT_ONCE = 2**26  # scores of queries and documents that stand in memory at a time: 256 MiB

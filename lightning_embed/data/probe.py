@@ -14,8 +14,8 @@ from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.group import Rows
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.errors import ConfigError
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler import BatchPlan
-from lightning_embed.seeding import derive_seed
 from lightning_embed.types import Batch
 
 

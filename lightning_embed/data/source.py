@@ -23,7 +23,7 @@ from datasets.arrow_writer import ArrowWriter
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.rows import BadRow, parser
 from lightning_embed.errors import DataError
-from lightning_embed.fingerprint import fingerprint
+from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import Task
 
 MAX_LINE = 2**26  # bytes; more is a file without line breaks

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lightning_embed.errors import DataError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 
 def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: str) -> Bool[np.ndarray, " rows"]:

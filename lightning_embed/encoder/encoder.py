@@ -14,7 +14,6 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lightning_embed import faults
 from lightning_embed.encoder.attention import FAMILIES, PACKED
 from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
 from lightning_embed.encoder.budget import fitting_tokens
@@ -27,7 +26,8 @@ from lightning_embed.encoder.pooling import pool
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
 from lightning_embed.errors import CheckpointError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime import fault_injection
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Embeddings, Task, Tokens
 
 logger = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ class Encoder(nn.Module):
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
             self.save(Path(folder) / target.name)
-            faults.point("before_rename")
+            fault_injection.point("before_rename")
             try:
                 (Path(folder) / target.name).rename(target)
             except OSError:

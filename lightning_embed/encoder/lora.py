@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 _ADAPTER = "default"  # peft names adapters; a backbone has one
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
 from lightning_embed.evaluation.remembered import Remembered
-from lightning_embed.fingerprint import fingerprint
-from lightning_embed.hashing import sha256
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.checksum import sha256
+from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import EvalSet, Results, Score
-from lightning_embed.writing import write_whole
 
 
 class ScoreCache:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed import dist
 from lightning_embed.evaluation.evaluator import Role, TextEncoder
+from lightning_embed.runtime import distributed
 from lightning_embed.types import Task
 
 
@@ -37,10 +37,10 @@ class Shared:
         # By length, dealt out one by one: every rank gets as much to do.
         new = sorted({text for text in texts if (prompt, text) not in self._known}, key=lambda text: (len(text), text))
         if new or not texts:
-            parts = [new[rank :: dist.world_size()] for rank in range(dist.world_size())]
-            own = self.encoder.encode(parts[dist.rank()], prompt=prompt)
+            parts = [new[rank :: distributed.world_size()] for rank in range(distributed.world_size())]
+            own = self.encoder.encode(parts[distributed.rank()], prompt=prompt)
             if not texts:
                 return own
-            joined = dist.gather(own.to(self.device), [len(part) for part in parts]).cpu()
+            joined = distributed.gather(own.to(self.device), [len(part) for part in parts]).cpu()
             self._known |= {(prompt, text): row for text, row in zip(chain(*parts), joined, strict=True)}
         return torch.stack([self._known[prompt, text] for text in texts])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import RetrievalSet
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
 from lightning_embed.registry import register
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import JOINT
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch.loggers
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_embed.hashing import digests
+from lightning_embed.storage.checksum import digests
 
 MODEL = "model"
 """The type of every artifact."""

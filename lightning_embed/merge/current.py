@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from lightning_embed.hashing import sha256
 from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import Source
 from lightning_embed.merge.directory import INCIDENTAL_FILES, RECORD_FILE, copied_files
 from lightning_embed.merge.record import MergeRecord
+from lightning_embed.storage.checksum import sha256
 
 
 def is_current(target: Path, sources: Sequence[Source], base: Path | None, code: Path | None = None) -> bool:

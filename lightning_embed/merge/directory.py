@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning_embed import faults
 from lightning_embed.errors import CheckpointError
+from lightning_embed.runtime import fault_injection
 
 RECORD_FILE = "merge.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
@@ -44,10 +44,10 @@ def replaced(target: Path) -> Iterator[Path]:
         settle(target)
         partial.mkdir(parents=True)
         yield partial
-        faults.point("before_merge_replaces")
+        fault_injection.point("before_merge_replaces")
         while not _put(partial, target, old):
             shutil.rmtree(old, ignore_errors=True)
-        faults.point("after_merge_replaced")
+        fault_injection.point("after_merge_replaced")
     except OSError as error:
         if error.errno in _FULL or _lies_beside(target, error.filename):
             raise CheckpointError(
@@ -67,7 +67,7 @@ def _put(partial: Path, target: Path, old: Path) -> bool:
     """Move the earlier merge away and the new one into its place; False: another process was there in between."""
     with suppress(FileNotFoundError):
         target.rename(old)
-    faults.point("while_merge_replaces")
+    fault_injection.point("while_merge_replaces")
     try:
         partial.rename(target)
     except OSError as error:

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
 
-from lightning_embed.hashing import digests
 from lightning_embed.merge.contract import Model, OutDtype, Source
 from lightning_embed.merge.directory import replaced
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
@@ -15,6 +14,7 @@ from lightning_embed.merge.geometry import Sums, group_of, measure, summarise
 from lightning_embed.merge.rank import stable_ranks
 from lightning_embed.merge.record import MergeRecord, versions
 from lightning_embed.merge.stream import for_each_parameter, read_blocks
+from lightning_embed.storage.checksum import digests
 
 NOTHING = "none"
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
-from lightning_embed.hashing import digests
 from lightning_embed.merge.adapter import open_model
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
@@ -26,6 +25,7 @@ from lightning_embed.merge.names import agree
 from lightning_embed.merge.record import MergeRecord, ModelRecord, recorded_path, versions
 from lightning_embed.merge.statistics import open_statistics, write_statistics
 from lightning_embed.merge.writer import write_tensors
+from lightning_embed.storage.checksum import digests
 
 MODEL_FOLDER = "model"
 MAX_SHARD_BYTES = 5 * 10**9  # as save_pretrained

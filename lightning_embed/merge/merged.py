@@ -16,7 +16,7 @@ from lightning_embed.merge.layers import layer_scales
 from lightning_embed.merge.names import Header, TensorInfo
 from lightning_embed.merge.stream import Block, Span, in_parallel, is_finite, not_finite, spans
 from lightning_embed.merge.tied import tied
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 Piece = tuple[Shaped[Tensor, "..."], tuple[str, Sums] | None]
 """Elements to be written, and the geometry of what they were made of with the group that it belongs to."""

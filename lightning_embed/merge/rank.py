@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_embed.merge.contract import Cut, Model
 from lightning_embed.merge.stream import for_each_parameter, read_blocks
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 # Against all singular values, on the matrices of two fine-tuned MiniLM: at most 1.2 % too much, 0.02 % on average.
 _PASSES, _VECTORS = 6, 8

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from lightning_embed import faults
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.merge.names import Header, TensorInfo
+from lightning_embed.runtime import fault_injection
 
 _DTYPES = {
     torch.float64: "F64",
@@ -65,7 +65,7 @@ def write_tensors(
                 [_encode({name: header[name] for name in names})], map(_bytes, pieces(names))
             )
             for part in parts:
-                faults.point("writing_merge")
+                fault_injection.point("writing_merge")
                 stream.write(part)
                 digest.update(part)
         digests[file] = digest.hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import t as student
 
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Results, Score
 
 NUM_SAMPLES = 500

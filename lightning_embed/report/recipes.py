@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lightning_embed.naming import distinct
 from lightning_embed.report import results
 from lightning_embed.report.kinds import Kind, kind_of, labels, read_records
+from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import Results
 
 

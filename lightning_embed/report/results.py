@@ -16,8 +16,8 @@ from typing import TypedDict
 from filelock import FileLock
 
 from lightning_embed.errors import DataError
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Results, Score
-from lightning_embed.writing import write_whole
 
 FILE = "results.json"
 EACH = "each"  # folder of what every query and pair scored

@@ -23,8 +23,8 @@ from lightning_embed.report.recipes import Recipe, collect, measured_alike
 from lightning_embed.report.scatter import scatter
 from lightning_embed.report.sweep_page import write_sweep_page
 from lightning_embed.report.table import print_recipes
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Results
-from lightning_embed.writing import write_whole
 
 
 class SweepTable(Callback):

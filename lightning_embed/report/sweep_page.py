@@ -12,7 +12,7 @@ from lightning_embed.report.figure import as_svg
 from lightning_embed.report.page import PAGE, table
 from lightning_embed.report.recipes import Recipe
 from lightning_embed.report.summary import show, task_name
-from lightning_embed.writing import write_whole
+from lightning_embed.storage.atomic import write_whole
 
 
 def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> Path:

@@ -9,8 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.errors import DataError
+from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler.base import BatchPlan, Feed, Sampler
-from lightning_embed.seeding import derive_seed
 
 
 @dataclass

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed import dist, faults, pipeline
+from lightning_embed import pipeline
 from lightning_embed.callback import WhileTraining
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Part, Shared, TextEncoder
+from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.types import EvalSet, Score
 from tests.callback.toy import fit, logged, toy_training
 from tests.evaluation.test_remembered import Noting
@@ -173,9 +174,9 @@ def test_ranks_share_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     models, parts = [Noting(), Noting()], []
 
     def encode(rank: int, gather) -> torch.Tensor:
-        monkeypatch.setattr(dist, "rank", lambda: rank)
-        monkeypatch.setattr(dist, "world_size", lambda: 2)
-        monkeypatch.setattr(dist, "gather", gather)
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(distributed, "gather", gather)
         return Shared(models[rank], torch.device("cpu")).encode(["ccc", "a", "bb", "a"], prompt=None)
 
     for rank in (0, 1):
@@ -239,7 +240,7 @@ def undisturbed(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFa
 def test_killed_at(point: str, tiny_model: Path, toy: Path, undisturbed: Path, tmp_path: Path) -> None:
     """The same command again ends with the choice and the weights of the undisturbed run."""
     overrides = _overrides(tiny_model, toy, tmp_path, *CHOOSING)
-    assert _run(overrides, tmp_path, **{faults.VARIABLE: point}).wait(300) == -signal.SIGKILL
+    assert _run(overrides, tmp_path, **{fault_injection.VARIABLE: point}).wait(300) == -signal.SIGKILL
     assert _run(overrides, tmp_path).wait(300) == 0
     _same_models(undisturbed, tmp_path)
     choice = "checkpoints/joint/choice.json"

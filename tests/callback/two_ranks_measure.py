@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_embed import dist
 from lightning_embed.callback import WhileTraining
 from lightning_embed.evaluation import Local
+from lightning_embed.runtime import distributed
 from tests.callback.toy import fit, toy_training
 
 if __name__ == "__main__":
@@ -38,6 +38,6 @@ if __name__ == "__main__":
     module.encoder.encode = note
     watch = Noting(Local(), every_n_steps=1, keep_best=True)
     fit(module, batches, out, watch, ranks=int(os.environ.get("WORLD_SIZE", 1)))
-    if dist.rank() == 0:
+    if distributed.rank() == 0:
         watch.finish(module.encoder, 4, out / "choice.json")
-    (out / f"texts-{dist.rank()}.json").write_text(json.dumps(seen))
+    (out / f"texts-{distributed.rank()}.json").write_text(json.dumps(seen))

@@ -216,7 +216,7 @@ def test_one_expert_alone_gets_its_card(base: Path, toy: Path, tmp_path: Path) -
 def test_push(run: Path, base: Path, toy: Path, monkeypatch, capsys) -> None:
     """The merged model, after all is written; its card calls it by its name on the hub."""
     pushed: dict[str, Any] = {}
-    monkeypatch.setattr("lightning_embed.hub.push", lambda *given: pushed.update(given=given) or "there")
+    monkeypatch.setattr("lightning_embed.storage.hub.push", lambda *given: pushed.update(given=given) or "there")
     merged = _merge(run, run.parent / "pushed", "push_to_hub=team/soup")
     model, name, private, message = pushed["given"]
     assert (model, name, private) == (merged, "team/soup", True)

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_embed.data.split import dev_rows
 from lightning_embed.errors import DataError
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 
 def _documents(seed: int) -> list[list[str]]:

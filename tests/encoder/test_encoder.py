@@ -68,7 +68,7 @@ def test_dropout_is_a_function_of_the_seed_and_the_chunk(tiny_model, ragged: Tok
 
 
 def test_a_chunk_alone_replays_the_whole(tiny_model, ragged: Tokens) -> None:
-    from lightning_embed.seeding import derive_seed
+    from lightning_embed.runtime.seeding import derive_seed
 
     encoder = make(tiny_model, max_tokens=40)
     final = encoder(ragged, seed=5).final

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 Split = Literal["train", "dev", "test"]
 

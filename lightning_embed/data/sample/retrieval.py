@@ -9,7 +9,7 @@ from random import Random
 from typing import TypedDict
 
 from lightning_embed.data.sample.knowledge import Fact, Neighbours, Split, facts_of, phrasings
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 NUM_DEV_ROWS = 250
 NUM_TEST_QUERIES = 400

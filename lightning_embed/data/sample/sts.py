@@ -15,7 +15,7 @@ from random import Random
 from typing import TypedDict
 
 from lightning_embed.data.sample.knowledge import Fact, Neighbours, Split, facts_of, phrasings
-from lightning_embed.seeding import derive_seed
+from lightning_embed.runtime.seeding import derive_seed
 
 NUM_PAIRS: dict[Split, int] = {"train": 2400, "dev": 240, "test": 720}
 DESCRIBED_SHARE = 0.5

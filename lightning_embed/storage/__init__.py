@@ -1,0 +1,1 @@
+"""Files: atomic writes, checksums, names, the cache folder and the hub."""
