@@ -26,7 +26,8 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.table import Table
 
-from lightning_embed import build, config
+from lightning_embed import build
+from lightning_embed.config import schema
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.experts import Expert
@@ -105,7 +106,7 @@ def seconds(dtype: str, rows: int, length: int, tasks: int, workers: int, chunk:
             )
         Path(folder, "data").mkdir()
         Path(folder, "data", "growth.yaml").write_text("\n".join(lines) + f"\nnum_workers: {workers}\n")
-        with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+        with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
             cfg = compose(
                 "train",
                 [
@@ -159,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="growth.svg")
     given = parser.parse_args()
-    config.register()
+    schema.register()
     auto = str(compute_dtype(Dtype.auto, torch.device("cpu"), training=True)).removeprefix("torch.")
     dtypes = dict.fromkeys(["float32", auto])
     found: dict[str, dict[str, list[float]]] = {dtype: {} for dtype in dtypes}

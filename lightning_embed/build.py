@@ -14,39 +14,29 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import config, provenance, registry
+from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import digest, training_seed
+from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain, told
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
+from lightning_embed.data.options import DataOptions
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
 from lightning_embed.module import EmbeddingModule, check_losses
-from lightning_embed.options import DataOptions
-from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import Results, Task
-
-LOSS_OF_TASK = {
-    Task.retrieval: "retrieval_loss",
-    Task.sts: "sts_loss",
-    Task.classification: "label_loss",
-    Task.clustering: "label_loss",
-}
 
 
 def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path | None = None) -> Encoder:
     """The base model, or the one in `start`; it keeps the datasets' prompts, so that an exported expert knows them."""
-    options: EncoderOptions = config.build_options(EncoderOptions, cfg.encoder)
+    options: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
     if start is not None:
         options = replace(options, path=str(start), revision=None)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
-
-
-def training_seed(cfg: DictConfig, expert: Expert) -> int:
-    """The seed of an expert's order of rows, drawn texts and dropout."""
-    return int(cfg.seed) if expert.seed == 0 else derive_seed(cfg.seed, "expert", expert.seed)
 
 
 @dataclass(frozen=True)
@@ -91,12 +81,12 @@ def device(cfg: DictConfig) -> str:
 
 def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     """All datasets, read and checked."""
-    return load_datasets(config.build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
+    return load_datasets(build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
 
 
 def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
     """The loss of each task that is trained."""
-    built = {task: registry.build("loss", config.plain(cfg[LOSS_OF_TASK[task]])) for task in tasks}
+    built = {task: registry.build("loss", plain(cfg[LOSS_OF_TASK[task]])) for task in tasks}
     check_losses(built)
     return built
 
@@ -123,7 +113,7 @@ def datamodule(
     cfg: DictConfig, data: dict[str, EmbeddingDataset], model: Encoder, expert: Expert
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
-    sampler = registry.build("sampler", config.plain(cfg.sampler))
+    sampler = registry.build("sampler", plain(cfg.sampler))
     loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
     return EmbeddingDataModule(data, model, sampler, expert.rows, training_seed(cfg, expert), **loader)
 
@@ -164,7 +154,7 @@ def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
     part = {
         "name": name,
         "kind": kind,
-        "id": f"{config.digest([cfg.group, cfg.out, provenance.identity(Path(cfg.out))])}-{name}",
+        "id": f"{digest([cfg.group, cfg.out, run_yaml.identity(Path(cfg.out))])}-{name}",
     }
     filled = OmegaConf.merge(cfg, {"part": part})
     built: list[Logger] = []
@@ -188,7 +178,7 @@ def _searchable(cfg: DictConfig) -> dict[str, Any]:
 
     So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
     """
-    resolved = config.told(cfg)
+    resolved = told(cfg)
     resolved.pop("part", None)
     typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class

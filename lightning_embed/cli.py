@@ -11,15 +11,18 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_embed import config, sweeping
-from lightning_embed.composing import check_command
+from lightning_embed import sweeping
+from lightning_embed.config import schema
+from lightning_embed.config.compose import check_command
+from lightning_embed.config.identity import digest
+from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
 
 def _train(cfg: DictConfig) -> float | None:
-    config.register()  # a launcher's worker process begins here
+    schema.register()  # a launcher's worker process begins here
 
     def step() -> float | None:
         from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
@@ -30,7 +33,7 @@ def _train(cfg: DictConfig) -> float | None:
 
 
 def _merge(cfg: DictConfig) -> float | None:
-    config.register()
+    schema.register()
 
     def step() -> float | None:
         from lightning_embed import merging
@@ -45,7 +48,7 @@ _JOBS = {"train": _train, "merge": _merge}
 
 def _told(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
     """Run a step; what a user can mend is told without a traceback."""
-    if sweeping.is_job():
+    if is_job():
         return sweeping.do(command, step, cfg, _explained_failure)
     try:
         return step()
@@ -81,14 +84,14 @@ def launch(name: str) -> None:
     """Do what the command line says, as `train` (train, merge, measure) or as `merge` (merge and measure)."""
     jobs: list[Override] = []
     try:
-        config.register()
+        schema.register()
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
             jobs = check_command(name, *_arguments())
     except LightningEmbedError as error:
         _exit(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
-    hydra.main(version_base="1.3", config_path=str(config.conf_folder()), config_name=name)(_JOBS[name])()
+    hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
@@ -97,7 +100,7 @@ def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
         return []
     how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
     what = sorted(argument for argument in arguments if not argument.startswith(how))
-    return [f"hydra.sweep.dir=runs/sweep-{config.digest(what)}"]
+    return [f"hydra.sweep.dir=runs/sweep-{digest(what)}"]
 
 
 def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from lightning_embed import config
+from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import write_comparison
 
@@ -40,4 +40,4 @@ def _overrides(folder: Path) -> set[str]:
     """What all jobs of a folder shared: what its experts depend on, and the seed."""
     given: Any = OmegaConf.to_container(OmegaConf.load(folder / "run.yaml").overrides, resolve=False)
     owners = {o: o.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0] for o in given}
-    return {override for override, owner in owners.items() if owner in ("experiment", *config.TRAINED_BY)}
+    return {override for override, owner in owners.items() if owner in ("experiment", *TRAINED_BY)}

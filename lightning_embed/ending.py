@@ -16,10 +16,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.status import Status
 
-from lightning_embed import config, examination, logbook, registry
+from lightning_embed import examination, logbook, registry
 from lightning_embed.card import Training, write_cards
+from lightning_embed.config.identity import digest, evaluation_hash, run_hash
+from lightning_embed.config.values import plain, told
 from lightning_embed.cost import Costs
-from lightning_embed.evaluating import evaluation_hash
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.adapter import is_adapter
@@ -92,13 +93,13 @@ class Ending:
             if self.scores is not None:
                 self._measure(run, self.scores, models, target)
             run.print(console, [*models, self._ensemble])
-            report = run.write_html(config.told(cfg))
+            report = run.write_html(told(cfg))
             merged = None if self.strategy is None else models[self.name]
             write_cards(cfg, run, self.sources, self.base, merged, self.trainings)
             logbook.log_merge(loggers, cfg, run, self.name, self.sources, self.base, target)
         console.print(f"models, merge and report: {report.parent}")
         if cfg.push_to_hub is not None:
-            message = f"{self.name} of run {config.run_hash(cfg)}, by lightning_embed"
+            message = f"{self.name} of run {run_hash(cfg)}, by lightning_embed"
             console.print(f"pushed: {hub.push(models[self.name], cfg.push_to_hub, cfg.push_private, message)}")
         return run.metric(self.name, cfg.optimized_metric)
 
@@ -122,12 +123,12 @@ class Ending:
         if strategy is None:
             return self.sources[-1].name
         if self.recipe is not None:
-            return f"{strategy.word}-{config.digest(self.recipe.record.sha256)}"
+            return f"{strategy.word}-{digest(self.recipe.record.sha256)}"
         given = [(source.name, str(source.path), source.size) for source in self.sources]
-        parts = [config.plain(cfg.merge), given, str(self.base), cfg.seed, cfg.out_dtype]
+        parts = [plain(cfg.merge), given, str(self.base), cfg.seed, cfg.out_dtype]
         if make_probe is not None:
             parts += [make_probe.looks_at] * strategy.needs_probe + [make_probe.chooses_by] * strategy.needs_scores
-        return f"{strategy.word}-{config.digest(parts)}"
+        return f"{strategy.word}-{digest(parts)}"
 
     @contextmanager
     def _loggers(self) -> Iterator[Sequence[Any]]:
@@ -179,7 +180,7 @@ class Ending:
         console.print(f"merging {', '.join(source.name for source in self.sources)} by {strategy.word}")
         probe, looks_at = None, None
         if self._looks and self.make_probe is not None:
-            probe, looks_at = self.make_probe(self._opened[self.sources[0].name]), config.plain(self.cfg.probe)
+            probe, looks_at = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
         with console.status("merging") as line:
             record = merge_models(
                 strategy, self.sources, self.base, target, out_dtype=self.cfg.out_dtype, seed=self.cfg.seed,

@@ -10,16 +10,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from lightning_embed import config
+from lightning_embed.config.identity import digest
+from lightning_embed.config.values import build_options, plain
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
 from lightning_embed.merge.current import is_current
+from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.doctor import NOTHING, examine
 from lightning_embed.merge.engine import open_models
 from lightning_embed.merge.geometry import Part
 from lightning_embed.merge.landscape import survey
-from lightning_embed.options import DoctorOptions
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
 from lightning_embed.storage.atomic import write_whole
 
@@ -67,7 +68,7 @@ def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | N
     if len(sources) < 2:
         return None
     given = [(source.name, str(source.path)) for source in sources]
-    target = out / "merged" / f"{NOTHING}-{config.digest([given, str(base)])}"
+    target = out / "merged" / f"{NOTHING}-{digest([given, str(base)])}"
     if not is_current(target, sources, base):
         console.print(f"examining {', '.join(source.name for source in sources)}")
         examine(sources, base, target)
@@ -104,9 +105,9 @@ def _landscape(
     make_probe: MakeProbe,
 ) -> Any:
     """The losses between the sources: measured once in a folder, whatever is merged there."""
-    asked = [config.plain(cfg.doctor), make_probe.looks_at]
+    asked = [plain(cfg.doctor), make_probe.looks_at]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
-    file = out / LANDSCAPES / f"{config.digest([asked, contents, cfg.seed])}.json"
+    file = out / LANDSCAPES / f"{digest([asked, contents, cfg.seed])}.json"
     if not file.exists():
         options, models = _options(cfg), open_models(sources, base)
         names = [source.name for source in sources]
@@ -129,5 +130,5 @@ def _landscape(
 
 
 def _options(cfg: DictConfig) -> DoctorOptions:
-    options: DoctorOptions = config.build_options(DoctorOptions, cfg.doctor)
+    options: DoctorOptions = build_options(DoctorOptions, cfg.doctor)
     return options

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import config
+from lightning_embed.config.identity import digest, run_hash
 from lightning_embed.merge import Source
 from lightning_embed.storage.checksum import digests
 from lightning_embed.types import BASE
@@ -30,7 +30,7 @@ class Model:
         name that it has there, and a stranger's by its name here.
         """
         if self.name == BASE:
-            return f"{BASE}-{config.digest(self.sha256)}"
+            return f"{BASE}-{digest(self.sha256)}"
         folder = self.folder.resolve()
         for out in folder.parents[1:3]:  # <out>/models/<name>, <out>/merged/<name>/model
             if (out / "run.yaml").exists():
@@ -104,4 +104,4 @@ def coefficients(plan: Mapping[str, Any], count: int) -> list[float | None]:
 
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
-    return {"run": f"{cfg.name}-{config.run_hash(cfg)}", "group": cfg.group, "seed": cfg.seed}
+    return {"run": f"{cfg.name}-{run_hash(cfg)}", "group": cfg.group, "seed": cfg.seed}

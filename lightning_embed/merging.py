@@ -9,10 +9,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import comparing, config, examination, provenance, registry
+from lightning_embed import comparing, examination, registry
+from lightning_embed.config import run_yaml, schema
+from lightning_embed.config.queries import has_tests
+from lightning_embed.config.values import plain
 from lightning_embed.ending import Ending, Scores
 from lightning_embed.errors import ConfigError
-from lightning_embed.evaluating import has_tests
 from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.recipe import Recipe
@@ -37,7 +39,7 @@ def merge(cfg: DictConfig) -> float | None:
     if recipe is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
     else:
-        strategy, sources, base = config.built("merge", recipe.options), recipe.sources, recipe.base
+        strategy, sources, base = schema.built("merge", recipe.options), recipe.sources, recipe.base
     if strategy is not None:
         may_look = recipe is not None or bool(cfg.data.datasets)
         strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
@@ -45,13 +47,13 @@ def merge(cfg: DictConfig) -> float | None:
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
-    provenance.write(cfg, out)
+    run_yaml.write(cfg, out)
     return Ending(cfg, strategy, sources, base, scores, make_probe, recipe).run()
 
 
 def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
     """The merge strategy; None: merge=none."""
-    return None if cfg.merge.name == "none" else registry.build("merge", config.plain(cfg.merge))
+    return None if cfg.merge.name == "none" else registry.build("merge", plain(cfg.merge))
 
 
 def _sources(cfg: DictConfig) -> list[Source]:

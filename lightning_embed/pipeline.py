@@ -10,9 +10,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, config, examination, fitting, inspection, merging, preparing, provenance, registry
+from lightning_embed import build, examination, fitting, inspection, merging, preparing, registry
 from lightning_embed.card import write_cards
 from lightning_embed.card.plan import trainings
+from lightning_embed.config import run_yaml
+from lightning_embed.config.values import plain
 from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
@@ -42,7 +44,7 @@ def train(cfg: DictConfig) -> float | None:
         LightningEmbedError: whatever a user can mend; all of it before the first batch, except for failing disks.
     """
     out = Path(cfg.out)
-    plan: ExpertPlan = registry.build("experts", config.plain(cfg.experts))
+    plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
     data = _trained_on(plan.datasets, build.datasets(cfg))
     base = build.encoder(cfg, data.values())
     train_sets = {
@@ -55,7 +57,7 @@ def train(cfg: DictConfig) -> float | None:
     preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
-        provenance.claim(cfg, out)
+        run_yaml.claim(cfg, out)
     experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is None:
@@ -140,5 +142,5 @@ def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, Embe
 def _start(cfg: DictConfig, out: Path, base: Encoder) -> None:
     """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
     if distributed.launched_rank() == 0:
-        provenance.write(cfg, out)
+        run_yaml.write(cfg, out)
         base.export(out / "models" / BASE)

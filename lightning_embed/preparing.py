@@ -9,7 +9,8 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, config
+from lightning_embed import build
+from lightning_embed.config.values import build_options
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.datamodule import prompts_of
 from lightning_embed.data.mining import mine, read_mined
@@ -69,7 +70,7 @@ def mined(
     console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
 ) -> dict[str, EmbeddingDataset]:
     """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
-    options: MiningOptions = config.build_options(MiningOptions, cfg.mining)
+    options: MiningOptions = build_options(MiningOptions, cfg.mining)
     result = dict(data)
     for name in options.datasets:
         dataset, file = data[name], out / "mined" / f"{name}.jsonl"

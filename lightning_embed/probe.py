@@ -11,7 +11,9 @@ from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lightning_embed import build, config
+from lightning_embed import build
+from lightning_embed.config.identity import digest
+from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe import ProbeBatches
@@ -202,13 +204,13 @@ class ProbeMaker:
     def looks_at(self) -> str:
         """Eight letters that change with the losses and the rows of the probe."""
         rows = {name: None if d.train is None else d.train.table._fingerprint for name, d in self.data.items()}
-        return config.digest([rows, *(config.plain(OmegaConf.select(self.cfg, key)) for key in LOOKED_AT)])
+        return digest([rows, *(plain(OmegaConf.select(self.cfg, key)) for key in LOOKED_AT)])
 
     @cached_property
     def chooses_by(self) -> str:
         """Eight letters that change with the dev sets and how they are measured."""
         dev_sets = [eval_set for eval_set in self._eval_sets if eval_set.split == "dev"]
-        return config.digest([repr(dev_sets), config.plain(self.cfg.evaluation), self.cfg.optimized_metric])
+        return digest([repr(dev_sets), plain(self.cfg.evaluation), self.cfg.optimized_metric])
 
     def __call__(self, model: Path) -> EncoderProbe:
         """The probe of models with the architecture of the one in a directory.
@@ -219,7 +221,7 @@ class ProbeMaker:
         cfg = self.cfg
         encoder = build.loader(cfg, self.data.values())(model)
         if "encoder" in cfg:
-            run: EncoderOptions = config.build_options(EncoderOptions, cfg.encoder)
+            run: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
             encoder.options = replace(encoder.options, dtype=run.dtype, max_tokens=run.max_tokens)
         batches = self.batches(encoder)
         losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
@@ -231,7 +233,7 @@ class ProbeMaker:
         Raises:
             ConfigError: no train rows to look at, or shares of what nobody trains.
         """
-        options: ProbeOptions = config.build_options(ProbeOptions, self.cfg.probe)
+        options: ProbeOptions = build_options(ProbeOptions, self.cfg.probe)
         return ProbeBatches(self.data, options, encoder, self.cfg.seed)
 
     @property

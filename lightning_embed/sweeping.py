@@ -13,18 +13,15 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from lightning_embed import config, jobs, provenance
-from lightning_embed.check import num_ranks
+from lightning_embed import jobs
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import job_hash
+from lightning_embed.config.queries import num_ranks
+from lightning_embed.config.sweep_context import JOB_VARIABLE, is_search, sweep_folder
 from lightning_embed.jobs import Job
 from lightning_embed.runtime import distributed
-
-
-def is_job() -> bool:
-    """Whether this process does a job of a sweep."""
-    return config.JOB_VARIABLE in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def do(
@@ -38,40 +35,23 @@ def do(
         cfg: of the job.
         explain: one sentence for what went wrong.
     """
-    if config.JOB_VARIABLE in os.environ:
-        return (
-            step()
-            if distributed.launched_rank()
-            else _recorded(Path(os.environ[config.JOB_VARIABLE]), step, cfg, explain)
-        )
-    sweep = config.sweep_folder()
+    if JOB_VARIABLE in os.environ:
+        return step() if distributed.launched_rank() else _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain)
+    sweep = sweep_folder()
     assert sweep is not None
     file = sweep.absolute() / jobs.FOLDER / f"{job_hash(command, cfg)}.json"
     if (job := jobs.read(file)) is not None and job.is_done:
-        print(f"done already: {' '.join(provenance.overrides())} ({cfg.out})", flush=True)
+        print(f"done already: {' '.join(run_yaml.overrides())} ({cfg.out})", flush=True)
         return job.value
     if command == "train" and num_ranks(cfg) != 1:
         return _in_a_process_of_its_own(command, cfg, file).value
     return _recorded(file, step, cfg, explain)
 
 
-def is_search(sweeper: DictConfig) -> bool:
-    """Whether a sweeper of Hydra looks for the highest value: Optuna's."""
-    return str(sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper")
-
-
-def job_hash(command: str, cfg: DictConfig) -> str:
-    """Eight letters that stand for the resolved config of a job, and for the version that did it."""
-    from lightning_embed import __version__
-
-    resolved = config.plain(cfg, as_words=True)
-    return config.digest([command, __version__, {k: v for k, v in resolved.items() if k not in ("part", "group")}])
-
-
 def _recorded(
     file: Path, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    given, began, value, error = provenance.overrides(), time.monotonic(), None, None
+    given, began, value, error = run_yaml.overrides(), time.monotonic(), None, None
     try:
         value = step()
     except Exception as failure:  # whatever it is, the other jobs go on
@@ -89,13 +69,13 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
-    arguments = [sys.executable, "-m", "lightning_embed", *flags, *provenance.overrides()]
+    arguments = [sys.executable, "-m", "lightning_embed", *flags, *run_yaml.overrides()]
     file.unlink(missing_ok=True)
     began = time.monotonic()
-    ended = subprocess.run(arguments, env={**os.environ, config.JOB_VARIABLE: str(file)}, check=False)
+    ended = subprocess.run(arguments, env={**os.environ, JOB_VARIABLE: str(file)}, check=False)
     if (job := jobs.read(file)) is None:
         error = f"its process ended with the exit status {ended.returncode}"
-        job = Job(provenance.overrides(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
+        job = Job(run_yaml.overrides(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         jobs.write(file, job)
     return job
 

@@ -9,9 +9,9 @@ import lightning.pytorch  # noqa: F401  # as well
 import pytest
 import torch
 
-from lightning_embed import config
+from lightning_embed.config import schema
 
-config.register()  # laws run over all registered words
+schema.register()  # laws run over all registered words
 
 # Nothing that a test does reads or writes the user's cache.
 _CACHE = TemporaryDirectory()

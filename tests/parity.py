@@ -16,7 +16,7 @@ from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from lightning_embed import DatasetOptions, EmbeddingModule, registry
-from lightning_embed.config import register
+from lightning_embed.config.schema import register
 from lightning_embed.data.collator import Collator, Planned
 from lightning_embed.data.group import Group, Rows
 from lightning_embed.encoder import Encoder, EncoderOptions

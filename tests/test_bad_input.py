@@ -13,7 +13,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import save_file
 
-from lightning_embed import composing, merging, pipeline
+from lightning_embed import merging, pipeline
+from lightning_embed.config import compose
 from lightning_embed.errors import LightningEmbedError
 from tests.merge import toy as merge_toy
 from tests.test_pipeline import ROOT, _cfg, _overrides
@@ -228,7 +229,7 @@ def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], 
 
     def run() -> None:
         GlobalHydra.instance().clear()
-        composing.check_command("train", given)
+        compose.check_command("train", given)
         pipeline.train(_cfg("train", given))
 
     with pytest.raises(LightningEmbedError) as caught:
@@ -283,7 +284,7 @@ def test_duplicate_dataset(tmp_path: Path) -> None:
     (tmp_path / "data" / "mine.yaml").write_text(mine)
     GlobalHydra.instance().clear()
     with pytest.raises(LightningEmbedError) as caught:
-        composing.check_command("train", ["data=mine"], str(tmp_path))
+        compose.check_command("train", ["data=mine"], str(tmp_path))
     assert "\n" not in str(caught.value)
     assert re.search(r"mine.yaml.*line 5.*duplicate key a", str(caught.value))
 
@@ -398,7 +399,7 @@ def test_one_sentence_of_a_merge(name: str, tmp_path: Path) -> None:
 
     def run() -> None:
         GlobalHydra.instance().clear()
-        composing.check_command("merge", given)
+        compose.check_command("merge", given)
         merging.merge(_cfg("merge", given))
 
     with pytest.raises(LightningEmbedError) as caught:

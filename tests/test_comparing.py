@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lightning_embed import comparing, composing
+from lightning_embed import comparing
+from lightning_embed.config import compose
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import Run
 from tests.report.conftest import score
@@ -70,6 +71,6 @@ def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
 
 
 def test_nothing_is_merged_beside() -> None:
-    composing.check_command("merge", ["compare=[a,b]"])
+    compose.check_command("merge", ["compare=[a,b]"])
     with pytest.raises(ConfigError, match="leave out sources and recipe"):
-        composing.check_command("merge", ["compare=[a,b]", "sources=[c,d]"])
+        compose.check_command("merge", ["compare=[a,b]", "sources=[c,d]"])

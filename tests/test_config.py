@@ -14,13 +14,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import cli, composing, config, registry, start
+from lightning_embed import cli, registry, start
+from lightning_embed.config import plugins, schema
+from lightning_embed.config.compose import check_command
+from lightning_embed.config.identity import TRAINED_BY, run_hash
+from lightning_embed.config.plugins import _import_entry_points, _import_plugins
+from lightning_embed.config.values import plain
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError, PluginError
 
 GROUPS = sorted(
     path.name
-    for path in config.conf_folder().iterdir()
+    for path in schema.conf_folder().iterdir()
     if path.is_dir() and not path.name.startswith("_") and path.name != "hydra"
 )
 KEYS = {"loss": ("loss@retrieval_loss",)}
@@ -29,14 +34,14 @@ CHOICES = [
     for root, groups in {"train": GROUPS, "merge": ("data", "merge", "evaluation", "logger")}.items()
     for group in groups
     for key in KEYS.get(group, (group,))
-    for word in config.words(group)
+    for word in schema.words(group)
 ]
 
 
 def _compose(root: str, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     given = ("data.root=somewhere",) if root == "train" else ("data.root=somewhere", "sources=[a,b]")
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         return compose(root, [*given, *overrides], return_hydra_config=True)
 
 
@@ -45,11 +50,11 @@ def test_every_choice_composes_and_is_clean(root: str, choice: str) -> None:
     given = ["data.root=somewhere", choice] + (["sources=[a,b]"] if root == "merge" else [])
     if choice in ("evaluation=mteb",):
         given.append("evaluation.tasks=[STS12]")
-    composing.check_command(root, given)
+    check_command(root, given)
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in config.conf_folder().rglob("*.yaml") if "_target_:" in p.read_text()], ids=lambda p: p.stem
+    "path", [p for p in schema.conf_folder().rglob("*.yaml") if "_target_:" in p.read_text()], ids=lambda p: p.stem
 )
 def test_every_target_exists(path: Path) -> None:
     for target in re.findall(r"_target_: *(\S+)", path.read_text()):
@@ -60,16 +65,16 @@ def test_every_target_exists(path: Path) -> None:
 
 
 def test_every_yaml_begins_with_a_comment() -> None:
-    for path in config.conf_folder().rglob("*.yaml"):
+    for path in schema.conf_folder().rglob("*.yaml"):
         assert path.read_text().startswith("# "), path
 
 
 def test_schemas_have_the_fields_of_the_classes() -> None:
     for room in registry.ROOMS:
         for entry in registry.entries(room):
-            schema = OmegaConf.structured(config.twin(entry.cls, entry.name))
-            assert schema.name == entry.name
-            built = registry.build(room, config.plain(schema))
+            options = OmegaConf.structured(schema.twin(entry.cls, entry.name))
+            assert options.name == entry.name
+            built = registry.build(room, plain(options))
             assert built == entry.cls(), f"{room}={entry.name}: defaults of the schema build the default object"
 
 
@@ -120,41 +125,41 @@ MISTAKES = [
 @pytest.mark.parametrize(("override", "message"), MISTAKES)
 def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        composing.check_command("train", [override])
+        check_command("train", [override])
     assert "\n" not in str(caught.value)
 
 
 def test_missing_keys_come_together() -> None:
     with pytest.raises(ConfigError, match=r"^data\.root is missing: give it as data\.root=\.\.\.$"):
-        composing.check_command("train", ["data=ir_sts"])
+        check_command("train", ["data=ir_sts"])
     with pytest.raises(ConfigError, match=r"sources is missing"):
-        composing.check_command("merge", [])
+        check_command("merge", [])
 
 
 def test_an_ensemble_needs_something_to_be_measured_on() -> None:
-    composing.check_command("train", ["ensemble=true"])
+    check_command("train", ["ensemble=true"])
     for root, given in (("train", ["evaluation=none"]), ("merge", ["sources=[a,b]"])):
         with pytest.raises(ConfigError, match=r"^ensemble=true is measured, and nothing is measured here"):
-            composing.check_command(root, ["ensemble=true", *given])
+            check_command(root, ["ensemble=true", *given])
 
 
 def test_without_a_merge_the_sources_are_what_is_measured() -> None:
-    composing.check_command("train", ["measure_sources=false"])
+    check_command("train", ["measure_sources=false"])
     for root, given in (("train", []), ("merge", ["sources=[a,b]"])):
         with pytest.raises(ConfigError, match=r"^measure_sources=false with merge=none: the base alone"):
-            composing.check_command(root, ["measure_sources=false", "merge=none", *given])
+            check_command(root, ["measure_sources=false", "merge=none", *given])
 
 
 def test_every_value_of_a_sweep_is_checked() -> None:
-    composing.check_command("train", ["merge=soup,slerp", "seed=1,2"])
-    composing.check_command("train", ["merge=glob(t*)", "optimizer.lr=interval(1e-5, 1e-4)"])
+    check_command("train", ["merge=soup,slerp", "seed=1,2"])
+    check_command("train", ["merge=glob(t*)", "optimizer.lr=interval(1e-5, 1e-4)"])
     with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
-        composing.check_command("train", ["merge=soup,slrp"])
+        check_command("train", ["merge=soup,slrp"])
 
 
 def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None:
     grid = ["hydra/sweeper=grid_small", "data.root=x"]
-    given = composing.check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)
+    given = check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)
     lines = [override.input_line for override in given]
     assert {"loss@sts_loss=codiemb", "sts_loss.pro_weight=0", "seed=7"} < set(lines)
     assert "seed=1,2,3" not in lines
@@ -162,28 +167,28 @@ def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None
     found = cli._options_of_swept_words([*grid, "sts_loss.pro_weight=0", "optimizer.lr=1e-5"], given)
     assert found == [*grid, "sts_loss.pro_weight=choice(0)", "optimizer.lr=1e-5"]
     with pytest.raises(ConfigError, match=r"^hydra/sweeper=grid_smal: no such choice\. Did you mean 'grid_small'"):
-        composing.check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
+        check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
     (tmp_path / "hydra" / "sweeper").mkdir(parents=True)
     mine = "# @package hydra.sweeper\ndefaults: [basic]\nparams:\n  merge: soup,slrp\n"
     (tmp_path / "hydra" / "sweeper" / "mine.yaml").write_text(mine)
     with pytest.raises(ConfigError, match="merge=slrp: no such choice"):
-        composing.check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
+        check_command("train", ["hydra/sweeper=mine"], str(tmp_path), multirun=True)
 
 
 @pytest.mark.parametrize(
     "given", [["evaluation=none"], ["evaluation.splits=[test]"], ["experts.only=sts", "merge=soup"]]
 )
 def test_a_search_has_something_to_maximise(given: list[str]) -> None:
-    composing.check_command("train", ["hydra/sweeper=search"], multirun=True)
+    check_command("train", ["hydra/sweeper=search"], multirun=True)
     with pytest.raises(ConfigError, match=r"^A search maximises optimized_metric, and these jobs do not measure it"):
-        composing.check_command("train", ["hydra/sweeper=search", *given], multirun=True)
+        check_command("train", ["hydra/sweeper=search", *given], multirun=True)
 
 
 def test_a_sweep_and_its_job_have_two_folders() -> None:
     given = ["merge=soup,slerp", "hydra.sweep.dir=runs/mine"]
-    composing.check_command("train", [*given, "out=runs/other"], multirun=True)
+    check_command("train", [*given, "out=runs/other"], multirun=True)
     with pytest.raises(ConfigError, match=r"^out=runs/mine is hydra\.sweep\.dir too"):
-        composing.check_command("train", [*given, "out=runs/mine"], multirun=True)
+        check_command("train", [*given, "out=runs/mine"], multirun=True)
 
 
 @pytest.mark.parametrize(
@@ -195,16 +200,16 @@ def test_a_sweep_and_its_job_have_two_folders() -> None:
 )
 def test_null_where_there_is_none(given: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        composing.check_command("train", [given])
+        check_command("train", [given])
 
 
 def test_a_callback_with_its_defaults() -> None:
-    composing.check_command("train", ["+callback.mine._target_=lightning_embed.callback.WhileTraining"])
+    check_command("train", ["+callback.mine._target_=lightning_embed.callback.WhileTraining"])
 
 
 def test_numbers_of_ones_own_count_where_a_training_names_them() -> None:
     def hashed(*given: str) -> str:
-        return config.run_hash(_compose("train", *given))
+        return run_hash(_compose("train", *given))
 
     lr, layers = "optimizer.lr=${let.t}", "merge.layers=['*=${let.t}']"
     assert hashed("+let.t=1e-5", lr) != hashed("+let.t=1e-1", lr)
@@ -221,12 +226,12 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
     ]:
         (experiment / "mine.yaml").write_text(f"# @package _global_\n{body}\n")
         with pytest.raises(ConfigError, match=message):
-            composing.check_command("train", ["experiment=mine"], str(tmp_path))
+            check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("seed: 7\n")
     with pytest.raises(ConfigError, match="begin the experiment's file with the line '# @package _global_'"):
-        composing.check_command("train", ["experiment=mine"], str(tmp_path))
+        check_command("train", ["experiment=mine"], str(tmp_path))
     (experiment / "mine.yaml").write_text("# @package _global_\nseed: 7\ntrainer:\n  max_steps: 7\n")
-    composing.check_command("train", ["experiment=mine"], str(tmp_path))
+    check_command("train", ["experiment=mine"], str(tmp_path))
 
 
 def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,15 +257,15 @@ def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
 
 def test_launchers_and_sweepers_of_extras_are_named() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'joblib'.*pip install 'lightning-embed\[launchers\]'"):
-        composing.check_command("train", ["hydra/launcher=jobli", "seed=1,2"], multirun=True)
+        check_command("train", ["hydra/launcher=jobli", "seed=1,2"], multirun=True)
     with pytest.raises(ConfigError, match=r"pip install 'lightning-embed\[optuna\]'"):
-        composing.check_command("train", ["hydra/sweeper=bayes", "seed=1,2"], multirun=True)
+        check_command("train", ["hydra/sweeper=bayes", "seed=1,2"], multirun=True)
 
 
 def test_numbers_of_ones_own() -> None:
-    composing.check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
+    check_command("train", ["+let.low=0.5", "merge.layers=['encoder.*=${let.low}']"])
     with pytest.raises(ConfigError, match=r"let\.low: no such option.*To add one: \+let\.low"):
-        composing.check_command("train", ["let.low=0.5"])
+        check_command("train", ["let.low=0.5"])
 
 
 def test_published_schemas_survive_pickling() -> None:
@@ -269,7 +274,7 @@ def test_published_schemas_survive_pickling() -> None:
         "import pickle, sys; from dataclasses import MISSING, fields; found = fields(pickle.load(sys.stdin.buffer)); "
         "assert found; assert all(MISSING in (each.default, each.default_factory) for each in found)"
     )
-    pickled = cloudpickle.dumps(config.twin(DatasetOptions))
+    pickled = cloudpickle.dumps(schema.twin(DatasetOptions))
     subprocess.run([sys.executable, "-c", code], input=pickled, check=True)
 
 
@@ -294,7 +299,7 @@ def test_console_scripts_exist() -> None:
 )
 def test_what_chooses_a_step_is_checked(option: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        composing.check_command("train", ["callback=evaluate", "experts.snapshots=3", option])
+        check_command("train", ["callback=evaluate", "experts.snapshots=3", option])
 
 
 def test_what_may_be_added() -> None:
@@ -310,12 +315,12 @@ def test_what_may_be_added() -> None:
             "callback.while_training.evaluation.tasks=[STS12]",
         ],
     ):
-        composing.check_command("train", given)
+        check_command("train", given)
 
 
 def test_run_hash_changes_with_what_changes_the_experts() -> None:
     def of(*overrides: str) -> str:
-        return config.run_hash(_compose("train", *overrides))
+        return run_hash(_compose("train", *overrides))
 
     base = of()
     for same in (
@@ -346,22 +351,22 @@ def test_run_hash_changes_with_what_changes_the_experts() -> None:
 
 def test_hashed_keys_refer_only_to_hashed_keys() -> None:
     """Interpolations are hashed as written: one that points outside would hide a difference."""
-    for word in config.words("data"):
+    for word in schema.words("data"):
         cfg = _compose("train", f"data={word}")
-        for key in config.TRAINED_BY:
+        for key in TRAINED_BY:
             text = OmegaConf.to_yaml(cfg[key]) if key in cfg and isinstance(cfg[key], DictConfig) else ""
             for part in text.split("${")[1:]:
                 head = part.split("}")[0]
-                assert ":" in head or head.split(".")[0] in config.TRAINED_BY, f"{key} refers to {head}"
+                assert ":" in head or head.split(".")[0] in TRAINED_BY, f"{key} refers to {head}"
 
 
 def test_a_broken_plugin_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(package: str) -> None:
         exec(compile("1 / 0", "/somewhere/plugins/bad.py", "exec"))
 
-    monkeypatch.setattr(config, "_import_all", fail)
+    monkeypatch.setattr(plugins, "_import_all", fail)
     with pytest.raises(PluginError, match=r"plugins/bad.py: cannot be imported: ZeroDivisionError"):
-        config._import_plugins()
+        _import_plugins()
 
 
 def test_a_broken_package_warns_and_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +378,6 @@ def test_a_broken_package_warns_and_is_skipped(monkeypatch: pytest.MonkeyPatch) 
         def load(self) -> None:
             raise ImportError("no such thing")
 
-    monkeypatch.setattr(config, "entry_points", lambda group: [Point()])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point()])
     with pytest.warns(UserWarning, match=r"The plugin theirs \(their.module\) was skipped: ImportError: no such thing"):
-        config._import_entry_points()
+        _import_entry_points()

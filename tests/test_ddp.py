@@ -55,11 +55,11 @@ def test_an_expert_that_another_process_trains_is_waited_for_by_all_ranks(tiny_m
 def test_indivisible_batch_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
-    from lightning_embed import composing
+    from lightning_embed.config.compose import check_command
     from lightning_embed.errors import ConfigError
 
     GlobalHydra.instance().clear()
     with pytest.raises(
         ConfigError, match=r"facts: batch_size=30 rows cannot be shared equally by 4 ranks: use 28 or 32"
     ):
-        composing.check_command("train", ["trainer.devices=4", "data.datasets.facts.batch_size=30"])
+        check_command("train", ["trainer.devices=4", "data.datasets.facts.batch_size=30"])

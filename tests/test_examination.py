@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import config, examination
+from lightning_embed import examination
+from lightning_embed.config import schema
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import merge_models
@@ -20,9 +21,9 @@ from tests.merge.toy_probe import QuadraticProbe
 
 
 def _cfg(*overrides: str) -> DictConfig:
-    config.register()
+    schema.register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         return compose("merge", ["sources=[a,b]", *overrides])
 
 

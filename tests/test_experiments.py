@@ -10,7 +10,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import composing, config, pipeline
+from lightning_embed import pipeline
+from lightning_embed.config import schema
+from lightning_embed.config.compose import check_command
+from lightning_embed.config.values import plain
 from lightning_embed.evaluation.benchmark import check_tasks
 from tests.toy import write_toy
 
@@ -138,19 +141,19 @@ BATCHES: dict[str, dict[str, dict[str, int]]] = {
     },
 }
 MORE = {"boom_update": ["experts.existing={existing}", "experts.new=[phrases]"]}
-GRID = sorted(file.stem for file in (config.conf_folder() / "experiment" / "grid").glob("*.yaml"))
-SWEEPERS = sorted(file.stem for file in (config.conf_folder() / "hydra" / "sweeper").glob("grid_*.yaml"))
-EXPERIMENTS = [word for word in config.words("experiment") if word != "none"]
+GRID = sorted(file.stem for file in (schema.conf_folder() / "experiment" / "grid").glob("*.yaml"))
+SWEEPERS = sorted(file.stem for file in (schema.conf_folder() / "hydra" / "sweeper").glob("grid_*.yaml"))
+EXPERIMENTS = [word for word in schema.words("experiment") if word != "none"]
 
 
 def _composed(word: str, *more: str) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         return compose("train", [f"experiment={word}", *more])
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
-    value = config.plain(OmegaConf.select(cfg, key), as_words=True)
+    value = plain(OmegaConf.select(cfg, key), as_words=True)
     return str(value) if isinstance(value, str) else value
 
 
@@ -182,13 +185,11 @@ def test_the_papers_tests_are_known_to_mteb(word: str) -> None:
 
 @pytest.mark.parametrize("word", EXPERIMENTS)
 def test_the_second_line_is_the_command(word: str) -> None:
-    text = (config.conf_folder() / "experiment" / f"{word}.yaml").read_text().splitlines()
+    text = (schema.conf_folder() / "experiment" / f"{word}.yaml").read_text().splitlines()
     assert text[0] == "# @package _global_"  # Hydra reads it nowhere else
     assert text[1].startswith(f"# python train.py experiment={word} ")
     given = shlex.split(text[1].partition("train.py ")[2].partition("        ")[0])
-    composing.check_command(
-        "train", [o.replace("data=mine", "data.root=mine").replace("=...", "=somewhere") for o in given]
-    )
+    check_command("train", [o.replace("data=mine", "data.root=mine").replace("=...", "=somewhere") for o in given])
 
 
 @pytest.mark.parametrize(
@@ -205,18 +206,18 @@ def test_the_second_line_is_the_command(word: str) -> None:
 )
 def test_any_word_of_an_experiment_can_be_another(words: list[str]) -> None:
     """Every combination between the papers is a run: nothing in an experiment's file holds on to one word."""
-    composing.check_command("train", words)
+    check_command("train", words)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweeper", SWEEPERS)
 def test_every_cell_of_a_grid_composes(sweeper: str) -> None:
     """Each value of each parameter once; every row of the grid is in it."""
-    params = OmegaConf.load(config.conf_folder() / "hydra" / "sweeper" / f"{sweeper}.yaml").params
+    params = OmegaConf.load(schema.conf_folder() / "hydra" / "sweeper" / f"{sweeper}.yaml").params
     assert sorted(params.experiment.replace("grid/", "").split(",")) == GRID
     assert params["evaluation.splits"] == "[dev]", "tests are read when a recipe is chosen"
     given = [f"{key}={value}" for key, value in params.items()]
-    composing.check_command("train", [*given, "data=ir_sts_small", "data.root=somewhere"], multirun=True)
+    check_command("train", [*given, "data=ir_sts_small", "data.root=somewhere"], multirun=True)
 
 
 @pytest.fixture(scope="module")

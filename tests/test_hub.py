@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightning_embed.composing import check_command
+from lightning_embed.config.compose import check_command
 from lightning_embed.errors import ConfigError, HubError
 from lightning_embed.storage import hub
 

@@ -11,10 +11,12 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
-from lightning_embed import cli, composing, merging
+from lightning_embed import cli, merging
+from lightning_embed.config import compose
+from lightning_embed.config.identity import evaluation_hash
+from lightning_embed.config.queries import has_tests
 from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError
-from lightning_embed.evaluating import evaluation_hash, has_tests
 from lightning_embed.merge import Source
 from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
@@ -68,14 +70,14 @@ def test_a_recipe(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
 )
 def test_sources_or_a_recipe(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        composing.check_command("merge", overrides)
+        compose.check_command("merge", overrides)
     assert str(caught.value) == message
 
 
 def test_the_doctor_has_a_probe_of_its_own_beside_a_recipe() -> None:
-    composing.check_command("merge", ["recipe=a/merge.json", "doctor=landscape", "probe.batch_size=8"])
+    compose.check_command("merge", ["recipe=a/merge.json", "doctor=landscape", "probe.batch_size=8"])
     with pytest.raises(ConfigError, match="and probe too"):
-        composing.check_command("merge", ["recipe=a/merge.json", "probe.batch_size=8"])
+        compose.check_command("merge", ["recipe=a/merge.json", "probe.batch_size=8"])
 
 
 @pytest.mark.slow
@@ -193,7 +195,7 @@ def test_what_only_trains_does_not_change_how_models_are_measured(other: str, sa
 def test_a_benchmark_is_something_to_measure_on() -> None:
     assert has_tests(_cfg("merge", ["sources=[a]", "evaluation=mteb_eng_v2"]))
     assert not has_tests(_cfg("merge", ["sources=[a]"]))
-    composing.check_command("merge", ["sources=[a,b]", "evaluation=mteb_eng_v2", "ensemble=true"])
+    compose.check_command("merge", ["sources=[a,b]", "evaluation=mteb_eng_v2", "ensemble=true"])
 
 
 def test_no_recipe() -> None:

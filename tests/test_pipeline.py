@@ -18,7 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from lightning_embed import build, config, load, merging, pipeline
+from lightning_embed import build, load, merging, pipeline
+from lightning_embed.config import schema, values
 from lightning_embed.errors import ConfigError
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.report import results
@@ -45,7 +46,7 @@ def _overrides(tiny_model: Path, toy: Path, out: Path, *more: str) -> list[str]:
 
 def _cfg(root: str, overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         return compose(root, overrides)
 
 
@@ -315,7 +316,7 @@ def test_what_a_logger_has_from_the_environment_is_not_told(monkeypatch: pytest.
     monkeypatch.setenv("KEY", "secret")
     cfg = _cfg("train", ["+logger.mine={_target_:a.B,api_key:'${oc.env:KEY}',folder:'${out}'}", "out=x"])
     assert cfg.logger.mine.api_key == "secret"
-    assert config.told(cfg)["logger"]["mine"] == {"_target_": "a.B", "api_key": "from the environment", "folder": "x"}
+    assert values.told(cfg)["logger"]["mine"] == {"_target_": "a.B", "api_key": "from the environment", "folder": "x"}
     assert "secret" not in str(build._searchable(cfg))
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed import config, load_datasets, pipeline
-from lightning_embed.options import DataOptions
+from lightning_embed import load_datasets, pipeline
+from lightning_embed.config.values import build_options
+from lightning_embed.data.options import DataOptions
 from lightning_embed.types import RetrievalSet
 from tests.test_pipeline import _cfg
 
@@ -21,7 +22,7 @@ def _there() -> None:
 def test_sizes() -> None:
     """Train rows, and in or out of domain, as the data's README says."""
     cfg = _cfg("train", ["data=ir_sts", f"data.root={DATA}"])
-    data = load_datasets(config.build_options(DataOptions, cfg.data).datasets)
+    data = load_datasets(build_options(DataOptions, cfg.data).datasets)
     train = {
         name: len(d.train) + (len(d.dev) if not (DATA / name / "dev.jsonl").exists() else 0)
         for name, d in data.items()

@@ -6,10 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_embed import build, config, provenance
 from lightning_embed.callback.while_training import read_choice
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, written
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import training_seed
+from lightning_embed.config.values import LOSS_OF_TASK, plain
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
 
@@ -28,17 +30,17 @@ def trainings(
     """
     used = {name: rows.options for name, rows in batches.train_rows.items()}
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    chosen: dict[str, Any] = config.plain(cfg, as_words=True)
+    chosen: dict[str, Any] = plain(cfg, as_words=True)
     whole = Training(
         rows={name: len(rows) for name, rows in batches.train_rows.items()},
         steps=steps,
-        losses={str(options.task): chosen[build.LOSS_OF_TASK[options.task]] for options in used.values()},
+        losses={str(options.task): chosen[LOSS_OF_TASK[options.task]] for options in used.values()},
         start=expert.start,
         options={"rows of a batch": ", ".join(f"{name} {o.batch_size}" for name, o in used.items())} | _options(chosen),
         versions=_versions(out / "models" / expert.name),
         datasets=[o.path for o in used.values() if o.path is not None and _is_on_hub(o.path)],
     )
-    whole.options["seed"] = build.training_seed(cfg, expert)
+    whole.options["seed"] = training_seed(cfg, expert)
     found = {}
     for number, name in enumerate(plan.sources(expert), start=1):
         found[name] = replace(whole, steps=round(steps * min(1.0, number / plan.snapshots)))
@@ -55,7 +57,7 @@ def trainings(
 def _versions(model: Path) -> dict[str, str]:
     """Those that trained it: of its first card, because a later run writes another one."""
     told = Origin.of(str(model)).training
-    return provenance.versions() if told is None or not told.versions else told.versions
+    return run_yaml.versions() if told is None or not told.versions else told.versions
 
 
 def _chosen(training: Training, choice: dict[str, Any]) -> Training:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lightning_embed import config, provenance
 from lightning_embed.card.body import Facts, body
 from lightning_embed.card.origin import FILE, KEY, Origin
 from lightning_embed.card.results import eval_results
 from lightning_embed.card.training import Training
 from lightning_embed.card.usage import Usage
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.merge import Source
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.record import MergeRecord
@@ -111,7 +112,7 @@ def _facts(
         trained_here="encoder" in cfg,
         results=results,
         commands=_commands(cfg, own if record is not None else None),
-        versions=provenance.versions() | (trainings[own].versions if record is None else record.versions),
+        versions=run_yaml.versions() | (trainings[own].versions if record is None else record.versions),
     )
 
 
@@ -124,9 +125,9 @@ def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """What makes the models again. Where a folder lies on this machine is nobody else's business."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [o for o in provenance.overrides() if _key(o) not in _HERE and not o.startswith("experts.only=")]
+    given = [o for o in run_yaml.overrides() if _key(o) not in _HERE and not o.startswith("experts.only=")]
     if merged is None:  # the experts do not depend on the rest
-        given = [o for o in given if _key(o) in {*config.TRAINED_BY, "let", "name", "experiment", "callback"}]
+        given = [o for o in given if _key(o) in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
     line = shlex.join(["python", f"{command}.py", *map(_public, given)])
     if merged is None:
         return [line]

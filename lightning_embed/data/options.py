@@ -193,3 +193,20 @@ def check_divisible(name: str, batch_size: int, ranks: int, parts: int = 1) -> N
         near = " or ".join(str(size) for size in (below, below + shares) if size)
         who = f"{ranks} ranks" if parts == 1 else f"{ranks} ranks x {parts} parts"
         raise ConfigError(f"{name}: batch_size={batch_size} rows cannot be shared equally by {who}: use {near}.")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The `data` group.
+
+    Args:
+        datasets: name -> its options.
+        root: folder that the paths of `datasets` may refer to as ${data.root}.
+        num_workers: processes that read and tokenise; 0: the training process itself.
+        pin_memory: copy batches to page-locked memory; for GPUs.
+    """
+
+    datasets: dict[str, DatasetOptions]
+    root: str | None
+    num_workers: int = 0
+    pin_memory: bool = False

@@ -124,7 +124,7 @@ def test_the_same_bytes_again_and_no_new_measurement(run: Path, base: Path, toy:
     """A card lies in the directory by whose content scores are remembered."""
     before = {path: path.read_bytes() for path in run.rglob("README.md")}
     assert len(before) == 4
-    monkeypatch.setattr("lightning_embed.provenance.platform.python_version", lambda: "of a later day")
+    monkeypatch.setattr("lightning_embed.config.run_yaml.platform.python_version", lambda: "of a later day")
     monkeypatch.setattr("lightning_embed.evaluation.evaluator._run_local", lambda *_: pytest.fail("measured again"))
     pipeline.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
     assert before == {path: path.read_bytes() for path in run.rglob("README.md")}
@@ -186,7 +186,7 @@ def test_the_command_is_the_one_that_was_typed_without_what_is_of_this_machine(m
         "data.root='/home/John Doe/data/x'", "sources=[../../secret/a,runs/b,/m]", "base=~/m", "loss@sts_loss=pro",
         "+encoder.prompts.query='/ask: '", "merge.layers=['*=0.5']", "experts.existing={a: /x/y}",
     ]  # fmt: skip
-    monkeypatch.setattr("lightning_embed.provenance.overrides", lambda: given)
+    monkeypatch.setattr("lightning_embed.config.run_yaml.overrides", lambda: given)
     cfg = OmegaConf.create({"encoder": {}, "out": "runs/x"})
     whole, alone = (shlex.split(_commands(cfg, merged)[0]) for merged in ("soup-1", None))
     kept = [

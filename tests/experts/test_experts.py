@@ -4,7 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lightning_embed import config, registry
+from lightning_embed import registry
+from lightning_embed.config import schema
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.experts.joint import Joint
@@ -87,9 +88,9 @@ def test_two_models_of_one_name() -> None:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_yaml_states_every_default(word: str) -> None:
-    stated = OmegaConf.load(config.conf_folder() / "experts" / f"{word}.yaml")
-    schema = OmegaConf.structured(config.twin(registry.get("experts", word)))
-    assert {key: stated[key] for key in stated if key != "defaults"} == OmegaConf.to_container(schema)
+    stated = OmegaConf.load(schema.conf_folder() / "experts" / f"{word}.yaml")
+    options = OmegaConf.structured(schema.twin(registry.get("experts", word)))
+    assert {key: stated[key] for key in stated if key != "defaults"} == OmegaConf.to_container(options)
 
 
 def test_refusal() -> None:

@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from lightning_embed import config
+from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.adapter import open_model
@@ -147,10 +147,10 @@ def test_merge(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "merged/soup/model/vocab.txt").read_text() == "words"
     assert record.sources[0].sha256.keys() == {"adapter_config.json", "adapter_model.safetensors", "model.safetensors"}
     recipe = Recipe.read(tmp_path / "merged/soup/merge.json")
-    recipe.repeat(config.built("merge", recipe.options), tmp_path / "merged/again")
+    recipe.repeat(schema.built("merge", recipe.options), tmp_path / "merged/again")
     _rewrite(tmp_path / "one", lora_alpha=9)
     with pytest.raises(CheckpointError, match=r"one/adapter_config.json is not the file that .* merges"):
-        recipe.repeat(config.built("merge", recipe.options), tmp_path / "merged/again")
+        recipe.repeat(schema.built("merge", recipe.options), tmp_path / "merged/again")
 
 
 # refusal

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lightning_embed import config, registry
+from lightning_embed import registry
+from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source, Weighting
 from lightning_embed.merge.engine import merge_models
@@ -37,7 +38,7 @@ def _run(folder: Path, count: int = 3) -> tuple[list[Source], Path]:
 
 def _repeat(file: Path, target: Path) -> MergeRecord:
     recipe = Recipe.read(file)
-    return recipe.repeat(config.built("merge", recipe.options), target)
+    return recipe.repeat(schema.built("merge", recipe.options), target)
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -67,7 +68,7 @@ def test_options(word: str, options: Mapping[str, Any], more: Mapping[str, Any],
     assert _bytes(tmp_path / "merged/two") == _bytes(tmp_path / "merged/one")
     for key in ("options", "plan", "geometry", "seed", "out_dtype", "sources", "base", "max_shard_bytes"):
         assert getattr(second, key) == getattr(first, key), key
-    assert config.built("merge", Recipe.read(tmp_path / "merged/two/merge.json").options) == how
+    assert schema.built("merge", Recipe.read(tmp_path / "merged/two/merge.json").options) == how
 
 
 def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
@@ -183,10 +184,10 @@ def test_nothing_was_merged(merged: Path) -> None:
 )
 def test_options_of_another_time(options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        config.built("merge", {"name": "soup", **options})
+        schema.built("merge", {"name": "soup", **options})
     assert "\n" not in str(caught.value)
 
 
 def test_a_word_that_nobody_has_registered() -> None:
     with pytest.raises(ConfigError, match=r"No merge=sup. Did you mean 'soup'"):
-        config.built("merge", {"name": "sup"})
+        schema.built("merge", {"name": "sup"})

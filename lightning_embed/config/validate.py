@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.config import build_options, plain
-from lightning_embed.data.options import MiningOptions, ProbeOptions, check_divisible
+from lightning_embed.config.queries import has_tests, num_ranks
+from lightning_embed.config.values import build_options, plain
+from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.evaluating import has_tests
-from lightning_embed.options import DataOptions, DoctorOptions
+from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
 from lightning_embed.types import Task
 
@@ -159,13 +159,6 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
 
 
-def measures_dev(config: DictConfig) -> bool:
-    """Whether the job measures dev scores, which are what a search maximises."""
-    own = config.evaluation.get("local", config.evaluation)
-    of_dev = "dev" in own.get("splits", ()) or config.evaluation.get("split") == "dev"
-    return of_dev and has_tests(config) and OmegaConf.select(config, "experts.only") is None
-
-
 def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
     name = config.push_to_hub
     if multirun:
@@ -187,15 +180,6 @@ def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     for name, callback in (config.get("callback") or {}).items():
         if str(callback.get("_target_")).endswith(".callback.WhileTraining"):
             yield f"callback.{name}", callback
-
-
-def num_ranks(config: DictConfig) -> int | None:
-    """How many processes will train; None: known only on the machine (auto)."""
-    devices = OmegaConf.select(config, "trainer.devices", default=1)
-    if isinstance(devices, (ListConfig, list)):
-        devices = len(devices)
-    nodes: int = OmegaConf.select(config, "trainer.num_nodes", default=1)
-    return devices * nodes if isinstance(devices, int) and devices > 0 else None
 
 
 def _unbuildable(config: DictConfig) -> Iterator[str]:

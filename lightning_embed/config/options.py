@@ -5,61 +5,8 @@ from typing import Any
 
 from omegaconf import MISSING as UNSET
 
-from lightning_embed.data.options import DatasetOptions
-from lightning_embed.errors import ConfigError
 from lightning_embed.merge import OutDtype
 from lightning_embed.types import StepMode
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """The `data` group.
-
-    Args:
-        datasets: name -> its options.
-        root: folder that the paths of `datasets` may refer to as ${data.root}.
-        num_workers: processes that read and tokenise; 0: the training process itself.
-        pin_memory: copy batches to page-locked memory; for GPUs.
-    """
-
-    datasets: dict[str, DatasetOptions]
-    root: str | None
-    num_workers: int = 0
-    pin_memory: bool = False
-
-
-@dataclass(frozen=True)
-class DoctorOptions:
-    """How closely the doctor looks at sources. Lengths and angles are always told; the rest is measured on the probe.
-
-    Args:
-        points: models on each path from the base to a source, and from source to source, ends not counted; 0: none.
-        grid: models along each side of the plane of two sources, usually 10 to 20; 0: no plane.
-        batches: of the probe, for each of these models.
-        plane: names of the two sources that span it; None: the first two.
-
-    Raises:
-        ConfigError: a number out of range, or not two different names.
-    """
-
-    points: int = 0
-    grid: int = 0
-    batches: int = 4
-    plane: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in {"points": 0, "grid": 0, "batches": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"doctor.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
-        if self.grid == 1:
-            raise ConfigError("doctor.grid: one point is no picture. Give 2 or more, or 0 for none.")
-        if self.plane is not None and len(set(self.plane)) != 2:
-            raise ConfigError(f"doctor.plane: expected the names of two sources, got {self.plane}.")
-
-    @property
-    def needs_probe(self) -> bool:
-        """Whether data is looked at."""
-        return self.points > 0 or self.grid > 0
 
 
 @dataclass(frozen=True)

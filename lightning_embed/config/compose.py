@@ -17,8 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from lightning_embed import config, sweeping
-from lightning_embed.check import check, measures_dev
+from lightning_embed.config import schema
+from lightning_embed.config.queries import measures_dev
+from lightning_embed.config.sweep_context import is_search
+from lightning_embed.config.validate import check
 from lightning_embed.errors import ConfigError, nearest
 
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
@@ -36,7 +38,7 @@ def check_command(
         ConfigError: in one sentence per mistake, with the nearest words.
     """
     GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
         searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
         given = _parsed(overrides)
         of_hydra = [override for override in given if override.key_or_group.startswith("hydra")]
@@ -111,7 +113,7 @@ def _check_sweep(sweep: DictConfig, job: DictConfig) -> None:
         raise ConfigError(
             f"out={job.out} is hydra.sweep.dir too, and both have a report: give one of them another folder."
         )
-    if sweeping.is_search(sweep.sweeper) and not measures_dev(job):
+    if is_search(sweep.sweeper) and not measures_dev(job):
         raise ConfigError(
             "A search maximises optimized_metric, and these jobs do not measure it: give data= and evaluation= with dev sets."
         )
@@ -146,7 +148,7 @@ def _explained(
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = error.missing_cfg_file.rpartition("/")
         more = f" More come with pip install 'lightning-embed[{_EXTRAS[group]}]'." if group in _EXTRAS else ""
-        hint = nearest(word, error.options or config.words(group))
+        hint = nearest(word, error.options or schema.words(group))
         return ConfigError(f"{group}={word}: no such choice. {hint}{more}")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip() for line in str(cause).splitlines()]
@@ -186,5 +188,5 @@ def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list
         return []
     parent = OmegaConf.select(node, key.rpartition(".")[0]) if "." in key else node
     known = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    groups = [path.name for path in config.conf_folder().iterdir() if path.is_dir()]
+    groups = [path.name for path in schema.conf_folder().iterdir() if path.is_dir()]
     return known if "." in key else sorted({*known, *groups})

@@ -11,7 +11,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import config, registry
+from lightning_embed import registry
+from lightning_embed.config.identity import run_hash
+from lightning_embed.config.values import told
 from lightning_embed.errors import ConfigError
 from lightning_embed.storage.atomic import write_whole
 
@@ -24,7 +26,7 @@ def claim(cfg: DictConfig, out: Path) -> None:
     Raises:
         ConfigError: naming both hashes.
     """
-    file, own = out / "run.yaml", config.run_hash(cfg)
+    file, own = out / "run.yaml", run_hash(cfg)
     if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
         raise ConfigError(
             f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
@@ -39,7 +41,7 @@ def write(cfg: DictConfig, out: Path) -> None:
     """
     claim(cfg, out)
     run = {
-        "hash": config.run_hash(cfg),
+        "hash": run_hash(cfg),
         "id": identity(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
         "overrides": overrides(),
@@ -47,7 +49,7 @@ def write(cfg: DictConfig, out: Path) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": config.told(cfg),
+        "config": told(cfg),
     }
     write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
 

@@ -1,0 +1,35 @@
+"""The resolvers of our YAML files: ${run_hash:}, ${package_file:...} and ${sweep_group:...}."""
+
+import importlib.util
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed.config.identity import run_hash
+from lightning_embed.config.sweep_context import sweep_folder
+from lightning_embed.errors import ConfigError
+
+
+def register_resolvers() -> None:
+    """Register all of them with OmegaConf."""
+    OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
+    OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
+    OmegaConf.register_new_resolver("sweep_group", _sweep_group, replace=True)
+
+
+def _run_hash(*, _root_: DictConfig) -> str:
+    return run_hash(_root_)
+
+
+def _sweep_group(own: str) -> str:
+    """The name of the sweep's folder; outside of a sweep, `own`."""
+    return own if (folder := sweep_folder()) is None else folder.name
+
+
+def _package_file(package: str, path: str) -> str:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"The package {package} is not installed: pip install 'lightning-embed[quickstart]', or choose another encoder."
+        )
+    return str(Path(spec.submodule_search_locations[0]) / path)

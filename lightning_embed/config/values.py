@@ -1,0 +1,46 @@
+"""Plain values and option objects from config nodes."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from lightning_embed.types import Task
+
+
+def plain(node: Any, as_words: bool = False) -> Any:
+    """A config node as plain Python values, interpolations resolved; `as_words`: enums as the words typed, for files."""
+    if not isinstance(node, (DictConfig, ListConfig)):
+        return node
+    return OmegaConf.to_container(node, resolve=True, enum_to_str=as_words)
+
+
+def told(cfg: DictConfig) -> dict[str, Any]:
+    """The whole config for files, pages and loggers. What a logger gets from the environment, like a key, is not told."""
+    found: dict[str, Any] = plain(cfg, as_words=True)
+    for name, raw in OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False).items():  # type: ignore[union-attr]
+        hidden = [key for key, value in raw.items() if isinstance(value, str) and "oc.env:" in value]
+        found["logger"][name] |= dict.fromkeys(hidden, "from the environment")
+    return found
+
+
+def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:
+    """Build an options class (frozen dataclasses inside included) from a config node."""
+    hints = get_type_hints(cls)
+    values = {}
+    for item in fields(cls):
+        value = node[item.name]
+        args = get_args(hints[item.name])
+        if get_origin(hints[item.name]) is dict and is_dataclass(args[1]):
+            value = {key: build_options(args[1], inner) for key, inner in value.items()}  # type: ignore[arg-type]
+        values[item.name] = plain(value)
+    return cls(**values)
+
+
+LOSS_OF_TASK = {
+    Task.retrieval: "retrieval_loss",
+    Task.sts: "sts_loss",
+    Task.classification: "label_loss",
+    Task.clustering: "label_loss",
+}

@@ -1,0 +1,1 @@
+"""How sources lie: angles, norms, conflicts of signs, the loss between them."""
