@@ -1,6 +1,6 @@
 """Train experts, merge them, measure them: `python train.py --help`."""
 
-from lightning_embed.start import train
+from lightning_embed.cli.entry import train
 
 if __name__ == "__main__":
     train()

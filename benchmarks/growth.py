@@ -26,11 +26,11 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.table import Table
 
-from lightning_embed import build
 from lightning_embed.config import schema
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.experts import Expert
+from lightning_embed.run import build
 
 STEPS = 6
 USUAL = {"rows": 32, "length": 64, "tasks": 2, "workers": 0, "chunk": 4096}

@@ -29,7 +29,7 @@ from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.learning import _Search
-from lightning_embed.probe import EncoderProbe
+from lightning_embed.run.merge_probe import EncoderProbe
 
 
 def training_step(model: str, length: int, probe: EncoderProbe) -> Callable[[], None]:

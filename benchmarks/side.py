@@ -67,9 +67,9 @@ def ours(case: dict[str, Any], turns: Turns) -> None:
     """Train with our Trainer, DataModule and module, built as train.py builds them."""
     from lightning.pytorch.callbacks import Callback
 
-    from lightning_embed import build
     from lightning_embed.encoder.budget import SavedBytes
     from lightning_embed.experts import Expert
+    from lightning_embed.run import build
 
     class Wait(Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -165,8 +165,8 @@ def _rows(case: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def rows_in_order(case: dict[str, Any], turns: Turns) -> None:
     """Write the rows of each dataset, one after the other as our sampler and our rows give them to a step."""
     del turns
-    from lightning_embed import build
     from lightning_embed.experts import Expert
+    from lightning_embed.run import build
 
     cfg = composed(case)
     data = build.datasets(cfg)

@@ -3,7 +3,7 @@
 import re
 import sys
 
-from lightning_embed import start
+from lightning_embed.cli import entry
 
 if __name__ == "__main__":
-    start.merge() if re.search(r"--config-name[= ]merge\b", " ".join(sys.argv)) else start.train()
+    entry.merge() if re.search(r"--config-name[= ]merge\b", " ".join(sys.argv)) else entry.train()

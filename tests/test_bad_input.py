@@ -13,9 +13,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import save_file
 
-from lightning_embed import merging, pipeline
 from lightning_embed.config import compose
 from lightning_embed.errors import LightningEmbedError
+from lightning_embed.run import merge, train
 from tests.merge import toy as merge_toy
 from tests.test_pipeline import ROOT, _cfg, _overrides
 from tests.toy import write_toy
@@ -230,7 +230,7 @@ def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], 
     def run() -> None:
         GlobalHydra.instance().clear()
         compose.check_command("train", given)
-        pipeline.train(_cfg("train", given))
+        train.train(_cfg("train", given))
 
     with pytest.raises(LightningEmbedError) as caught:
         run()
@@ -400,7 +400,7 @@ def test_one_sentence_of_a_merge(name: str, tmp_path: Path) -> None:
     def run() -> None:
         GlobalHydra.instance().clear()
         compose.check_command("merge", given)
-        merging.merge(_cfg("merge", given))
+        merge.merge(_cfg("merge", given))
 
     with pytest.raises(LightningEmbedError) as caught:
         run()
@@ -420,9 +420,7 @@ def test_no_traceback_of_a_merge(tmp_path: Path) -> None:
 
 def test_one_source_to_merge(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(LightningEmbedError) as caught:
-        merging.merge(
-            _cfg("merge", [f"sources=[{tiny_model}]", "merge=slerp", f"out={tmp_path}/out", "evaluation=none"])
-        )
+        merge.merge(_cfg("merge", [f"sources=[{tiny_model}]", "merge=slerp", f"out={tmp_path}/out", "evaluation=none"]))
     assert str(caught.value) == "merge=slerp takes at least 2 sources, got 1. Change sources or experts."
 
 

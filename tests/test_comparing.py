@@ -8,10 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lightning_embed import comparing
 from lightning_embed.config import compose
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import Run
+from lightning_embed.run import compare
 from tests.report.conftest import score
 
 
@@ -32,7 +32,7 @@ def runs(tmp_path: Path) -> Path:
 def _compare(runs: Path, *patterns: str) -> tuple[str, dict]:
     console = Console(file=io.StringIO(), width=100)
     cfg = {"compare": list(patterns), "out": str(runs / "out"), "optimized_metric": "dev/mean"}
-    comparing.compare(console, OmegaConf.create(cfg))
+    compare.compare(console, OmegaConf.create(cfg))
     return console.file.getvalue(), json.loads((runs / "out" / "results.json").read_text())
 
 

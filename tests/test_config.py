@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import cli, registry, start
+from lightning_embed import registry
+from lightning_embed.cli import entry, launch
 from lightning_embed.config import plugins, schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import TRAINED_BY, run_hash
@@ -71,11 +72,11 @@ def test_every_yaml_begins_with_a_comment() -> None:
 
 def test_schemas_have_the_fields_of_the_classes() -> None:
     for room in registry.ROOMS:
-        for entry in registry.entries(room):
-            options = OmegaConf.structured(schema.twin(entry.cls, entry.name))
-            assert options.name == entry.name
+        for word in registry.entries(room):
+            options = OmegaConf.structured(schema.twin(word.cls, word.name))
+            assert options.name == word.name
             built = registry.build(room, plain(options))
-            assert built == entry.cls(), f"{room}={entry.name}: defaults of the schema build the default object"
+            assert built == word.cls(), f"{room}={word.name}: defaults of the schema build the default object"
 
 
 MISTAKES = [
@@ -164,7 +165,7 @@ def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None
     assert {"loss@sts_loss=codiemb", "sts_loss.pro_weight=0", "seed=7"} < set(lines)
     assert "seed=1,2,3" not in lines
     # Hydra composes once without what the file gives, where there is no codiemb: it has to see a sweep
-    found = cli._options_of_swept_words([*grid, "sts_loss.pro_weight=0", "optimizer.lr=1e-5"], given)
+    found = launch._options_of_swept_words([*grid, "sts_loss.pro_weight=0", "optimizer.lr=1e-5"], given)
     assert found == [*grid, "sts_loss.pro_weight=choice(0)", "optimizer.lr=1e-5"]
     with pytest.raises(ConfigError, match=r"^hydra/sweeper=grid_smal: no such choice\. Did you mean 'grid_small'"):
         check_command("train", ["hydra/sweeper=grid_smal"], multirun=True)
@@ -236,14 +237,14 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
 
 def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "-m", "--config-dir", "mine", "merge=soup,slerp"])
-    assert cli._arguments() == (["seed=1", "merge=soup,slerp"], "mine", True)
+    assert launch._arguments() == (["seed=1", "merge=soup,slerp"], "mine", True)
     assert sys.argv[1:] == ["-m", "--config-dir", "mine", "seed=1", "merge=soup,slerp"]
 
 
 def test_the_same_sweep_is_the_same_folder_by_whatever_launcher() -> None:
     def folder(*arguments: str) -> list[str]:
-        found = cli._folder_of_sweep(["-m", *arguments])
-        assert found == cli._folder_of_sweep([*arguments, "--multirun"])
+        found = launch._folder_of_sweep(["-m", *arguments])
+        assert found == launch._folder_of_sweep([*arguments, "--multirun"])
         return found
 
     assert folder("++hydra.sweep.dir=mine") == []
@@ -280,7 +281,7 @@ def test_published_schemas_survive_pickling() -> None:
 
 def test_console_scripts_exist() -> None:
     scripts = [point for point in entry_points(group="console_scripts") if point.name.startswith("lightning-embed")]
-    assert {point.load() for point in scripts} == {start.train, start.merge}
+    assert {point.load() for point in scripts} == {entry.train, entry.merge}
 
 
 @pytest.mark.parametrize(

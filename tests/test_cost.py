@@ -2,12 +2,12 @@
 
 import pytest
 
-from lightning_embed.cost import costs
 from lightning_embed.experts import Expert
 from lightning_embed.experts.bagging import Bagging
 from lightning_embed.experts.iterative import Iterative
 from lightning_embed.experts.joint import Joint
 from lightning_embed.experts.update import Update
+from lightning_embed.run.cost import costs
 
 
 def test_bags_cost_their_shares() -> None:

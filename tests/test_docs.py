@@ -14,7 +14,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file, save_file
 
-from lightning_embed import cli, load
+from lightning_embed import load
+from lightning_embed.cli import launch
 from lightning_embed.config import compose
 from tests.pages import Command, Page
 from tests.toy import write_toy
@@ -121,7 +122,7 @@ def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.
         if arguments is None or "Error:" in command.answer or "--help" in arguments:
             continue
         monkeypatch.setattr(sys, "argv", list(arguments))
-        compose.check_command(Path(arguments[0]).stem, *cli._arguments())
+        compose.check_command(Path(arguments[0]).stem, *launch._arguments())
 
 
 def test_every_block_of_code_is_a_file_or_a_command() -> None:
@@ -213,7 +214,7 @@ def _launched(
     capfd.readouterr()
     code = 0
     try:
-        cli.launch(Path(arguments[0]).stem)
+        launch.launch(Path(arguments[0]).stem)
     except SystemExit as stop:
         code = int(stop.code or 0)
     finally:

@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import examination
 from lightning_embed.config import schema
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import merge_models
+from lightning_embed.run import doctor
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -50,31 +50,31 @@ class _Counting:
 def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
     console = Console(file=io.StringIO(), width=100)
-    target = examination.alone(console, tmp_path / "out", sources, base)
+    target = doctor.alone(console, tmp_path / "out", sources, base)
     assert target is not None
     assert target.name.startswith("none-")
     written = (target / "merge.json").stat().st_mtime_ns
-    assert examination.alone(console, tmp_path / "out", sources, base) == target
+    assert doctor.alone(console, tmp_path / "out", sources, base) == target
     assert (target / "merge.json").stat().st_mtime_ns == written
     weights = sources[0].path / "model.safetensors"
     weights.write_bytes((sources[1].path / "model.safetensors").read_bytes())
-    examination.alone(console, tmp_path / "out", sources, base)
+    doctor.alone(console, tmp_path / "out", sources, base)
     assert (target / "merge.json").stat().st_mtime_ns > written
 
 
 def test_one_source_is_nothing_to_examine(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
-    assert examination.alone(Console(file=io.StringIO()), tmp_path / "out", sources[:1], base) is None
+    assert doctor.alone(Console(file=io.StringIO()), tmp_path / "out", sources[:1], base) is None
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_probe_it_tells_and_draws_the_geometry(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
     console = Console(file=io.StringIO(), width=100)
-    target = examination.alone(console, tmp_path, sources, base)
+    target = doctor.alone(console, tmp_path, sources, base)
     assert target is not None
     make_probe = _Counting()
-    examination.show(console, _cfg(), tmp_path, target, sources, base, make_probe)
+    doctor.show(console, _cfg(), tmp_path, target, sources, base, make_probe)
     assert "delta = source - base" in console.file.getvalue()  # type: ignore[attr-defined]
     assert {file.name for file in target.iterdir()} == {"merge.json", "geometry.svg"}
     assert make_probe.asked == []
@@ -90,7 +90,7 @@ def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
         target = tmp_path / "merged" / word
         merge_models(toy.strategy(word), sources, base, target)
         console = Console(file=io.StringIO(), width=200)
-        examination.show(console, cfg, tmp_path, target, sources, base, make_probe)
+        doctor.show(console, cfg, tmp_path, target, sources, base, make_probe)
         assert "Between 's0' and 's1' there is no barrier" in console.file.getvalue()  # type: ignore[attr-defined]
         assert {"paths.svg", "plane.svg", "geometry.svg"} <= {file.name for file in target.iterdir()}
         assert word in (target / "plane.svg").read_text()
@@ -113,10 +113,10 @@ def test_refusals(
     overrides: list[str], count: int, has_base: bool, message: str, models: tuple[list[Source], Path]
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        examination.check(_cfg(*overrides), models[0][:count], has_base, has_probe=True)
+        doctor.check(_cfg(*overrides), models[0][:count], has_base, has_probe=True)
     with pytest.raises(ConfigError, match="no data"):
-        examination.check(_cfg("doctor.points=1"), models[0], has_base=True, has_probe=False)
+        doctor.check(_cfg("doctor.points=1"), models[0], has_base=True, has_probe=False)
 
 
 def test_lengths_and_angles_need_nothing(models: tuple[list[Source], Path]) -> None:
-    examination.check(_cfg(), models[0][:1], has_base=False, has_probe=False)
+    doctor.check(_cfg(), models[0][:1], has_base=False, has_probe=False)

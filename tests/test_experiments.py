@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_embed import pipeline
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.values import plain
 from lightning_embed.evaluation.benchmark import check_tasks
+from lightning_embed.run import train
 from tests.toy import write_toy
 
 ADAMW = {"optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8, "optimizer.weight_decay": 0.0}
@@ -240,7 +240,7 @@ def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: P
     given += ["merge.steps=1"] * family.startswith("self_positioning")
     steps = _composed(word, "data.root=x").experts.snapshots
     cfg = _composed(word, *given, f"trainer.max_steps={steps}")
-    assert pipeline.train(cfg) is None, "nothing is measured"
+    assert train.train(cfg) is None, "nothing is measured"
     (record,) = (json.loads(file.read_text()) for file in tmp_path.glob("merged/*/merge.json"))
     assert record["strategy"] == _composed(word, "data.root=x").merge.name
     planned = {"self_positioning": 2, "self_positioning_iterative": 2, "boom": 2, "boom_paper": 5, "boom_update": 2}

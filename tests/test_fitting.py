@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
-from lightning_embed import pipeline
 from lightning_embed.errors import ConfigError
+from lightning_embed.run import train
 from lightning_embed.types import Batch, Task
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy
@@ -30,7 +30,7 @@ def _weights(model: Path) -> torch.Tensor:
 def test_sources_of_a_trajectory(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """Three snapshots (the last is the expert), an average, two seeds; the merge gets all, in order."""
     plan = ("experts=joint", "experts.snapshots=3", "experts.seeds=2", "experts.ema=0.5", "evaluation=none")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))
     names = [f"joint{s}{part}" for s in ("", "-seed_1") for part in ("-snapshot_1", "-snapshot_2", "-ema", "")]
     weights = {name: _weights(tmp_path / "models" / name) for name in ("base", *names)}
     assert len({value.numpy().tobytes() for value in weights.values()}) == 9, "all nine models differ"
@@ -43,7 +43,7 @@ def test_sources_of_a_trajectory(tiny_model: Path, toy: Path, tmp_path: Path) ->
 def test_the_average_is_the_average(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """e <- d e + (1 - d) w after every step, from the first step's weights on; the expert is not touched by it."""
     steps = ("experts=joint", "experts.snapshots=6", "experts.ema=0.9", "merge=none", "evaluation=none")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "with", *steps)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "with", *steps)))
     models = tmp_path / "with" / "models"
     trajectory = [_weights(models / f"joint-snapshot_{n}") for n in range(1, 6)] + [_weights(models / "joint")]
     average = trajectory[0]
@@ -51,31 +51,31 @@ def test_the_average_is_the_average(tiny_model: Path, toy: Path, tmp_path: Path)
         average = 0.9 * average + 0.1 * weights
     torch.testing.assert_close(_weights(models / "joint-ema"), average, rtol=1e-5, atol=1e-7)
     alone = ("experts=joint", "merge=none", "evaluation=none")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "without", *alone)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "without", *alone)))
     assert torch.equal(trajectory[-1], _weights(tmp_path / "without" / "models" / "joint"))
 
 
 def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     quiet = ("merge=none", "evaluation=none")
     with pytest.raises(ConfigError, match=r"2_sts starts from 1_retrieval, and there is no .*experts.only=1_retrieval"):
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", "experts.only=2_sts", *quiet)))  # fmt: skip
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", *quiet)))
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", "experts.only=2_sts", *quiet)))  # fmt: skip
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", *quiet)))
     chained = _weights(tmp_path / "models" / "2_sts")
     again = (f"encoder.path={tmp_path}/models/1_retrieval", "experts=per_task", "experts.only=sts", *quiet)
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "again", *again)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "again", *again)))
     assert torch.equal(_weights(tmp_path / "again" / "models" / "sts"), chained)
 
 
 def test_clusters_by_loss_train_what_they_measure(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     plan = ("experts=per_cluster", "experts.by=loss", "merge=none", "evaluation=none", "trainer.max_steps=3")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))
     assert {path.name for path in (tmp_path / "measure" / "models").iterdir()} == {"joint", "facts", "phrases"}
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "cluster_1", "cluster_2"}
 
 
 def test_more_snapshots_than_steps(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"experts.snapshots=7: the training of joint has only 6 steps"):
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=joint", "experts.snapshots=7")))
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=joint", "experts.snapshots=7")))
 
 
 QUIET = ("experts=joint", "merge=none", "evaluation=none")
@@ -86,7 +86,7 @@ def test_a_cached_step_ends_where_the_plain_one_does(tiny_model: Path, toy: Path
     more = (*QUIET, "loss@sts_loss=codiemb", "encoder.max_tokens=48", "encoder.dtype=float32")
     for step in ("plain", "cached", "partial"):
         given = (*more, f"step={step}", "step_memory=0.0001")
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / step, *given)))
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / step, *given)))
     plain = _weights(tmp_path / "plain" / "models" / "joint")
     assert not torch.equal(plain, _weights(tmp_path / "plain" / "models" / "base"))
     for step in ("cached", "partial"):
@@ -96,7 +96,7 @@ def test_a_cached_step_ends_where_the_plain_one_does(tiny_model: Path, toy: Path
 def test_mined_negatives_are_trained_on(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     mining = ("mining=hard", "mining.datasets=[facts]", "mining.num_negatives=3", "mining.relative_margin=null")
     given = (*QUIET, *mining, "data.datasets.facts.num_negatives=9", "+callback.seen._target_=tests.test_fitting.Seen")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
     rows = [json.loads(line) for line in (tmp_path / "mined" / "facts.jsonl").read_text().splitlines()]
     assert len(rows) == 48
     assert all(len(row["negatives"]) > 2 for row in rows), "two were given"
@@ -109,7 +109,7 @@ def test_mining_serves_a_loss_that_needs_negatives(tiny_model: Path, toy: Path, 
     bare.write_text("".join(json.dumps({**row, "negatives": []}) + "\n" for row in rows))
     own = (f"data.datasets.facts.path={bare}", "retrieval_loss.in_batch=false", "data.datasets.facts.dev_share=0")
     mining = ("mining=hard", "mining.datasets=[facts]", "mining.relative_margin=null")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *QUIET, *own, *mining)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *QUIET, *own, *mining)))
     assert (tmp_path / "run" / "models" / "joint").exists()
 
 
@@ -126,7 +126,7 @@ class Seen(Callback):
 
 def test_lora_is_folded(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     given = (*QUIET, "encoder.lora_rank=2", "experts.ema=0.5", "experts.snapshots=2", "checkpoint_minutes=0")
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
     models = {path.name: load_file(path / "model.safetensors") for path in (tmp_path / "models").iterdir()}
     assert set(models) == {"base", "joint", "joint-snapshot_1", "joint-ema"}
     for name, weights in models.items():
@@ -141,5 +141,5 @@ def test_a_wrapped_loss_on_the_command_line(tiny_model: Path, toy: Path, tmp_pat
         "loss@retrieval_loss=matryoshka", "retrieval_loss.dims=[32,16]", "loss@sts_loss=matryoshka", "sts_loss.dims=[32,8]",
         "loss@sts_loss.loss=codiemb", "sts_loss.loss.pro_weight=0",
     )  # fmt: skip
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *wrapped)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *wrapped)))
     assert (tmp_path / "models" / "joint").exists()

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed import load, pipeline
+from lightning_embed import load
 from lightning_embed.callback import AtomicCheckpointIO
 from lightning_embed.encoder import Encoder
+from lightning_embed.run import train
 from lightning_embed.runtime import fault_injection
 from tests.merge import toy as merge_toy
 from tests.test_fitting import _weights
@@ -38,14 +39,14 @@ def test_killed_between_the_last_step_and_the_export(
     """The checkpoint of the last step alone still becomes the model, and its average the average."""
     more = ("experts=joint", "experts.ema=0.5", "merge=none", "evaluation=none", "checkpoint_minutes=0")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, whole, *more)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, whole, *more)))
     export = Encoder.export
     with monkeypatch.context() as patch:
         patch.setattr(Encoder, "export", lambda self, target: export(self, target) if target.name == "base" else 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            pipeline.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
+            train.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
     assert list(killed.rglob("last.ckpt"))
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, killed, *more)))
     for name in ("joint", "joint-ema"):
         assert torch.equal(_weights(killed / "models" / name), _weights(whole / "models" / name)), name
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed import measure
 from lightning_embed.data import DatasetOptions, EmbeddingDataset, load_datasets
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, Measure
 from lightning_embed.experts.base import TrainSet
 from lightning_embed.experts.per_cluster import By, PerCluster
-from lightning_embed.measure import Measured
+from lightning_embed.run import dataset_affinity
+from lightning_embed.run.dataset_affinity import Measured
 from lightning_embed.types import Task
 from tests.toy import NOUNS, write_toy
 
@@ -88,7 +88,7 @@ def test_a_label_is_joined_to_another_text_of_its_label(
 def test_rows_are_drawn_by_seed(
     base: Encoder, datasets: dict[str, EmbeddingDataset], encoded: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "NUM_ROWS", 5)
+    monkeypatch.setattr(dataset_affinity, "NUM_ROWS", 5)
     for seed in (0, 0, 1):
         Measured(base, {"pairs": datasets["pairs"]}, _never, _never, seed).embeddings()
     queries = encoded[::2]

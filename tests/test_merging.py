@@ -11,16 +11,17 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
-from lightning_embed import cli, merging
+from lightning_embed.cli import launch
 from lightning_embed.config import compose
 from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
-from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.probe import ProbeMaker
+from lightning_embed.run import merge
+from lightning_embed.run.finalize import Ending
+from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.storage import unique_names
 from tests.merge import toy
 from tests.test_pipeline import ROOT, _cfg
@@ -36,7 +37,7 @@ def sources(tmp_path: Path) -> list[str]:
 
 
 def _merge(*overrides: str) -> None:
-    merging.merge(_cfg("merge", list(overrides)))
+    merge.merge(_cfg("merge", list(overrides)))
 
 
 def test_a_recipe(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +100,7 @@ def test_options_of_swept_words() -> None:
         "seed=1",
         "merge.x=1,2",
     ]
-    changed = cli._options_of_swept_words(given, OverridesParser.create().parse_overrides(given[1:]))
+    changed = launch._options_of_swept_words(given, OverridesParser.create().parse_overrides(given[1:]))
     assert changed == [*given[:2], "retrieval_loss.temperature=choice(0.1)", *given[3:]]
 
 
@@ -170,7 +171,7 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
 
     def name(*overrides: str) -> str:
         cfg = _cfg("merge", ["sources=[a]", f"merge={word}", *overrides])
-        strategy = merging.strategy_of(cfg)
+        strategy = merge.strategy_of(cfg)
         assert strategy is not None
         return Ending(cfg, strategy, models, base, None, ProbeMaker(cfg, {})).name
 

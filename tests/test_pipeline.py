@@ -18,11 +18,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from lightning_embed import build, load, merging, pipeline
+from lightning_embed import load
 from lightning_embed.config import schema, values
 from lightning_embed.errors import ConfigError
 from lightning_embed.module import EmbeddingModule
 from lightning_embed.report import results
+from lightning_embed.run import build, merge, train
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def _cfg(root: str, overrides: list[str]) -> DictConfig:
 def run(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One finished run: two experts and a soup."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    metric = pipeline.train(_cfg("train", _overrides(tiny_model, toy, out)))
+    metric = train.train(_cfg("train", _overrides(tiny_model, toy, out)))
     assert metric is not None
     assert 0 < metric <= 100
     return out
@@ -132,16 +133,16 @@ def test_what_is_measured(run: Path, tmp_path: Path, toy: Path) -> None:
         *(f"data.datasets.{name}.path={toy}/{path}" for name, path in (("facts", "pairs"), ("phrases", "scores"))),
         "data.datasets.phrases.score_range=[0,1]", "evaluation.splits=[dev]", "logger=none",
     ]  # fmt: skip
-    merging.merge(_cfg("merge", [*given, "measure_sources=false"]))
+    merge.merge(_cfg("merge", [*given, "measure_sources=false"]))
     soup = _merged(tmp_path).name
     assert list(results.read(tmp_path)["models"]) == ["base", soup]
-    merging.merge(_cfg("merge", given))
+    merge.merge(_cfg("merge", given))
     assert list(results.read(tmp_path)["models"]) == ["base", "retrieval", "sts", soup]
 
 
 def test_the_same_command_again_trains_nothing(run: Path, tiny_model: Path, toy: Path, capsys) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, run)))
+    train.train(_cfg("train", _overrides(tiny_model, toy, run)))
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     assert "retrieval: trained already" in capsys.readouterr().out
 
@@ -155,27 +156,27 @@ def test_merge_command(run: Path, tmp_path: Path) -> None:
         "evaluation=none",
     ]
     for strategy in ("slerp", "task_arithmetic"):
-        merging.merge(_cfg("merge", [*overrides, f"merge={strategy}"]))
+        merge.merge(_cfg("merge", [*overrides, f"merge={strategy}"]))
     assert {path.name.split("-")[0] for path in (tmp_path / "merged").iterdir()} == {"slerp", "task_arithmetic"}
     with pytest.raises(ConfigError, match="slerp"):
-        merging.merge(_cfg("merge", [f"sources=[{models}/sts]", f"out={tmp_path}", "merge=slerp"]))
+        merge.merge(_cfg("merge", [f"sources=[{models}/sts]", f"out={tmp_path}", "merge=slerp"]))
 
 
 def test_a_folder_keeps_one_run(run: Path, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds another run"):
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, run, "optimizer.lr=1e-3")))
+        train.train(_cfg("train", _overrides(tiny_model, toy, run, "optimizer.lr=1e-3")))
     with pytest.raises(ConfigError, match="nowhere is no directory"):
-        merging.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
+        merge.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
 
 
 def test_only_one_expert(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
-    assert pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts.only=sts"))) is None
+    assert train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts.only=sts"))) is None
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "sts"}
     assert not (tmp_path / "merged").exists()
 
 
 def test_inspect_writes_nothing(tiny_model: Path, toy: Path, tmp_path: Path, capsys) -> None:
-    pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "inspect=true")))
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "inspect=true")))
     shown = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
     for part in ("[CLS]", "tokens", "retrieval: 6 steps", "0.0%", "minutes on this machine"):
@@ -184,7 +185,7 @@ def test_inspect_writes_nothing(tiny_model: Path, toy: Path, tmp_path: Path, cap
 
 def test_a_merge_that_cannot_work_is_refused_before_training(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="slerp takes at least 2 sources, got 1"):
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "experts=joint", "merge=slerp")))
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "experts=joint", "merge=slerp")))
     assert not (tmp_path / "run").exists()
 
 
@@ -345,7 +346,7 @@ def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(
     given = _overrides(
         tiny_model, toy, tmp_path / "run", "experts=bagging", "experts.bag_shares=[0.5,1.0]", "experts.datasets=[facts]"
     )
-    pipeline.train(_cfg("train", [*given, "merge=self_positioning", "merge.steps=2", "trainer.max_steps=2"]))
+    train.train(_cfg("train", [*given, "merge=self_positioning", "merge.steps=2", "trainer.max_steps=2"]))
     content = json.loads((tmp_path / "run" / "results.json").read_text())
     (merged,) = (name for name in content["models"] if name.startswith("self_positioning"))
     assert {name: s["in_domain"] for name, s in content["models"][merged]["test"].items()} == {
@@ -358,10 +359,10 @@ def test_datasets_that_are_not_trained_on_are_measured_out_of_domain(
     (record,) = (json.loads(file.read_text()) for file in (tmp_path / "run").glob("merged/*/merge.json"))
     assert record["probe_rows"] == pytest.approx(content["costs"][merged] - 32)
     with pytest.raises(ConfigError, match=r"experts.datasets: no dataset 'fact' with train rows. Did you mean 'facts'"):
-        pipeline.train(_cfg("train", [*given, "experts.datasets=[fact]"]))
+        train.train(_cfg("train", [*given, "experts.datasets=[fact]"]))
     shares = ["merge=self_positioning", "+probe.task_shares={sts: 1.0}", f"out={tmp_path / 'other'}"]
     with pytest.raises(ConfigError, match=r"probe.task_shares.sts: no dataset trains sts"):
-        pipeline.train(_cfg("train", [*given, *shares]))
+        train.train(_cfg("train", [*given, *shares]))
     assert not (tmp_path / "other" / "models").exists(), "told before the first training"
 
 
@@ -371,7 +372,7 @@ def test_a_trained_expert_leaves_the_memory(tiny_model: Path, toy: Path, tmp_pat
     gc.disable()
     try:
         given = ["trainer.max_steps=2", "merge=none", "evaluation=none", "logger=none"]
-        pipeline.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *given)))
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *given)))
         assert not [alive for alive in gc.get_objects() if isinstance(alive, EmbeddingModule)]
     finally:
         gc.enable()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed import build, load, load_datasets
+from lightning_embed import load, load_datasets
 from lightning_embed.data import DatasetOptions, EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe import ProbeBatches
@@ -21,7 +21,8 @@ from lightning_embed.gathering import local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Probe
-from lightning_embed.probe import EncoderProbe, ProbeMaker
+from lightning_embed.run import build
+from lightning_embed.run.merge_probe import EncoderProbe, ProbeMaker
 from lightning_embed.types import Task
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed import load_datasets, pipeline
+from lightning_embed import load_datasets
 from lightning_embed.config.values import build_options
 from lightning_embed.data.options import DataOptions
+from lightning_embed.run import train
 from lightning_embed.types import RetrievalSet
 from tests.test_pipeline import _cfg
 
@@ -67,7 +68,7 @@ def test_a_few_steps_of_every_dataset(tiny_model: Path, tmp_path: Path, word: st
         "trainer.max_steps=2", "trainer.limit_val_batches=1", "trainer.val_check_interval=2", "callback=none",
         "trainer.enable_progress_bar=false", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    pipeline.train(_cfg("train", overrides))
+    train.train(_cfg("train", overrides))
     experts = {path.name for path in (tmp_path / "models").iterdir()} - {"base"}
     assert len(experts) == {"ir_sts": 9, "labels": 2}[word]
     assert len(list((tmp_path / "merged").iterdir())) == 1

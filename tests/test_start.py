@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed import start
+from lightning_embed.cli import entry
 
 
 def test_weights_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,11 +13,11 @@ def test_weights_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / name / "model.safetensors").touch()
     (tmp_path / "a/config.json").touch()
     monkeypatch.chdir(tmp_path)
-    found = start._named_weights([f"sources=[a,'{tmp_path}/b']", "merge=soup", "base=a", "+x={y: none}", "seed=1"])
+    found = entry._named_weights([f"sources=[a,'{tmp_path}/b']", "merge=soup", "base=a", "+x={y: none}", "seed=1"])
     assert [file.parent.name for file in found] == ["a", "b", "a"]
-    assert {file.parent.name for file in start._named_weights(["sources=[*]"])} == {"a", "b", "b c"}
+    assert {file.parent.name for file in entry._named_weights(["sources=[*]"])} == {"a", "b", "b c"}
 
 
 def test_torch_waits() -> None:
-    code = "import sys, lightning_embed.start; sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
+    code = "import sys, lightning_embed.cli.entry; sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

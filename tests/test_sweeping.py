@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed import jobs
+from lightning_embed.sweep import records
 from tests.logger.offline import read_runs
 from tests.toy import write_toy
 
@@ -73,7 +73,7 @@ def test_a_killed_sweep_does_the_rest(given: list[str], tmp_path: Path) -> None:
     process.communicate()
     records = list(_sweep(tmp_path / "killed").glob("jobs/*.json"))
     assert 3 <= len(records) < 6, "killed in the middle"
-    outs = {job.out for record in records if (job := jobs.read(record)) is not None}
+    outs = {job.out for record in records if (job := records.read(record)) is not None}
     models = [file for out in outs for file in (tmp_path / "killed" / out).rglob("*.safetensors")]
     before = {file: file.stat().st_mtime_ns for file in [*records, *models]}
     said = _run(tmp_path / "killed", "train.py", *command)
@@ -91,7 +91,7 @@ def test_a_failed_job_stops_nothing(given: list[str], tmp_path: Path) -> None:
         "  experts.snapshots=50: ConfigError: experts.snapshots=50: the training of retrieval has only 3 steps." in said
     )
     assert "Traceback" not in said
-    found = jobs.read_all(_sweep(tmp_path))
+    found = records.read_all(_sweep(tmp_path))
     assert [job.is_done for job in found] == [True, True, False]
     assert "snapshots=2" in (_sweep(tmp_path) / "report.html").read_text()
     logged = [run for run in read_runs(tmp_path).values() if run.history]
@@ -125,14 +125,14 @@ def test_jobs_at_the_same_time_train_a_shared_expert_once(given: list[str], tmp_
     said = _run(tmp_path, "train.py", *command)
     assert said.count("trained already") == 2
     assert len(list(tmp_path.glob("runs/quickstart-*/merged/*"))) == 2
-    assert {job.is_done for job in jobs.read_all(_sweep(tmp_path))} == {True}
+    assert {job.is_done for job in records.read_all(_sweep(tmp_path))} == {True}
 
 
 def test_several_devices_in_a_job(given: list[str], tmp_path: Path) -> None:
     """Every rank of every job has the config of the job: its weights are those of the command without a sweep."""
     devices = ["trainer.devices=2", "trainer.strategy=ddp", *given]
     _run(tmp_path, "train.py", "-m", "seed=1,2", *devices)
-    found = jobs.read_all(_sweep(tmp_path))
+    found = records.read_all(_sweep(tmp_path))
     assert [job.overrides[0] for job in found] == ["seed=1", "seed=2"]
     assert all(job.is_done and job.value is not None for job in found)
     _run(tmp_path, "train.py", "seed=2", *devices, "out=alone")
@@ -159,7 +159,7 @@ def test_a_search_goes_on(given: list[str], tmp_path: Path) -> None:
     assert "the search goes on: 2 trials are done, 3 are to be done" in said
     folder = _sweep(tmp_path)
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db")
-    found = jobs.read_all(folder)
+    found = records.read_all(folder)
     assert len(study.trials) == len(found) == 5
     assert study.best_value == max(job.value for job in found if job.value is not None)
     drawn = {trial.params["+let.low"] for trial in study.trials}

@@ -1,5 +1,6 @@
-"""What came out: results.json, the tables on the terminal, report.html, and the table at the end of a sweep."""
+"""What came out: results.json, the tables on the terminal, report.html, and finished runs side by side."""
 
+from lightning_embed.report.comparison_report import write_comparison
 from lightning_embed.report.conflict import draw_conflict, read_conflict
 from lightning_embed.report.doctor import print_doctor
 from lightning_embed.report.figure import save
@@ -7,12 +8,10 @@ from lightning_embed.report.geometry import draw_geometry
 from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
 from lightning_embed.report.run import Run
 from lightning_embed.report.summary import ensemble_name, is_ensemble
-from lightning_embed.report.sweep import SweepTable, write_comparison
 
 __all__ = [
     "LANDSCAPES",
     "Run",
-    "SweepTable",
     "draw_conflict",
     "draw_geometry",
     "draw_landscape",

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed import pipeline
 from lightning_embed.callback import WhileTraining
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Part, Shared, TextEncoder
+from lightning_embed.run import train
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.types import EvalSet, Score
 from tests.callback.toy import fit, logged, toy_training
@@ -254,18 +254,18 @@ def test_a_run_ends_with_its_best_step_and_costs_what_it_trained(tiny_model: Pat
     more = ("callback=evaluate", "callback.while_training.every_n_steps=1", "merge=none")
     chosen = (*more, "callback.while_training.patience=1", "callback.while_training.min_gain=100.0", "experts=joint")
     run = partial(_overrides, tiny_model, toy)
-    pipeline.train(_cfg("train", run(tmp_path / "early", *chosen, "callback.while_training.keep_best=true")))
+    train.train(_cfg("train", run(tmp_path / "early", *chosen, "callback.while_training.keep_best=true")))
     choice = json.loads((tmp_path / "early/checkpoints/joint/choice.json").read_text())
     assert (choice["best_step"], choice["exported_step"], choice["last_step"]) == (1, 1, 2)
     costs = json.loads((tmp_path / "early/results.json").read_text())["costs"]
     assert costs["joint"] == 2 * 8
-    pipeline.train(
+    train.train(
         _cfg("train", run(tmp_path / "whole", "experts=joint", "experts.snapshots=6", "merge=none", "evaluation=none"))
     )
     first = _weights(tmp_path / "whole/models/joint-snapshot_1")
     assert torch.equal(_weights(tmp_path / "early/models/joint"), first)
     before = (tmp_path / "early/models/joint/model.safetensors").stat().st_mtime_ns
-    pipeline.train(_cfg("train", run(tmp_path / "early", *chosen, "callback.while_training.keep_best=true")))
+    train.train(_cfg("train", run(tmp_path / "early", *chosen, "callback.while_training.keep_best=true")))
     assert (tmp_path / "early/models/joint/model.safetensors").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "early/results.json").read_text())["costs"] == costs
 

@@ -14,10 +14,11 @@ import yaml
 from huggingface_hub import ModelCard
 from omegaconf import OmegaConf
 
-from lightning_embed import load, merging, pipeline
+from lightning_embed import load
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, cuts
 from lightning_embed.card.write import _commands
+from lightning_embed.run import merge, train
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy
 
@@ -46,7 +47,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(base: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    pipeline.train(_cfg("train", [*_overrides(base, toy, out), *MORE]))
+    train.train(_cfg("train", [*_overrides(base, toy, out), *MORE]))
     return out
 
 
@@ -62,7 +63,7 @@ def _card(model: Path) -> tuple[dict[str, Any], str]:
 
 def _merge(run: Path, out: Path, *more: str) -> Path:
     models = run / "models"
-    merging.merge(_cfg("merge", [f"sources=[{models}/retrieval,{models}/sts]", f"out={out}", "logger=none", *more]))
+    merge.merge(_cfg("merge", [f"sources=[{models}/retrieval,{models}/sts]", f"out={out}", "logger=none", *more]))
     return _merged(out)
 
 
@@ -126,7 +127,7 @@ def test_the_same_bytes_again_and_no_new_measurement(run: Path, base: Path, toy:
     assert len(before) == 4
     monkeypatch.setattr("lightning_embed.config.run_yaml.platform.python_version", lambda: "of a later day")
     monkeypatch.setattr("lightning_embed.evaluation.evaluator._run_local", lambda *_: pytest.fail("measured again"))
-    pipeline.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
+    train.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
     assert before == {path: path.read_bytes() for path in run.rglob("README.md")}
 
 
@@ -207,7 +208,7 @@ def test_names_on_the_hub(tmp_path: Path) -> None:
 
 
 def test_one_expert_alone_gets_its_card(base: Path, toy: Path, tmp_path: Path) -> None:
-    pipeline.train(_cfg("train", [*_overrides(base, toy, tmp_path), "experts.only=sts"]))
+    train.train(_cfg("train", [*_overrides(base, toy, tmp_path), "experts.only=sts"]))
     known, text = _card(tmp_path / "models" / "sts")
     assert known["lightning_embed"]["training"]["rows"] == {"phrases": 48}
     assert "This model was not measured." in text
@@ -232,7 +233,7 @@ def test_an_expert_of_an_earlier_step_says_so(base: Path, toy: Path, tmp_path: P
         "callback.while_training.every_n_steps=3",
         "callback.while_training.keep_best=true",
     ]
-    pipeline.train(_cfg("train", [*(o for o in _overrides(base, toy, tmp_path) if o != "callback=default"), *more]))
+    train.train(_cfg("train", [*(o for o in _overrides(base, toy, tmp_path) if o != "callback=default"), *more]))
     choice = json.loads((tmp_path / "checkpoints" / "sts" / "choice.json").read_text())
     known, text = _card(tmp_path / "models" / "sts")
     assert known["lightning_embed"]["training"]["steps"] == choice["exported_step"]
@@ -246,7 +247,7 @@ def test_an_expert_that_starts_from_another_has_its_past(base: Path, toy: Path, 
         "callback.while_training.patience=1", "callback.while_training.min_gain=99.0", "merge=soup",
     ]  # fmt: skip
     given = [o for o in _overrides(base, toy, tmp_path) if not o.startswith(("callback=", "experts=", "merge="))]
-    pipeline.train(_cfg("train", [*given, *more]))
+    train.train(_cfg("train", [*given, *more]))
     known, text = _card(tmp_path / "models" / "2_sts")
     assert "It was trained from `1_retrieval`, itself made from " in text
     assert "facts: 48" in text

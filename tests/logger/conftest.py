@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed import pipeline
+from lightning_embed.run import train
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy
 
@@ -34,5 +34,5 @@ def logged(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory
     """The folder of the run."""
     out = tmp_path_factory.mktemp("logged") / "run"
     more = [TENSORBOARD] if find_spec("tensorboard") else []
-    pipeline.train(_cfg("train", run_overrides(tiny_model, toy, out, *more)))
+    train.train(_cfg("train", run_overrides(tiny_model, toy, out, *more)))
     return out

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lightning_embed import pipeline
 from lightning_embed.logger.wandb import WandbLogger
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.run import train
 from tests.logger.conftest import run_overrides
 from tests.logger.offline import Offline, read_runs
 from tests.test_pipeline import _cfg
@@ -208,9 +208,9 @@ def test_a_killed_training_goes_on_under_its_id(
 
     monkeypatch.setattr(EmbeddingModule, "training_step", fails)
     with pytest.raises(OSError, match="taken away"):
-        pipeline.train(_cfg("train", given))
+        train.train(_cfg("train", given))
     monkeypatch.setattr(EmbeddingModule, "training_step", step)
-    pipeline.train(_cfg("train", given))
+    train.train(_cfg("train", given))
     first, second = (run for run in read_runs(tmp_path / "run").values() if run.name == "joint")
     assert (first.id, first.group, first.job_type) == (second.id, second.group, second.job_type)
     steps = [[row["trainer/global_step"] for row in run.history if "train/loss" in row] for run in (first, second)]

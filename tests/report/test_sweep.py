@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_embed import jobs
-from lightning_embed.jobs import Job
-from lightning_embed.report import Run, SweepTable
+from lightning_embed.report import Run
 from lightning_embed.report.comparison import compare
 from lightning_embed.report.kinds import Kind
 from lightning_embed.report.quality import quality
 from lightning_embed.report.recipes import collect
 from lightning_embed.report.sweep_page import headline
+from lightning_embed.sweep import records
+from lightning_embed.sweep.records import Job
+from lightning_embed.sweep.table import SweepTable
 from tests.report.conftest import record, score
 
 SEEDS, PLANS = (1, 2, 10), ("joint", "per_task")
@@ -113,7 +114,7 @@ def _run(folders, sweep: Path, failed=(), metric="dev/mean") -> None:
     table.on_multirun_start(config)
     for number, (folder, given) in enumerate(folders.items()):
         error = "ConfigError: so it is" if folder in failed else None
-        jobs.write(sweep / "jobs" / f"{number}.json", Job(sorted(given), str(folder), 1.0, 1.0, error))
+        records.write(sweep / "jobs" / f"{number}.json", Job(sorted(given), str(folder), 1.0, 1.0, error))
     table.on_multirun_end(config)
 
 
@@ -192,13 +193,13 @@ def test_a_job_whose_folder_is_gone_is_not_done(folders, tmp_path):
     assert not gone.is_done
     assert Job(["seed=1"], str(next(iter(folders))), 1.0, 1.0).is_done
     (tmp_path / "broken.json").write_text("{")
-    assert jobs.read(tmp_path / "broken.json") is None
+    assert records.read(tmp_path / "broken.json") is None
 
 
 def test_of_the_same_job_under_two_configs_the_later_one_counts(tmp_path):
     for number, value in enumerate((1.0, 2.0)):
-        jobs.write(tmp_path / "jobs" / f"{9 - number}.json", Job(["seed=1"], ".", value, 1.0))
-    assert [job.value for job in jobs.read_all(tmp_path)] == [2.0]
+        records.write(tmp_path / "jobs" / f"{9 - number}.json", Job(["seed=1"], ".", value, 1.0))
+    assert [job.value for job in records.read_all(tmp_path)] == [2.0]
 
 
 def test_what_is_drawn_is_what_was_measured(folders):

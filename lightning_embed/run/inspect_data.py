@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_embed import build
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.data.group import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert
+from lightning_embed.run import build
 from lightning_embed.types import Batch
 
 _SAMPLE = 1000  # rows looked at for truncation and repetition

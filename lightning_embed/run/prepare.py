@@ -9,7 +9,6 @@ from filelock import FileLock
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build
 from lightning_embed.config.values import build_options
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.datamodule import prompts_of
@@ -19,9 +18,10 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.experts.joint import Joint
-from lightning_embed.fitting import fit
 from lightning_embed.loss import Loss
-from lightning_embed.measure import Measured
+from lightning_embed.run import build
+from lightning_embed.run.dataset_affinity import Measured
+from lightning_embed.run.fit import fit
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import BASE, Embeddings, LossInput, Task
 

@@ -16,12 +16,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.status import Status
 
-from lightning_embed import examination, logbook, registry
+from lightning_embed import logbook, registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config.identity import digest, evaluation_hash, run_hash
 from lightning_embed.config.values import plain, told
-from lightning_embed.cost import Costs
-from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.current import is_current
@@ -30,6 +28,9 @@ from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.recipe import Recipe
 from lightning_embed.merge.record import MergeRecord
 from lightning_embed.report import Run, ensemble_name
+from lightning_embed.run import doctor
+from lightning_embed.run.cost import Costs
+from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.storage import hub
 from lightning_embed.types import BASE, Results
 
@@ -89,7 +90,7 @@ class Ending:
             target = self._target(loggers)
             models = self._models(target)
             if target is not None:
-                examination.show(console, cfg, self._out, target, self.sources, self.base, self.make_probe)
+                doctor.show(console, cfg, self._out, target, self.sources, self.base, self.make_probe)
             if self.scores is not None:
                 self._measure(run, self.scores, models, target)
             run.print(console, [*models, self._ensemble])
@@ -135,7 +136,7 @@ class Ending:
         if not (self._looks or self.scores is not None or set(self.cfg.logger) > {"csv"}):
             yield []  # csv alone has nothing to say of a merge
             return
-        from lightning_embed import build
+        from lightning_embed.run import build
 
         with build.loggers(self.cfg, "evaluation" if self.strategy is None else self.name, "merge") as loggers:
             yield loggers
@@ -163,7 +164,7 @@ class Ending:
     def _target(self, loggers: Sequence[Any]) -> Path | None:
         """The folder of the merge, which is made if it is not there; without one, that of what the doctor found."""
         if self.strategy is None:
-            return examination.alone(console, self._out, self.sources, self.base)
+            return doctor.alone(console, self._out, self.sources, self.base)
         target = self._out / "merged" / self.name
         if self.recipe is not None:
             console.print(f"repeating {self.recipe.file}")

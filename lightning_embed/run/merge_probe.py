@@ -11,7 +11,6 @@ from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lightning_embed import build
 from lightning_embed.config.identity import digest
 from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
@@ -26,6 +25,7 @@ from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.gathering import local
 from lightning_embed.loss import Loss
 from lightning_embed.report.summary import metric
+from lightning_embed.run import build
 from lightning_embed.types import Batch, EvalSet, Task
 
 _FORWARD = 1 / 3  # of the work of a forward and a backward pass

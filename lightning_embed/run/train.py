@@ -10,23 +10,24 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, examination, fitting, inspection, merging, preparing, registry
+from lightning_embed import registry
 from lightning_embed.card import write_cards
-from lightning_embed.card.plan import trainings
 from lightning_embed.config import run_yaml
 from lightning_embed.config.values import plain
-from lightning_embed.cost import costs
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
-from lightning_embed.ending import Ending
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.probe import ProbeMaker
 from lightning_embed.report import Run
+from lightning_embed.run import build, doctor, fit, inspect_data, merge, prepare
+from lightning_embed.run.cost import costs
+from lightning_embed.run.finalize import Ending
+from lightning_embed.run.merge_probe import ProbeMaker
+from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed
 from lightning_embed.storage import hub
 from lightning_embed.types import BASE, JOINT
@@ -52,35 +53,35 @@ def train(cfg: DictConfig) -> float | None:
         for name, dataset in data.items()
         if (rows := dataset.train) is not None
     }
-    strategy, evaluator = merging.strategy_of(cfg), build.evaluator(cfg)
+    strategy, evaluator = merge.strategy_of(cfg), build.evaluator(cfg)
     losses = build.losses(cfg, {data[name].options.task for name in train_sets})
-    preparing.check_rows(losses, data, cfg.mining.datasets, base.dim)
+    prepare.check_rows(losses, data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
         run_yaml.claim(cfg, out)
-    experts = plan.chosen(train_sets, cfg.seed, preparing.measure(console, cfg, data, base, out))
+    experts = plan.chosen(train_sets, cfg.seed, prepare.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
-        examination.check(cfg, sources, has_base=True, has_probe=True)
-        if examination.needs_probe(cfg) or (strategy is not None and strategy.needs_probe):
+        doctor.check(cfg, sources, has_base=True, has_probe=True)
+        if doctor.needs_probe(cfg) or (strategy is not None and strategy.needs_probe):
             ProbeMaker(cfg, data).batches(base)  # refuses what cannot be drawn
     trained = [expert for expert in experts if expert.path is None]
     modules = [build.datamodule(cfg, data, base, expert) for expert in trained]
     for expert, module in zip(trained, modules, strict=True):
-        fitting.check(cfg, plan, expert, module)
+        fit.check(cfg, plan, expert, module)
     joint = build.datamodule(cfg, data, base, Expert(JOINT, dict.fromkeys(train_sets)))
     if cfg.inspect:
-        inspection.show(console, cfg, base, data, trained, modules, joint)
+        inspect_data.show(console, cfg, base, data, trained, modules, joint)
         return None
     _start(cfg, out, base)
-    inspection.show_experts(console, cfg, trained, modules, joint)
-    data = preparing.mined(console, cfg, data, base, out)
+    inspect_data.show_experts(console, cfg, trained, modules, joint)
+    data = prepare.mined(console, cfg, data, base, out)
     for expert in trained:
-        fitting.fit(console, cfg, data, plan, expert, out)
+        fit.fit(console, cfg, data, plan, expert, out)
         gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
     rank = distributed.rank()
     distributed.leave()
@@ -95,7 +96,7 @@ def train(cfg: DictConfig) -> float | None:
         )
         return None
     scores, make_probe = build.scores(cfg, evaluator, data), ProbeMaker(cfg, data)
-    spent = {e.name: fitting.num_rows(cfg, e, module, out) for e, module in pairs}
+    spent = {e.name: fit.num_rows(cfg, e, module, out) for e, module in pairs}
     return Ending(
         cfg, strategy, sources, out / "models" / BASE, scores, make_probe,
         costs=costs(plan, experts, spent), trainings=made,

@@ -9,15 +9,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import comparing, examination, registry
+from lightning_embed import registry
 from lightning_embed.config import run_yaml, schema
 from lightning_embed.config.queries import has_tests
 from lightning_embed.config.values import plain
-from lightning_embed.ending import Ending, Scores
 from lightning_embed.errors import ConfigError
-from lightning_embed.examination import MakeProbe
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.recipe import Recipe
+from lightning_embed.run import compare, doctor
+from lightning_embed.run.doctor import MakeProbe
+from lightning_embed.run.finalize import Ending, Scores
 from lightning_embed.storage import hub
 from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
@@ -32,7 +33,7 @@ def merge(cfg: DictConfig) -> float | None:
         LightningEmbedError: whatever a user can mend.
     """
     if cfg.compare:
-        comparing.compare(console, cfg)
+        compare.compare(console, cfg)
         return None
     out = Path(cfg.out)
     recipe = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
@@ -43,7 +44,7 @@ def merge(cfg: DictConfig) -> float | None:
     if strategy is not None:
         may_look = recipe is not None or bool(cfg.data.datasets)
         strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
-    examination.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
+    doctor.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
@@ -79,8 +80,8 @@ def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:
     """What measures models on `data` or a benchmark, and what looks at them with the rows of `data`, if there are any."""
     if not has_tests(cfg):
         return None, None
-    from lightning_embed import build
-    from lightning_embed.probe import ProbeMaker
+    from lightning_embed.run import build
+    from lightning_embed.run.merge_probe import ProbeMaker
 
     data = build.datasets(cfg)
     return build.scores(cfg, build.evaluator(cfg), data), ProbeMaker(cfg, data)

@@ -11,12 +11,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_embed import sweeping
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import digest
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
+from lightning_embed.sweep import job
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
@@ -25,9 +25,9 @@ def _train(cfg: DictConfig) -> float | None:
     schema.register()  # a launcher's worker process begins here
 
     def step() -> float | None:
-        from lightning_embed import pipeline  # Lightning and transformers take seconds: not before the config is right
+        from lightning_embed.run import train  # Lightning and transformers take seconds: not before the config is right
 
-        return pipeline.train(cfg)
+        return train.train(cfg)
 
     return _told("train", step, cfg)
 
@@ -36,9 +36,9 @@ def _merge(cfg: DictConfig) -> float | None:
     schema.register()
 
     def step() -> float | None:
-        from lightning_embed import merging
+        from lightning_embed.run import merge
 
-        return merging.merge(cfg)
+        return merge.merge(cfg)
 
     return _told("merge", step, cfg)
 
@@ -49,7 +49,7 @@ _JOBS = {"train": _train, "merge": _merge}
 def _told(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
     """Run a step; what a user can mend is told without a traceback."""
     if is_job():
-        return sweeping.do(command, step, cfg, _explained_failure)
+        return job.do(command, step, cfg, _explained_failure)
     try:
         return step()
     except Exception as error:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import build, inspection, lineage, logbook
+from lightning_embed import lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
 from lightning_embed.callback.while_training import CHOICE, read_choice
@@ -18,6 +18,7 @@ from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.module import EmbeddingModule
+from lightning_embed.run import build, inspect_data
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.types import BASE
 
@@ -89,7 +90,7 @@ def _fit(
     checkpoint = checkpoints / CHECKPOINT
     with build.loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, extra)
-        inspection.show_plan(console, expert, batches, trainer)
+        inspect_data.show_plan(console, expert, batches, trainer)
         module = build.module(cfg, model, tasks, expert)
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:

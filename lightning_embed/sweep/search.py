@@ -1,0 +1,33 @@
+"""Searches by Optuna that go on where they were killed."""
+
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from lightning_embed.config.sweep_context import is_search
+
+
+class ResumedSearch(Callback):
+    """A study of Optuna that is kept in a file goes on: of its `n_trials` those that went well are not done again.
+
+    Its sampler goes on too: with the seed that it began with, it would draw the points of its beginning again.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Count the trials that ended, if the sweeper keeps a study."""
+        sweeper = config.hydra.sweeper
+        if sweeper.get("storage") is None or not is_search(sweeper):
+            return
+        import optuna
+
+        summaries = optuna.get_all_study_summaries(sweeper.storage)
+        if sweeper.study_name not in [summary.study_name for summary in summaries]:
+            return
+        trials = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage).get_trials(deepcopy=False)
+        done = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
+        with read_write(config):
+            sweeper.n_trials = max(0, sweeper.n_trials - done)
+            if sweeper.sampler.get("seed") is not None:
+                sweeper.sampler.seed += sum(trial.state.is_finished() for trial in trials)
+        print(f"the search goes on: {done} trials are done, {sweeper.n_trials} are to be done", flush=True)
