@@ -44,9 +44,9 @@ def ours(side: str, path: str, pairs: int) -> Callable[[], float]:
     """A step of ours; returns the loss."""
     import torch
 
-    from lightning_embed.caching import cached_backward
     from lightning_embed.encoder import Encoder, EncoderOptions
     from lightning_embed.loss.infonce import InfoNCE
+    from lightning_embed.training.cached_step import cached_backward
     from lightning_embed.types import Embeddings, LossInput, LossOutput
 
     encoder = Encoder(EncoderOptions(model_path(), max_length=LENGTH, max_tokens=CHUNK, dtype="float32"))

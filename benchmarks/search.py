@@ -21,15 +21,15 @@ from torch.nn.utils import clip_grad_norm_
 from lightning_embed import DatasetOptions, Encoder, Task, load_datasets, registry
 from lightning_embed.config import schema
 from lightning_embed.data.options import ProbeOptions
-from lightning_embed.data.probe import ProbeBatches
+from lightning_embed.data.probe_batches import ProbeBatches
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Nothing
-from lightning_embed.gathering import local
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint import ModelDirectory
 from lightning_embed.merge.learning import _Search
 from lightning_embed.run.merge_probe import EncoderProbe
+from lightning_embed.training.gather import local
 
 
 def training_step(model: str, length: int, probe: EncoderProbe) -> Callable[[], None]:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from lightning_embed.data import load_datasets as load_datasets
     from lightning_embed.encoder import Encoder as Encoder
     from lightning_embed.encoder import load as load
-    from lightning_embed.module import EmbeddingModule as EmbeddingModule
     from lightning_embed.registry import register as register
+    from lightning_embed.training.module import EmbeddingModule as EmbeddingModule
     from lightning_embed.types import Task as Task
 
 _HOMES = {
     "DatasetOptions": "data",
     "EmbeddingDataModule": "data",
-    "EmbeddingModule": "module",
+    "EmbeddingModule": "training.module",
     "Encoder": "encoder",
     "load": "encoder",
     "load_datasets": "data",

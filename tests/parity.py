@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lightning_embed import DatasetOptions, EmbeddingModule, registry
 from lightning_embed.config.schema import register
 from lightning_embed.data.collator import Collator, Planned
-from lightning_embed.data.group import Group, Rows
+from lightning_embed.data.row_groups import Group, Rows
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss

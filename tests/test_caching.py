@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_embed.caching import cached_backward
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
+from lightning_embed.training.cached_step import cached_backward
 from lightning_embed.types import Embeddings, LossOutput, Tokens
 
 TEXTS = [f"the {a} {b} {c}" for a in ("red", "big cat near the old") for b in ("dog", "king") for c in ("runs", "eats")]

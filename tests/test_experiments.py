@@ -18,7 +18,7 @@ from lightning_embed.run import train
 from tests.toy import write_toy
 
 ADAMW = {"optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8, "optimizer.weight_decay": 0.0}
-LINEAR = {"scheduler._target_": "lightning_embed.schedule.linear"}
+LINEAR = {"scheduler._target_": "lightning_embed.training.lr_schedule.linear"}
 ALL_TEMPERATURES = {f"{loss}.temperature": 0.02 for loss in ("retrieval_loss", "sts_loss", "label_loss")}
 
 # papers.md 1.2

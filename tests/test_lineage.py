@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lightning_embed.lineage import Model, coefficients
+from lightning_embed.logger.lineage import Model, coefficients
 
 
 def _model(folder: Path, value: float) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_embed import logbook
+from lightning_embed.logger import run_log
 from lightning_embed.report import Run
 from lightning_embed.types import Results
 from tests.report.conftest import record
@@ -71,7 +71,7 @@ def test_what_each_logger_gets(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     for suffix in ("svg", "png"):
         (target / f"plane.{suffix}").write_text("")
     csv, wandb = _Numbers(), _Everything()
-    logbook.log_merge([csv, wandb], OmegaConf.create(), run, "soup-1", [], None, target)
+    run_log.log_merge([csv, wandb], OmegaConf.create(), run, "soup-1", [], None, target)
     assert csv.metrics == wandb.metrics
     assert csv.metrics["dev/a/base"] == 50
     assert csv.metrics["geometry/norm/merged"] == written["geometry"]["merged_norm"]
@@ -81,4 +81,4 @@ def test_what_each_logger_gets(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert names == {*(source["name"] for source in written["sources"]), "merged"}
     assert wandb.pictures == ["picture/quality.png", "picture/geometry.svg", "picture/plane.png"]
     monkeypatch.setattr(Run, "quality", lambda _: pytest.fail("nobody shows this picture"))
-    logbook.log_merge([csv], OmegaConf.create(), run, "soup-1", [], None, None)
+    run_log.log_merge([csv], OmegaConf.create(), run, "soup-1", [], None, None)

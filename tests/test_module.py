@@ -9,7 +9,7 @@ import torch
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss.pearson import Pearson
-from lightning_embed.module import check_losses
+from lightning_embed.training.module import check_losses
 from lightning_embed.types import Task
 from tests.toy import write_toy
 

@@ -21,9 +21,11 @@ from safetensors.torch import load_file
 from lightning_embed import load
 from lightning_embed.config import schema, values
 from lightning_embed.errors import ConfigError
-from lightning_embed.module import EmbeddingModule
+from lightning_embed.logger import open as open_module
+from lightning_embed.logger.open import _searchable, open_loggers
 from lightning_embed.report import results
 from lightning_embed.run import build, merge, train
+from lightning_embed.training.module import EmbeddingModule
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parent.parent
@@ -318,7 +320,7 @@ def test_what_a_logger_has_from_the_environment_is_not_told(monkeypatch: pytest.
     cfg = _cfg("train", ["+logger.mine={_target_:a.B,api_key:'${oc.env:KEY}',folder:'${out}'}", "out=x"])
     assert cfg.logger.mine.api_key == "secret"
     assert values.told(cfg)["logger"]["mine"] == {"_target_": "a.B", "api_key": "from the environment", "folder": "x"}
-    assert "secret" not in str(build._searchable(cfg))
+    assert "secret" not in str(_searchable(cfg))
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -331,8 +333,8 @@ def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.Mon
         log_hyperparams = staticmethod(lambda _: None)
         finalize = staticmethod(told.append)
 
-    monkeypatch.setattr(build, "instantiate", lambda _: Logger())
-    with suppress(ValueError), build.loggers(_cfg("train", []), "sts", "train"):
+    monkeypatch.setattr(open_module, "instantiate", lambda _: Logger())
+    with suppress(ValueError), open_loggers(_cfg("train", []), "sts", "train"):
         if failed:
             raise ValueError
     assert told == (["failed", 1] if failed else ["success", 0])

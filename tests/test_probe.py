@@ -12,17 +12,17 @@ from torch import Tensor
 from lightning_embed import load, load_datasets
 from lightning_embed.data import DatasetOptions, EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
-from lightning_embed.data.probe import ProbeBatches
+from lightning_embed.data.probe_batches import ProbeBatches
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import Attention, Dtype, EncoderOptions
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Local
-from lightning_embed.gathering import local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Probe
 from lightning_embed.run import build
 from lightning_embed.run.merge_probe import EncoderProbe, ProbeMaker
+from lightning_embed.training.gather import local
 from lightning_embed.types import Task
 from tests.test_pipeline import _cfg, _overrides
 from tests.toy import write_toy

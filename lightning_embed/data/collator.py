@@ -9,7 +9,7 @@ import torch
 import xxhash
 from torch.utils.data import Dataset
 
-from lightning_embed.data.group import Group, Rows
+from lightning_embed.data.row_groups import Group, Rows
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, Tokens

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset
-from lightning_embed.data.group import Rows
 from lightning_embed.data.options import check_divisible
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
 from lightning_embed.runtime import distributed
 from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_embed.data.files import Files
-from lightning_embed.data.group import Rows
+from lightning_embed.data.dataset_files import Files
 from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.data.split import dev_rows
 from lightning_embed.errors import DataError
 from lightning_embed.runtime.seeding import derive_seed

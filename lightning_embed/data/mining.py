@@ -12,9 +12,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from lightning_embed.data.group import Rows
 from lightning_embed.data.options import Format, MiningOptions
-from lightning_embed.data.source import read_rows
+from lightning_embed.data.readers import read_rows
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Task

@@ -1,1 +1,1 @@
-"""Loggers that keep pictures and models beside numbers: the words `wandb` and `tensorboard` of `logger=`."""
+"""Loggers that keep tables, pictures and models beside numbers, and what a run writes into them."""

@@ -1,13 +1,10 @@
 """From config nodes to objects: one function per group of conf/."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -16,9 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
-from lightning_embed.config import run_yaml
-from lightning_embed.config.identity import digest, training_seed
-from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain, told
+from lightning_embed.config.identity import training_seed
+from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
 from lightning_embed.encoder import Encoder, load
@@ -26,8 +22,8 @@ from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
-from lightning_embed.module import EmbeddingModule, check_losses
 from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.training.module import EmbeddingModule, check_losses
 from lightning_embed.types import Results, Task
 
 
@@ -143,46 +139,3 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
         cfg.trainer, callbacks=chosen, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
     )
     return built
-
-
-@contextmanager
-def loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
-    """The loggers of one part of a run (an expert, or merge + evaluation), closed at the end of the part.
-
-    The part's name, kind and id stand in `part`, where the YAML of a logger finds them.
-    """
-    part = {
-        "name": name,
-        "kind": kind,
-        "id": f"{digest([cfg.group, cfg.out, run_yaml.identity(Path(cfg.out))])}-{name}",
-    }
-    filled = OmegaConf.merge(cfg, {"part": part})
-    built: list[Logger] = []
-    status = "failed"
-    try:
-        for node in filled.logger.values():
-            built.append(instantiate(node))
-            built[-1].log_hyperparams(_searchable(cfg))
-        yield built
-        status = "success"
-    finally:
-        for logger in built:
-            logger.finalize(status)
-            finish = getattr(getattr(logger, "experiment", None), "finish", None)  # of wandb
-            if finish is not None:
-                finish(exit_code=int(status == "failed"))
-
-
-def _searchable(cfg: DictConfig) -> dict[str, Any]:
-    """What people filter, group and colour runs by: every choice as one flat word, every plain value of the root.
-
-    So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
-    """
-    resolved = told(cfg)
-    resolved.pop("part", None)
-    typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class
-    words = {key: choices.get(key, node.get("name")) for key, node in resolved.items() if isinstance(node, dict)}
-    values = {key: value for key, value in resolved.items() if not isinstance(value, (dict, list))}
-    experiment = {"experiment": choices.get("experiment")}
-    return {k: v for k, v in {**values, **words, **experiment}.items() if v is not None} | {"options": resolved}

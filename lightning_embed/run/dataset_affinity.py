@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.datamodule import prompts_of
-from lightning_embed.data.group import Rows
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert

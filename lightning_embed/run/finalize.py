@@ -16,10 +16,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.status import Status
 
-from lightning_embed import logbook, registry
+from lightning_embed import registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config.identity import digest, evaluation_hash, run_hash
 from lightning_embed.config.values import plain, told
+from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.adapter import is_adapter
 from lightning_embed.merge.current import is_current
@@ -97,7 +98,7 @@ class Ending:
             report = run.write_html(told(cfg))
             merged = None if self.strategy is None else models[self.name]
             write_cards(cfg, run, self.sources, self.base, merged, self.trainings)
-            logbook.log_merge(loggers, cfg, run, self.name, self.sources, self.base, target)
+            run_log.log_merge(loggers, cfg, run, self.name, self.sources, self.base, target)
         console.print(f"models, merge and report: {report.parent}")
         if cfg.push_to_hub is not None:
             message = f"{self.name} of run {run_hash(cfg)}, by lightning_embed"
@@ -136,9 +137,9 @@ class Ending:
         if not (self._looks or self.scores is not None or set(self.cfg.logger) > {"csv"}):
             yield []  # csv alone has nothing to say of a merge
             return
-        from lightning_embed.run import build
+        from lightning_embed.logger.open import open_loggers
 
-        with build.loggers(self.cfg, "evaluation" if self.strategy is None else self.name, "merge") as loggers:
+        with open_loggers(self.cfg, "evaluation" if self.strategy is None else self.name, "merge") as loggers:
             yield loggers
 
     @cached_property

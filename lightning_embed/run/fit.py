@@ -10,16 +10,17 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from lightning_embed import lineage, logbook
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
-from lightning_embed.callback.checkpoint import FILE as CHECKPOINT
-from lightning_embed.callback.while_training import CHOICE, read_choice
+from lightning_embed.callback.evaluate import CHOICE, read_choice
+from lightning_embed.callback.resume import FILE as CHECKPOINT
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
-from lightning_embed.module import EmbeddingModule
+from lightning_embed.logger import lineage, run_log
+from lightning_embed.logger.open import open_loggers
 from lightning_embed.run import build, inspect_data
 from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
 _WAIT = 60  # seconds between two words of rank zero to the others, which give up on it after half an hour
@@ -88,7 +89,7 @@ def _fit(
     tasks = {rows.options.task for rows in batches.train_rows.values()}
     extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
     checkpoint = checkpoints / CHECKPOINT
-    with build.loggers(cfg, expert.name, "train") as loggers:
+    with open_loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, extra)
         inspect_data.show_plan(console, expert, batches, trainer)
         module = build.module(cfg, model, tasks, expert)
@@ -156,8 +157,8 @@ def _log(
 ) -> None:
     """Write down what a training was, and the models that it gave."""
     rows = _plan(expert, batches, _last_step(cfg, expert, batches, out))
-    logbook.log_plan(loggers, rows)
-    logbook.log_conflict(loggers, Path(cfg.out), expert.name)
+    run_log.log_plan(loggers, rows)
+    run_log.log_conflict(loggers, Path(cfg.out), expert.name)
     start = lineage.Model(expert.start, out / "models" / expert.start)
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.sources(expert), start=1):

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
-from lightning_embed.data.group import Rows
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert
 from lightning_embed.run import build

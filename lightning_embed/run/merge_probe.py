@@ -15,17 +15,17 @@ from lightning_embed.config.identity import digest
 from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
-from lightning_embed.data.probe import ProbeBatches
+from lightning_embed.data.probe_batches import ProbeBatches
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.encoder.options import Dtype, EncoderOptions
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
-from lightning_embed.gathering import local
 from lightning_embed.loss import Loss
 from lightning_embed.report.summary import metric
 from lightning_embed.run import build
+from lightning_embed.training.gather import local
 from lightning_embed.types import Batch, EvalSet, Task
 
 _FORWARD = 1 / 3  # of the work of a forward and a backward pass

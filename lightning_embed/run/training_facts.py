@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_embed.callback.while_training import read_choice
+from lightning_embed.callback.evaluate import read_choice
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, written
 from lightning_embed.config import run_yaml

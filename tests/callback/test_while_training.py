@@ -142,7 +142,7 @@ def test_a_measurement_that_there_is_no_time_for_is_skipped(
 ) -> None:
     """A step takes a second, a measurement two; half of the time may go into them."""
     clock = [0.0]
-    monkeypatch.setattr("lightning_embed.callback.while_training.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("lightning_embed.callback.evaluate.time.monotonic", lambda: clock[0])
 
     class Ticking(WhileTraining):
         def on_train_batch_end(self, *arguments):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lightning_embed.data import DatasetOptions
-from lightning_embed.data.group import Rows
 from lightning_embed.data.mining import mine, read_mined
 from lightning_embed.data.options import Format, MiningOptions, SamplingStrategy
-from lightning_embed.data.source import read_rows
+from lightning_embed.data.readers import read_rows
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder, EncoderOptions, load
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.types import Task

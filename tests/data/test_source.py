@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.data.options import DatasetOptions, Format
-from lightning_embed.data.source import read_hub, read_rows
+from lightning_embed.data.readers import read_hub, read_rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.types import Task
 

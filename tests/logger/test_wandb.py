@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from lightning_embed.logger.wandb import WandbLogger
-from lightning_embed.module import EmbeddingModule
 from lightning_embed.run import train
+from lightning_embed.training.module import EmbeddingModule
 from tests.logger.conftest import run_overrides
 from tests.logger.offline import Offline, read_runs
 from tests.test_pipeline import _cfg

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed.config.identity import digest, run_hash
+from lightning_embed.logger.base import KeepsModels, Loggers
 from lightning_embed.merge import Source
 from lightning_embed.storage.checksum import digests
 from lightning_embed.types import BASE
@@ -52,7 +53,7 @@ def _legal(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)[-128:]
 
 
-def log_expert(loggers: Sequence[Any], cfg: DictConfig, model: Model, start: Model, facts: Mapping[str, Any]) -> None:
+def log_expert(loggers: Loggers, cfg: DictConfig, model: Model, start: Model, facts: Mapping[str, Any]) -> None:
     """Keep a trained model, and what it was trained from and on.
 
     Args:
@@ -62,14 +63,14 @@ def log_expert(loggers: Sequence[Any], cfg: DictConfig, model: Model, start: Mod
         start: what its training started from.
         facts: more to tell of it.
     """
-    if keepers := [logger for logger in loggers if hasattr(logger, "log_model_directory")]:
+    if keepers := [logger for logger in loggers if isinstance(logger, KeepsModels)]:
         metadata = {**_run(cfg), "sha256": model.sha256, "start": start.told(), **facts}
         for logger in keepers:
             logger.log_model_directory(model.artifact, model.folder, metadata, {start.artifact: start.folder})
 
 
 def log_merged(
-    loggers: Sequence[Any],
+    loggers: Loggers,
     cfg: DictConfig,
     scores: Mapping[str, float],
     model: Model,
@@ -78,7 +79,7 @@ def log_merged(
     record: Mapping[str, Any],
 ) -> None:
     """Keep the merged model, and its sources with how much of each it has."""
-    if not (keepers := [logger for logger in loggers if hasattr(logger, "log_model_directory")]):
+    if not (keepers := [logger for logger in loggers if isinstance(logger, KeepsModels)]):
         return
     given = [Model(source.name, source.path) for source in sources]
     shares = coefficients(record["plan"], len(given))

@@ -21,7 +21,7 @@ from datasets import List as ListFeature
 from datasets.arrow_writer import ArrowWriter
 
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.rows import BadRow, parser
+from lightning_embed.data.row_format import BadRow, parser
 from lightning_embed.errors import DataError
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import Task

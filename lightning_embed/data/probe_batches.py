@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_embed.data.collator import Collator, PlannedRows
 from lightning_embed.data.datamodule import TextEncoder, prompts_of
 from lightning_embed.data.dataset import EmbeddingDataset
-from lightning_embed.data.group import Rows
 from lightning_embed.data.options import ProbeOptions
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import ConfigError
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler import BatchPlan

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 
-from lightning_embed.data.group import Rows
+from lightning_embed.data.eval_sets import beir_qrels, from_rows, lacks, qrels_file, read_retrieval
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.source import SUFFIXES, read_hub, read_rows
-from lightning_embed.data.testset import beir_qrels, from_rows, lacks, qrels_file, read_retrieval
+from lightning_embed.data.readers import SUFFIXES, read_hub, read_rows
+from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task

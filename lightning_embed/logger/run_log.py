@@ -1,7 +1,6 @@
 """What a run writes into its loggers beside the numbers of its steps: scores, tables, pictures, models.
 
-Numbers go to every logger alike. Of the rest a logger is asked for what it can do: `log_table`, `log_picture`,
-`log_model_directory` (see `lightning_embed.logger`).
+Numbers go to every logger alike; of tables, pictures and models each keeps what it can (`logger.base`).
 """
 
 import json
@@ -12,13 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_embed import lineage
+from lightning_embed.logger import lineage
+from lightning_embed.logger.base import KeepsPictures, KeepsTables, Loggers
 from lightning_embed.merge import Source
 from lightning_embed.merge.directory import RECORD_FILE
 from lightning_embed.merge.engine import MODEL_FOLDER
 from lightning_embed.report import Run, draw_conflict, read_conflict, save
-
-Loggers = Sequence[Any]
 
 
 def log_plan(loggers: Loggers, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -108,23 +106,21 @@ def _layer(layer: str, names: Sequence[str], part: Mapping[str, Any]) -> list[di
 
 
 def _log_table(loggers: Loggers, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    for logger in _able(loggers, "log_table") if rows else ():
-        logger.log_table(key, columns=list(rows[0]), data=[list(row.values()) for row in rows])
+    for logger in loggers if rows else ():
+        if isinstance(logger, KeepsTables):
+            logger.log_table(key, columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
 def _log_picture(loggers: Loggers, key: str, file: Path) -> None:
-    for logger in _able(loggers, "log_picture"):
-        logger.log_picture(f"picture/{key}", file)  # a table may have the same name
+    for logger in loggers:
+        if isinstance(logger, KeepsPictures):
+            logger.log_picture(f"picture/{key}", file)  # a table may have the same name
 
 
 def _draw(loggers: Loggers, key: str, draw: Callable[[], Any | None]) -> None:
     """A figure, drawn only where it can be shown."""
-    if not _able(loggers, "log_picture") or (figure := draw()) is None:
+    if not any(isinstance(logger, KeepsPictures) for logger in loggers) or (figure := draw()) is None:
         return
     with TemporaryDirectory() as folder:
         _, png = save(figure, Path(folder) / key)
         _log_picture(loggers, key, png)
-
-
-def _able(loggers: Loggers, method: str) -> list[Any]:
-    return [logger for logger in loggers if hasattr(logger, method)]

@@ -9,7 +9,7 @@ from typing import Any
 import xxhash
 from datasets import Dataset
 
-from lightning_embed.data.source import json_lines
+from lightning_embed.data.readers import json_lines
 from lightning_embed.errors import DataError
 from lightning_embed.types import LabelSet, RetrievalSet, StsSet, Task
 

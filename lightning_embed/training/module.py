@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_embed.caching import cached_backward
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
-from lightning_embed.gathering import gathered, local
 from lightning_embed.loss import Loss
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.training.cached_step import cached_backward
+from lightning_embed.training.gather import gathered, local
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]

@@ -1,0 +1,58 @@
+"""Open and close the loggers of one part of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import digest
+from lightning_embed.config.values import told
+
+
+@contextmanager
+def open_loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
+    """The loggers of one part of a run (an expert, or merge + evaluation), closed at the end of the part.
+
+    The part's name, kind and id stand in `part`, where the YAML of a logger finds them.
+    """
+    part = {
+        "name": name,
+        "kind": kind,
+        "id": f"{digest([cfg.group, cfg.out, run_yaml.identity(Path(cfg.out))])}-{name}",
+    }
+    filled = OmegaConf.merge(cfg, {"part": part})
+    built: list[Logger] = []
+    status = "failed"
+    try:
+        for node in filled.logger.values():
+            built.append(instantiate(node))
+            built[-1].log_hyperparams(_searchable(cfg))
+        yield built
+        status = "success"
+    finally:
+        for logger in built:
+            logger.finalize(status)
+            finish = getattr(getattr(logger, "experiment", None), "finish", None)  # of wandb
+            if finish is not None:
+                finish(exit_code=int(status == "failed"))
+
+
+def _searchable(cfg: DictConfig) -> dict[str, Any]:
+    """What people filter, group and colour runs by: every choice as one flat word, every plain value of the root.
+
+    So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
+    """
+    resolved = told(cfg)
+    resolved.pop("part", None)
+    typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class
+    words = {key: choices.get(key, node.get("name")) for key, node in resolved.items() if isinstance(node, dict)}
+    values = {key: value for key, value in resolved.items() if not isinstance(value, (dict, list))}
+    experiment = {"experiment": choices.get("experiment")}
+    return {k: v for k, v in {**values, **words, **experiment}.items() if v is not None} | {"options": resolved}

@@ -1,0 +1,1 @@
+"""Steps of training: the LightningModule, the cached step, the gathering over ranks, learning-rate schedules."""
