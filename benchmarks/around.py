@@ -22,9 +22,9 @@ from typing import Any
 import torch
 
 from lightning_embed.merge import arc
-from lightning_embed.report.figure import INK, drawing, save
-from lightning_embed.report.results import read
-from lightning_embed.report.summary import dev
+from lightning_embed.report.figures.style import INK, drawing, save
+from lightning_embed.report.scores.results_file import read
+from lightning_embed.report.scores.summary import dev
 
 DIRECTIONS = [place / 6 for place in range(7)]
 NORMS = [0.4, 0.6, 0.8, 1.0, 1.2, 1.4]

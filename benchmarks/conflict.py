@@ -9,8 +9,8 @@ One panel per pair of tasks: the embeddings, each layer from the first (dark) to
 import sys
 from pathlib import Path
 
-from lightning_embed.report.conflict import draw_conflict, read_conflict
-from lightning_embed.report.figure import save
+from lightning_embed.report.figures.gradient_conflict import draw_conflict, read_conflict
+from lightning_embed.report.figures.style import save
 
 
 def main(out: str) -> None:

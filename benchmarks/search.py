@@ -26,8 +26,8 @@ from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Nothing
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.merge import Source
-from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.learning import _Search
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.methods.learned import _Search
 from lightning_embed.run.merge_probe import EncoderProbe
 from lightning_embed.training.gather import local
 

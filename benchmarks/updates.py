@@ -23,9 +23,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lightning_embed.report.bootstrap import interval
-from lightning_embed.report.results import read, read_each
-from lightning_embed.report.summary import is_ensemble
+from lightning_embed.report.scores.bootstrap import interval
+from lightning_embed.report.scores.results_file import read, read_each
+from lightning_embed.report.scores.summary import is_ensemble
 from lightning_embed.types import Results
 
 BOOM = ["experts=bagging_80_100", "merge=multislerp"]

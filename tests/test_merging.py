@@ -17,8 +17,8 @@ from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
-from lightning_embed.merge.current import is_current
 from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.run import merge
 from lightning_embed.run.finalize import Ending
 from lightning_embed.run.merge_probe import ProbeMaker

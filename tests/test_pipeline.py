@@ -23,7 +23,7 @@ from lightning_embed.config import schema, values
 from lightning_embed.errors import ConfigError
 from lightning_embed.logger import open as open_module
 from lightning_embed.logger.open import _searchable, open_loggers
-from lightning_embed.report import results
+from lightning_embed.report.scores import results_file
 from lightning_embed.run import build, merge, train
 from lightning_embed.training.module import EmbeddingModule
 from tests.toy import write_toy
@@ -137,9 +137,9 @@ def test_what_is_measured(run: Path, tmp_path: Path, toy: Path) -> None:
     ]  # fmt: skip
     merge.merge(_cfg("merge", [*given, "measure_sources=false"]))
     soup = _merged(tmp_path).name
-    assert list(results.read(tmp_path)["models"]) == ["base", soup]
+    assert list(results_file.read(tmp_path)["models"]) == ["base", soup]
     merge.merge(_cfg("merge", given))
-    assert list(results.read(tmp_path)["models"]) == ["base", "retrieval", "sts", soup]
+    assert list(results_file.read(tmp_path)["models"]) == ["base", "retrieval", "sts", soup]
 
 
 def test_the_same_command_again_trains_nothing(run: Path, tiny_model: Path, toy: Path, capsys) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Part, Shared
-from lightning_embed.report.summary import MEAN, block
+from lightning_embed.report.scores.summary import MEAN, block
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import EvalSet, Results

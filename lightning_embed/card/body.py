@@ -11,7 +11,7 @@ from lightning_embed.card.origin import Origin
 from lightning_embed.card.results import table, tables
 from lightning_embed.card.training import Training, cuts, written
 from lightning_embed.card.usage import Usage
-from lightning_embed.merge.record import MergeRecord
+from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.types import BASE, Results
 
 _DOMAINS = "In domain: the run trains on rows of the same data set, if not in every expert; out of domain: it does not."

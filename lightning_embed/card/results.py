@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from lightning_embed.report.html import beside_base
-from lightning_embed.report.summary import best, sections, show, summary, task_name
+from lightning_embed.report.pages.run_page import beside_base
+from lightning_embed.report.scores.summary import best, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
 
 if TYPE_CHECKING:

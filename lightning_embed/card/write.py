@@ -20,8 +20,8 @@ from lightning_embed.card.usage import Usage
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.merge import Source
-from lightning_embed.merge.directory import RECORD_FILE
-from lightning_embed.merge.record import MergeRecord
+from lightning_embed.merge.checkpoint.directory import RECORD_FILE
+from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.report import Run, is_ensemble
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import BASE, Results

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lightning_embed.logger import lineage
 from lightning_embed.logger.base import KeepsPictures, KeepsTables, Loggers
 from lightning_embed.merge import Source
-from lightning_embed.merge.directory import RECORD_FILE
+from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.engine import MODEL_FOLDER
 from lightning_embed.report import Run, draw_conflict, read_conflict, save
 

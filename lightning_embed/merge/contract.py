@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_embed import registry
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge.layers import parse_rules
+from lightning_embed.merge.layer_rules import parse_rules
 
 Plan: TypeAlias = Mapping[str, Any]
 """What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""

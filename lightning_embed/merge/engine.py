@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, PluginError, nearest
-from lightning_embed.merge.adapter import open_model
-from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge.checkpoint.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.name_matching import agree
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.writer import write_tensors
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
-from lightning_embed.merge.current import copied_digests
-from lightning_embed.merge.directory import copy_files, differing_files, replaced
-from lightning_embed.merge.expectation import explained
-from lightning_embed.merge.geometry import summarise
-from lightning_embed.merge.layers import layer_scales
-from lightning_embed.merge.merged import MergedModel
-from lightning_embed.merge.names import agree
-from lightning_embed.merge.record import MergeRecord, ModelRecord, recorded_path, versions
-from lightning_embed.merge.statistics import open_statistics, write_statistics
-from lightning_embed.merge.writer import write_tensors
+from lightning_embed.merge.diagnosis.advice import explained
+from lightning_embed.merge.diagnosis.geometry import summarise
+from lightning_embed.merge.layer_rules import layer_scales
+from lightning_embed.merge.merged_model import MergedModel
+from lightning_embed.merge.record.freshness import copied_digests
+from lightning_embed.merge.record.record import MergeRecord, ModelRecord, recorded_path, versions
+from lightning_embed.merge.record.statistics import open_statistics, write_statistics
 from lightning_embed.storage.checksum import digests
 
 MODEL_FOLDER = "model"

@@ -1,13 +1,13 @@
 """What came out: results.json, the tables on the terminal, report.html, and finished runs side by side."""
 
 from lightning_embed.report.comparison_report import write_comparison
-from lightning_embed.report.conflict import draw_conflict, read_conflict
-from lightning_embed.report.doctor import print_doctor
-from lightning_embed.report.figure import save
-from lightning_embed.report.geometry import draw_geometry
-from lightning_embed.report.landscape import LANDSCAPES, draw_landscape
-from lightning_embed.report.run import Run
-from lightning_embed.report.summary import ensemble_name, is_ensemble
+from lightning_embed.report.figures.geometry import draw_geometry
+from lightning_embed.report.figures.gradient_conflict import draw_conflict, read_conflict
+from lightning_embed.report.figures.landscape import LANDSCAPES, draw_landscape
+from lightning_embed.report.figures.style import save
+from lightning_embed.report.pages.doctor import print_doctor
+from lightning_embed.report.run_results import Run
+from lightning_embed.report.scores.summary import ensemble_name, is_ensemble
 
 __all__ = [
     "LANDSCAPES",

@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.report import results
-from lightning_embed.report.comparison import Compared, compare
-from lightning_embed.report.figure import save
-from lightning_embed.report.quality import quality
-from lightning_embed.report.recipes import Recipe, collect, measured_alike
-from lightning_embed.report.scatter import scatter
-from lightning_embed.report.sweep_page import write_sweep_page
-from lightning_embed.report.table import print_recipes
+from lightning_embed.report.compare.comparison import Compared, compare
+from lightning_embed.report.compare.recipes import Recipe, collect, measured_alike
+from lightning_embed.report.figures.quality_vs_cost import quality
+from lightning_embed.report.figures.scatter import scatter
+from lightning_embed.report.figures.style import save
+from lightning_embed.report.pages.sweep_page import write_sweep_page
+from lightning_embed.report.scores import results_file
+from lightning_embed.report.terminal import print_recipes
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Results
 
@@ -41,7 +41,7 @@ def write_comparison(folders: Mapping[Path, set[str]], out: Path, console: Conso
         )
     measured = measured_alike(folders)
     for folder in folders:
-        if folder not in measured and (folder / results.FILE).exists():
+        if folder not in measured and (folder / results_file.FILE).exists():
             console.print(f"left out, because it was not measured as the others were: {folder}", soft_wrap=True)
     if not (recipes := collect(folders)):
         return

@@ -14,13 +14,13 @@ from lightning_embed.config.identity import digest
 from lightning_embed.config.values import build_options, plain
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
-from lightning_embed.merge.current import is_current
+from lightning_embed.merge.checkpoint.directory import RECORD_FILE
+from lightning_embed.merge.diagnosis.geometry import Part
+from lightning_embed.merge.diagnosis.landscape import survey
 from lightning_embed.merge.diagnosis.options import DoctorOptions
-from lightning_embed.merge.directory import RECORD_FILE
-from lightning_embed.merge.doctor import NOTHING, examine
 from lightning_embed.merge.engine import open_models
-from lightning_embed.merge.geometry import Part
-from lightning_embed.merge.landscape import survey
+from lightning_embed.merge.examine import NOTHING, examine
+from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
 from lightning_embed.storage.atomic import write_whole
 

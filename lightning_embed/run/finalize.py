@@ -22,12 +22,12 @@ from lightning_embed.config.identity import digest, evaluation_hash, run_hash
 from lightning_embed.config.values import plain, told
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
-from lightning_embed.merge.adapter import is_adapter
-from lightning_embed.merge.current import is_current
-from lightning_embed.merge.directory import RECORD_FILE, settle
+from lightning_embed.merge.checkpoint.directory import RECORD_FILE, settle
+from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
-from lightning_embed.merge.recipe import Recipe
-from lightning_embed.merge.record import MergeRecord
+from lightning_embed.merge.record.freshness import is_current
+from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.merge.replay import Recipe
 from lightning_embed.report import Run, ensemble_name
 from lightning_embed.run import doctor
 from lightning_embed.run.cost import Costs

@@ -15,7 +15,7 @@ from lightning_embed.config.queries import has_tests
 from lightning_embed.config.values import plain
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import MergeStrategy, Source
-from lightning_embed.merge.recipe import Recipe
+from lightning_embed.merge.replay import Recipe
 from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Ending, Scores

@@ -23,7 +23,7 @@ from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.loss import Loss
-from lightning_embed.report.summary import metric
+from lightning_embed.report.scores.summary import metric
 from lightning_embed.run import build
 from lightning_embed.training.gather import local
 from lightning_embed.types import Batch, EvalSet, Task

@@ -20,8 +20,8 @@ from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.merge import Source
-from lightning_embed.merge.adapter import is_adapter
-from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge.checkpoint.lora import is_adapter
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.report import Run
 from lightning_embed.run import build, doctor, fit, inspect_data, merge, prepare
 from lightning_embed.run.cost import costs

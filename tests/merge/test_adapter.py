@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
-from lightning_embed.merge.adapter import open_model
+from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.recipe import Recipe
+from lightning_embed.merge.replay import Recipe
 from tests.merge import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft and transformers warn of themselves

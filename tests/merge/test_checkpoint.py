@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
-from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from tests.merge import toy
 
 

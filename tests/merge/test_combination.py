@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lightning_embed.errors import CheckpointError
-from lightning_embed.merge import ALL, Model, Source, combined, inner_products, stream
-from lightning_embed.merge.checkpoint import ModelDirectory
+from lightning_embed.merge import ALL, Model, Source, combined, inner_products
+from lightning_embed.merge.blocks import stream
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from tests.merge import toy
 
 WORD = "embeddings.word.weight"

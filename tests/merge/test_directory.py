@@ -10,7 +10,7 @@ import torch
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
-from lightning_embed.merge.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.checkpoint.directory import copy_files, differing_files, replaced
 from lightning_embed.merge.engine import merge_models
 from tests.merge import toy
 

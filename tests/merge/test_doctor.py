@@ -6,9 +6,9 @@ import torch
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
-from lightning_embed.merge.doctor import examine
+from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.rank import stable_ranks
+from lightning_embed.merge.examine import examine
 from tests.merge import toy
 
 MATRICES = [name for name, shape in toy.SHAPES.items() if len(shape) == 2]

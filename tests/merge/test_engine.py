@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError, PluginError
-from lightning_embed.merge import Cut, MergeStrategy, Source, Weighting, stream
+from lightning_embed.merge import Cut, MergeStrategy, Source, Weighting
+from lightning_embed.merge.blocks import stream
 from lightning_embed.merge.engine import merge_models
 from tests.merge import toy
 

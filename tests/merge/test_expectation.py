@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed.merge.expectation import Seen, expect
-from lightning_embed.merge.geometry import measure, summarise
-from lightning_embed.merge.stream import Block
+from lightning_embed.merge.blocks.stream import Block
+from lightning_embed.merge.diagnosis.advice import Seen, expect
+from lightning_embed.merge.diagnosis.geometry import measure, summarise
 
 NAMES = ["a", "b", "c", "d"]
 E = torch.eye(100)

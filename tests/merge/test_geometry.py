@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lightning_embed.merge import Source, gram_matrices
-from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.geometry import Sums, effective_directions, measure, summarise
-from lightning_embed.merge.stream import Block, read_blocks
+from lightning_embed.merge.blocks.stream import Block, read_blocks
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.diagnosis.geometry import Sums, effective_directions, measure, summarise
 from tests.merge import toy
 
 
@@ -59,7 +59,7 @@ def test_layers_come_in_their_order_and_add_up_to_the_whole() -> None:
 
 
 def test_blocks_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_embed.merge.stream.BLOCK_ELEMENTS", 13)
+    monkeypatch.setattr("lightning_embed.merge.blocks.stream.BLOCK_ELEMENTS", 13)
     base, sources = toy.family(3)
     models = [
         ModelDirectory.open(Source(toy.write(tmp_path / f"{number}", tensors), f"{number}"))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge.doctor import measure_groups
-from lightning_embed.merge.geometry import Geometry, summarise
-from lightning_embed.merge.landscape import Landscape, Walk, _findings, survey
+from lightning_embed.merge.diagnosis.geometry import Geometry, summarise
+from lightning_embed.merge.diagnosis.landscape import Landscape, Walk, _findings, survey
+from lightning_embed.merge.examine import measure_groups
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 

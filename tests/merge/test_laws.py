@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lightning_embed import registry
-from lightning_embed.merge import Law, Learned, MergeStrategy, Weighted, Weighting, stream
+from lightning_embed.merge import Law, Learned, MergeStrategy, Weighted, Weighting
+from lightning_embed.merge.blocks import stream
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 

@@ -5,8 +5,8 @@ import torch
 
 from lightning_embed.errors import CheckpointMismatch
 from lightning_embed.merge import Source
-from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.names import Header, Names, TensorInfo, agree
+from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo, agree
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from tests.merge import toy
 
 

@@ -13,8 +13,8 @@ from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source, Weighting
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.recipe import Recipe
-from lightning_embed.merge.record import MergeRecord
+from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.merge.replay import Recipe
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 

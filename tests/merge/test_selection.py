@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
-from lightning_embed.merge import Source, num_kept, stream, thresholds
-from lightning_embed.merge.checkpoint import ModelDirectory
-from lightning_embed.merge.selection import order_statistics
+from lightning_embed.merge import Source, num_kept, thresholds
+from lightning_embed.merge.blocks import stream
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.methods.thresholds import order_statistics
 from tests.merge import toy
 
 

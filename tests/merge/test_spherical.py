@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Of, Weighting, arc, stream
-from lightning_embed.merge.geometry import group_of
+from lightning_embed.merge import Granularity, Of, Weighting, arc
+from lightning_embed.merge.blocks import stream
+from lightning_embed.merge.blocks.gram import group_of
 from tests.merge import toy
 from tests.reference import sphere as reference
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, PluginError
-from lightning_embed.merge import STATISTICS, Cut, MergeStrategy, Model, Plan, Probe, Source, stream
+from lightning_embed.merge import STATISTICS, Cut, MergeStrategy, Model, Plan, Probe, Source
+from lightning_embed.merge.blocks import stream
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.recipe import Recipe
+from lightning_embed.merge.replay import Recipe
 from tests.merge import toy
 
 WORD, BIAS = "embeddings.word.weight", "encoder.layer.0.dense.bias"

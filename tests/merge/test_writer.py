@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lightning_embed.errors import CheckpointError
-from lightning_embed.merge.names import TensorInfo
-from lightning_embed.merge.writer import write_tensors
+from lightning_embed.merge.checkpoint.name_matching import TensorInfo
+from lightning_embed.merge.checkpoint.writer import write_tensors
 
 TENSORS = {
     "z": torch.randn(4, 3),

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Weighting, stream
+from lightning_embed.merge import Weighting
+from lightning_embed.merge.blocks import stream
 from tests.merge import toy
 from tests.reference import delta_guided as reference
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Batches, Weighting, stream
+from lightning_embed.merge import Batches, Weighting
+from lightning_embed.merge.blocks import stream
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe, RegressionProbe
 from tests.reference import data_merges as reference

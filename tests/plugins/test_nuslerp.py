@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Of, Weighting, stream
+from lightning_embed.merge import Granularity, Of, Weighting
+from lightning_embed.merge.blocks import stream
 from tests.merge import toy
 from tests.reference import sphere as reference
 

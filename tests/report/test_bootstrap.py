@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from lightning_embed.report.bootstrap import interval, resampled, spearman
+from lightning_embed.report.scores.bootstrap import interval, resampled, spearman
 
 
 def retrieval(each, in_domain=True):

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from lightning_embed.report.doctor import print_doctor
-from lightning_embed.report.examined import examined
-from lightning_embed.report.geometry import FILE, draw_geometry, pictures
-from lightning_embed.report.svg import heat_map, lines, nice_ticks
+from lightning_embed.report.figures.geometry import FILE, draw_geometry, pictures
+from lightning_embed.report.figures.svg import heat_map, lines, nice_ticks
+from lightning_embed.report.pages.doctor import print_doctor
+from lightning_embed.report.scores.merge_groups import examined
 from tests.report.conftest import record
 
 

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from lightning_embed.report import Run
-from lightning_embed.report.html import headline
-from lightning_embed.report.plot import panels
-from lightning_embed.report.summary import sections
+from lightning_embed.report.figures.bars import panels
+from lightning_embed.report.pages.run_page import headline
+from lightning_embed.report.scores.summary import sections
 from tests.report.conftest import record
 from tests.report.test_landscape import landscape
 

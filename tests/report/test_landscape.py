@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_embed.report.examined import Examined, examined
-from lightning_embed.report.figure import as_svg
-from lightning_embed.report.landscape import _View, draw_landscape, draw_paths, draw_plane, read_landscapes
+from lightning_embed.report.figures.landscape import _View, draw_landscape, draw_paths, draw_plane, read_landscapes
+from lightning_embed.report.figures.style import as_svg
+from lightning_embed.report.scores.merge_groups import Examined, examined
 from tests.report.conftest import record
 
 PLACES = [[0.7, 0.1], [0.1, 0.7]]  # of unit vectors with the cosine 0.28

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_embed.errors import DataError
 from lightning_embed.report import Run
-from lightning_embed.report.results import FILE, read_each
+from lightning_embed.report.scores.results_file import FILE, read_each
 
 
 def test_scores_come_back_from_the_file(models, tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lightning_embed.report.figure import as_svg, save
-from lightning_embed.report.kinds import Kind, kind_of, labels
-from lightning_embed.report.labels import best_place
-from lightning_embed.report.scatter import scatter
+from lightning_embed.report.figures.label_placement import best_place
+from lightning_embed.report.figures.scatter import scatter
+from lightning_embed.report.figures.style import as_svg, save
+from lightning_embed.report.scores.model_kinds import Kind, kind_of, labels
 from tests.report.conftest import record
 
 KINDS = {"base": Kind.base, "retrieval": Kind.source, "soup-1f3a9c": Kind.merge}

@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.report.html import headline
-from lightning_embed.report.summary import best, ensemble_name, metric, summary
+from lightning_embed.report.pages.run_page import headline
+from lightning_embed.report.scores.summary import best, ensemble_name, metric, summary
 
 
 def test_blocks_and_means_by_hand(models):

@@ -9,11 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_embed.report import Run
-from lightning_embed.report.comparison import compare
-from lightning_embed.report.kinds import Kind
-from lightning_embed.report.quality import quality
-from lightning_embed.report.recipes import collect
-from lightning_embed.report.sweep_page import headline
+from lightning_embed.report.compare.comparison import compare
+from lightning_embed.report.compare.recipes import collect
+from lightning_embed.report.figures.quality_vs_cost import quality
+from lightning_embed.report.pages.sweep_page import headline
+from lightning_embed.report.scores.model_kinds import Kind
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
 from lightning_embed.sweep.table import SweepTable

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lightning_embed.report.table import print_results
+from lightning_embed.report.terminal import print_results
 
 
 def shown(models, width: int) -> str:

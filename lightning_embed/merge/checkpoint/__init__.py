@@ -1,0 +1,1 @@
+"""Model directories: reading, name matching, LoRA adapters, tied weights, writing."""

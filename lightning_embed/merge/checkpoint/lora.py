@@ -1,0 +1,225 @@
+"""LoRA adapters as sources: each weight of the base is changed as it is read, so the whole model is never in memory."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE as CONFIG_FILE
+from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo, prefixes_of
+from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE, ModelDirectory, Place, mapped, read_header
+from lightning_embed.merge.contract import Source
+
+ADAPTER_FILE = "adapter_model.safetensors"
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(?:\.weight)?")
+
+_FOLDED = {
+    "peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "alpha_pattern", "rank_pattern", "fan_in_fan_out",
+    "init_lora_weights", "modules_to_save", "bias",
+}  # fmt: skip
+# Where the adapters are, which their names say too, and how they were trained; settings of what is off.
+_SILENT = {
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "task_type", "auto_mapping", "inference_mode",
+    "lora_dropout", "revision", "peft_version", "megatron_core", "qalora_group_size", "eva_config", "runtime_config",
+}  # fmt: skip
+_FOLD_BY_PEFT = "Fold it by peft's merge_and_unload, and merge what that gives."
+_STARTS_AT_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")  # others change the base first
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The change of one weight: scale * B A, or its transpose.
+
+    Args:
+        down: A, of shape (rank, inputs).
+        up: B, of shape (outputs, rank).
+        scale: alpha / rank, or alpha / sqrt(rank).
+        transposed: whether the weight is stored as (inputs, outputs).
+    """
+
+    down: tuple[Place, TensorInfo]
+    up: tuple[Place, TensorInfo]
+    scale: float
+    transposed: bool
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the weight that it changes."""
+        shape = [self.up[1].shape[0], self.down[1].shape[1]]
+        return torch.Size(shape[::-1] if self.transposed else shape)
+
+    def added_to(self, weight: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+        """The changed weight, in float32."""
+        down, up = mapped(*self.down).float(), mapped(*self.up).float()
+        left, right = (down.T, up.T) if self.transposed else (up, down)
+        return torch.addmm(weight.float(), left, right, alpha=self.scale)
+
+
+@dataclass(frozen=True)
+class AdaptedModel(ModelDirectory):
+    """A base with a LoRA adapter, as peft writes one (Hu et al. 2021, LoRA, arXiv 2106.09685): W + scale * B A.
+
+    Args:
+        base: directory of the base.
+        changes: own name of a weight of the base -> how the adapter changes it.
+        absent: what the adapter holds for modules that the base lacks: heads.
+    """
+
+    base: Path
+    changes: Mapping[str, LowRank]
+    absent: list[str]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of both, and the adapter's options, on which the weights depend too."""
+        return [*super().files, self.path / ADAPTER_FILE, self.path / CONFIG_FILE]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The base's files; what lies beside the adapter (sentence-transformers' pooling and prompts) comes first."""
+        return [self.base, self.path]
+
+    @property
+    def dropped(self) -> list[str]:
+        """Own names of what takes no part in the merge."""
+        return sorted([*self.names.dropped, *self.absent])
+
+    def tensor(self, name: str) -> Shaped[Tensor, "..."]:
+        """One tensor, changed by the adapter."""
+        stored, change = super().tensor(name), self.changes.get(self._own(name))
+        return stored if change is None else change.added_to(stored)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a directory holds an adapter, as peft writes one."""
+    return (folder / CONFIG_FILE).exists()
+
+
+def open_model(source: Source, base: Path | None) -> ModelDirectory:
+    """Open a model directory, or an adapter with its base.
+
+    Args:
+        source: the directory.
+        base: the run's base: an adapter's, where its own options name no directory.
+
+    Raises:
+        CheckpointError: neither can be read, or this kind of adapter cannot be folded.
+    """
+    if not is_adapter(source.path):
+        return ModelDirectory.open(source)
+    if any((source.path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
+        raise CheckpointError(f"{source.path} holds a model and an adapter. Keep the one that is to be merged.")
+    options = _read_options(source.path / CONFIG_FILE)
+    below = _base(source, options, base)
+    return _adapted(source, ModelDirectory.open(Source(below, source.name)), options)
+
+
+def _read_options(file: Path) -> dict[str, Any]:
+    try:
+        options: dict[str, Any] = json.loads(file.read_text())
+        kind = options["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} is not what peft writes ({type(error).__name__}: {error}). Save the adapter again."
+        ) from None
+    others = {key: value for key, value in options.items() if value and key not in _FOLDED | _SILENT}
+    if kind != "LORA":
+        others = {"peft_type": kind}
+    if options.get("init_lora_weights", True) not in _STARTS_AT_THE_BASE:
+        others["init_lora_weights"] = options["init_lora_weights"]
+    for key, value in others.items():
+        raise CheckpointError(f"{file}: {key}={value!r} is more than plain LoRA. {_FOLD_BY_PEFT}")
+    return options
+
+
+def _base(source: Source, options: Mapping[str, Any], base: Path | None) -> Path:
+    named = options.get("base_model_name_or_path")
+    if named and Path(named).is_dir():
+        return Path(named)
+    if base is None:
+        raise CheckpointError(
+            f"{source.path} is an adapter of {named!r}, which is no directory on this machine. Give base=<a directory of that model>."
+        )
+    return base
+
+
+def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) -> AdaptedModel:
+    """Bring together what the adapter holds and the tensors of the base that it is for."""
+    file = source.path / ADAPTER_FILE
+    header, places = read_header(file)
+    factors: dict[str, dict[str, str]] = {}
+    whole: dict[str, str] = {}
+    for key in header:
+        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+        if found := _FACTOR.fullmatch(name):
+            factors.setdefault(f"{found['module']}.weight", {})[found["side"]] = key
+        elif ".lora_" in name:
+            raise CheckpointError(f"{file} holds {key}, which is no part of plain LoRA. {_FOLD_BY_PEFT}")
+        else:
+            whole[name] = key
+    own = _own_names([*factors, *whole], below.header)
+    for name in factors.keys() - own.keys():
+        raise CheckpointError(
+            f"{file} adapts {name}, which {below.path} lacks: it is the adapter of another model. Give the right base."
+        )
+    changes = {own[name]: _low_rank(name, keys, header, places, options, file) for name, keys in factors.items()}
+    for name, change in changes.items():
+        if change.shape != below.header[name].shape:
+            raise CheckpointError(
+                f"{file}: the change of {name} is {list(change.shape)}, and that is {list(below.header[name].shape)} in {below.path}. Give the right base."
+            )
+    kept = {own[name]: key for name, key in whole.items() if name in own}
+    names = {name: name for name in below.header}
+    return AdaptedModel(
+        source.path,
+        source.name,
+        source.size,
+        {**below.places, **{name: places[key] for name, key in kept.items()}},
+        {**below.header, **{name: header[key] for name, key in kept.items()}},
+        Names(names, []),
+        below.path,
+        changes,
+        [key for name, key in whole.items() if name not in own],
+    )
+
+
+def _own_names(names: Iterable[str], header: Header) -> dict[str, str]:
+    """What the adapter calls a tensor -> what the base calls it: one of them may have a prefix that the other lacks."""
+    adapted = list(names)
+    ways = [(prefix, "") for prefix in prefixes_of(header)] + [("", prefix) for prefix in prefixes_of(adapted)]
+    found = [
+        {name: own for name in adapted if (own := more + name.removeprefix(less)) in header} for more, less in ways
+    ]
+    return max(found, key=len)
+
+
+def _low_rank(
+    name: str,
+    keys: Mapping[str, str],
+    header: Header,
+    places: Mapping[str, Place],
+    options: Mapping[str, Any],
+    file: Path,
+) -> LowRank:
+    if keys.keys() != {"A", "B"} or any(len(header[key].shape) != 2 for key in keys.values()):
+        raise CheckpointError(
+            f"{file} has no two matrices for {name}: only linear layers and embeddings can be folded."
+        )
+    down, up = keys["A"], keys["B"]
+    module, rank = name.removesuffix(".weight"), header[down].shape[0]
+    patterns = options.get("alpha_pattern") or {}
+    alpha = next((a for p, a in patterns.items() if re.fullmatch(rf"(.*\.)?({p})", module)), options["lora_alpha"])
+    return LowRank(
+        down=(places[down], header[down]),
+        up=(places[up], header[up]),
+        scale=alpha / (math.sqrt(rank) if options.get("use_rslora") else rank),
+        transposed=bool(options.get("fan_in_fan_out")) or "lora_embedding_" in down,
+    )

@@ -1,0 +1,207 @@
+"""Reading model directories: safetensors files, whole or sharded, one tensor at a time."""
+
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
+from lightning_embed.merge.contract import Source
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: its file, and the byte at which it starts there."""
+
+    file: Path
+    start: int
+
+
+@dataclass(frozen=True)
+class ModelDirectory:
+    """A model on disk, under the names that all models of the merge agree on (see `names.agree`).
+
+    Args:
+        path: of the directory.
+        name: of the model, for messages.
+        size: rows that it was trained on; None if unknown.
+        places: own name of a tensor -> where it lies.
+        header: own name of a tensor -> its dtype and shape.
+        names: which tensors take part in the merge, and what they are called there.
+    """
+
+    path: Path
+    name: str
+    size: int | None
+    places: Mapping[str, Place]
+    header: Header
+    names: Names
+
+    @classmethod
+    def open(cls, source: Source) -> "ModelDirectory":
+        """Read the headers of a model directory.
+
+        Raises:
+            CheckpointError: not a directory, no safetensors in it, or a shard missing or cut short.
+        """
+        files = _find_files(source.path)
+        header: dict[str, TensorInfo] = {}
+        places: dict[str, Place] = {}
+        for file in sorted(set(files.values())):
+            infos, starts = read_header(file)
+            header |= infos
+            places |= starts
+        for name in files.keys() - header.keys():
+            raise CheckpointError(
+                f"{source.path}: {INDEX_FILE} promises {name} in {files[name].name}, which has no such tensor. Copy the model again."
+            )
+        return cls(source.path, source.name, source.size, places, header, Names({name: name for name in header}, []))
+
+    def renamed(self, names: Names) -> "ModelDirectory":
+        """The same directory under other names."""
+        return replace(self, names=names)
+
+    @cached_property
+    def parameters(self) -> dict[str, torch.Size]:
+        """Name and shape of the floating tensors, in the order of the names."""
+        return {name: info.shape for name, info in self._infos() if info.dtype.is_floating_point}
+
+    @cached_property
+    def buffers(self) -> list[str]:
+        """Names of all other tensors."""
+        return [name for name, info in self._infos() if not info.dtype.is_floating_point]
+
+    def info(self, name: str) -> TensorInfo:
+        """Dtype and shape in which a tensor is stored."""
+        return self.header[self._own(name)]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the weights."""
+        return sorted({place.file for place in self.places.values()})
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where configuration, tokenizer ... are; of two files with one name, the last counts."""
+        return [self.path]
+
+    @property
+    def dropped(self) -> list[str]:
+        """Own names of what takes no part in the merge."""
+        return self.names.dropped
+
+    def tensor(self, name: str) -> Shaped[Tensor, "..."]:
+        """One tensor as it is stored, not to be written to."""
+        own = self._own(name)
+        return mapped(self.places[own], self.header[own])
+
+    def _own(self, name: str) -> str:
+        return self.names.kept[name] if name in self.names.kept else self.names.lent[name]
+
+    def _infos(self) -> Iterator[tuple[str, TensorInfo]]:
+        return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
+
+
+def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
+    """What a file holds, and where.
+
+    Raises:
+        CheckpointError: not a safetensors file, or cut short.
+    """
+    with _opened(file) as tensors:
+        # get_tensor maps the file: nothing is read
+        found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    return {name: TensorInfo(tensor.dtype, tensor.shape) for name, tensor in found.items()}, _places(file)
+
+
+def _places(file: Path) -> dict[str, Place]:
+    """Where the tensors of a file lie that safetensors has found to be whole; it does not tell."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(length))
+    return {
+        name: Place(file, 8 + length + entry["data_offsets"][0])
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
+
+
+def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
+    """Map a tensor: only what is looked at is read, and its pages leave the memory with it.
+
+    safetensors would read the header again for each tensor (15 times as long as this), or keep all that was ever read.
+
+    Raises:
+        CheckpointError: the file has gone, or is shorter than it was.
+    """
+    if info.shape.numel() == 0:
+        return torch.empty(info.shape, dtype=info.dtype)
+    before = place.start % mmap.ALLOCATIONGRANULARITY
+    length = before + info.shape.numel() * info.dtype.itemsize
+    try:
+        with place.file.open("rb") as stream:
+            # copy on write: torch warns of memory that cannot be written to
+            memory = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_COPY, offset=place.start - before)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{place.file} has changed since the merge began ({error}). Leave the models alone while they are merged."
+        ) from None
+    return torch.frombuffer(memory, dtype=info.dtype, count=info.shape.numel(), offset=before).view(info.shape)
+
+
+def _find_files(path: Path) -> dict[str, Path]:
+    """Map the name of every tensor to its file."""
+    _refuse_no_model(path)
+    index = path / INDEX_FILE
+    if not index.exists():
+        with _opened(path / WEIGHTS_FILE) as tensors:
+            return dict.fromkeys(tensors.keys(), path / WEIGHTS_FILE)
+    try:
+        files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is not an index of shards ({type(error).__name__}: {error}). Copy the model again."
+        ) from None
+    for missing in sorted({file.name for file in files.values() if not file.exists()}):
+        raise CheckpointError(f"{path} has no {missing}, which its {INDEX_FILE} names. Copy the missing shards.")
+    return files
+
+
+def _refuse_no_model(path: Path) -> None:
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Give a model directory.")
+    if not path.is_dir():
+        hint = _EXPORT if path.suffix in PICKLES else f"Give the directory that holds config.json and {WEIGHTS_FILE}."
+        raise CheckpointError(f"{path} is a file, and a model is a directory. {hint}")
+    if not any((path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
+        found = (
+            f"only {', '.join(pickles)}. {_EXPORT}" if pickles else "none. Give a directory that save_pretrained wrote."
+        )
+        raise CheckpointError(f"{path}: expected {WEIGHTS_FILE} or {INDEX_FILE}, found {found}")
+
+
+_EXPORT = "A pickle can run code and is never opened: export it, with save_pretrained, to a directory with safetensors."
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is not a whole safetensors file ({error}). Copy it again.") from None

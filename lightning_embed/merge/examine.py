@@ -1,0 +1,72 @@
+"""The doctor alone (`merge=none`): looks at models, merges nothing."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from pathlib import Path
+
+from lightning_embed.merge.blocks.gram import group_of
+from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
+from lightning_embed.merge.checkpoint.directory import replaced
+from lightning_embed.merge.contract import Model, OutDtype, Source
+from lightning_embed.merge.diagnosis.advice import explained
+from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
+from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
+from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
+from lightning_embed.merge.record.record import MergeRecord, versions
+from lightning_embed.storage.checksum import digests
+
+NOTHING = "none"
+
+
+def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
+    """Write `<target>/merge.json` as a merge would, with the geometry of the sources and no model beside it.
+
+    Args:
+        sources: what might be merged.
+        base: what they started from; without it the weights themselves are compared.
+        target: folder to write; what an earlier call wrote there is replaced.
+
+    Raises:
+        CheckpointError: a model cannot be read, or has NaN in it.
+        CheckpointMismatch: the models do not fit together.
+    """
+    start = time.perf_counter()
+    models = open_models(sources, base)
+    refuse_overlap(target, models)
+    inputs, origin = models[: len(sources)], models[-1] if base else None
+    with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
+        hashes = [reader.submit(digests, model.files) for model in models]
+        geometry = summarise(measure_groups(inputs, origin), stable_ranks(inputs, origin) if base else None)
+        records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        record = MergeRecord(
+            strategy=NOTHING,
+            options={},
+            plan={},
+            sources=records[: len(sources)],
+            base=records[-1] if base else None,
+            out_dtype=OutDtype.auto,
+            seed=0,
+            geometry=explained(geometry, [source.name for source in sources]),
+            sha256={},
+            seconds=round(time.perf_counter() - start, 3),
+            bytes=0,
+            versions=versions(),
+        )
+        record.write(folder)
+    return record
+
+
+def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Sums]:
+    """The sums of each layer group."""
+
+    def sums(name: str) -> Sums:
+        return reduce(Sums.__add__, map(measure, read_blocks(name, sources, base)))
+
+    found: dict[str, Sums] = {}
+    filled = {name: shape for name, shape in sources[0].parameters.items() if shape.numel()}
+    for name, part in for_each_parameter(filled, sums).items():
+        group = group_of(name)
+        found[group] = found[group] + part if group in found else part
+    return found

@@ -1,0 +1,1 @@
+"""merge.json: what was merged, how, and whether it is still so."""

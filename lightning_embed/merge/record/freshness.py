@@ -1,0 +1,77 @@
+"""Whether the models of a merge are still those that merge.json records, by content: a date would not tell an older model."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from lightning_embed.merge.checkpoint.directory import INCIDENTAL_FILES, RECORD_FILE, copied_files
+from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.contract import Source
+from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.storage.checksum import sha256
+
+
+def is_current(target: Path, sources: Sequence[Source], base: Path | None, code: Path | None = None) -> bool:
+    """Whether a merge of these models is there, and they have not changed since.
+
+    Args:
+        target: folder of the merge.
+        sources: in their order.
+        base: what they started from.
+        code: file of the strategy; one younger than the merge has changed.
+
+    Raises:
+        CheckpointError: a model cannot be read.
+    """
+    file = target / RECORD_FILE
+    try:
+        record = MergeRecord.read(file)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    if len(sources) != len(record.sources) or (base is None) != (record.base is None):
+        return False
+    if code is not None and code.stat().st_mtime_ns > file.stat().st_mtime_ns:
+        return False
+    models = [open_model(source, base) for source in sources]
+    if base is not None:
+        models.append(ModelDirectory.open(Source(base, "base")))
+    return changed_file(record, models) is None
+
+
+def changed_file(
+    record: MergeRecord, models: Sequence[ModelDirectory], statistics: Sequence[ModelDirectory] = ()
+) -> Path | None:
+    """A file that is not the one that was merged: weights, or what the merged model has from the first source beside them.
+
+    Args:
+        record: of the merge.
+        models: its sources, and the base if there was one.
+        statistics: of the sources, where these are used again.
+    """
+    recorded = [own.sha256 for own in record.models] + (record.statistics if statistics else [])
+    compared = [
+        (model.path, {file.name: file for file in model.files}, then)
+        for model, then in zip([*models, *statistics], recorded, strict=True)
+    ]
+    if record.copied:
+        compared.append((models[0].path, _copied(models[0].folders), record.copied))
+    with ThreadPoolExecutor(torch.get_num_threads()) as readers:
+        return next(filter(None, readers.map(lambda each: _differing(*each), compared)), None)
+
+
+def copied_digests(folders: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of what a merged model has from the first source beside its weights, by path."""
+    return {name: sha256(file) for name, file in _copied(folders).items()}
+
+
+def _copied(folders: Sequence[Path]) -> dict[str, Path]:
+    return {str(name): file for name, file in copied_files(folders).items() if name.name not in INCIDENTAL_FILES}
+
+
+def _differing(folder: Path, files: Mapping[str, Path], recorded: Mapping[str, str]) -> Path | None:
+    now = {name: sha256(file) for name, file in files.items()}
+    changed = next((name for name in sorted({**now, **recorded}) if now.get(name) != recorded.get(name)), None)
+    return None if changed is None else files.get(changed, folder / changed)

@@ -1,0 +1,122 @@
+"""merge.json as a recipe: the same merge again, from its stored plan."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
+from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
+from lightning_embed.merge.record.freshness import changed_file
+from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
+from lightning_embed.merge.record.statistics import statistics_folders
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A merge that was made.
+
+    Args:
+        file: its merge.json.
+        record: what that says.
+    """
+
+    file: Path
+    record: MergeRecord
+
+    @classmethod
+    def read(cls, file: Path) -> "Recipe":
+        """Read a merge.json.
+
+        Raises:
+            ConfigError: there is none, it is none, or nothing was merged.
+        """
+        if not file.is_file():
+            raise ConfigError(f"recipe={file}: no such file. Give the merge.json that a merge wrote.")
+        try:
+            record = MergeRecord.read(file)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"recipe={file} is not what a merge of this version wrote ({type(error).__name__}: {error}). Merge anew."
+            ) from None
+        if not record.sha256:
+            raise ConfigError(f"recipe={file}: merge={record.strategy} made no model. Give the merge.json of a merge.")
+        return cls(file, record)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The strategy's options, with its word as `name`."""
+        return {"name": self.record.strategy, **self.record.options}
+
+    @property
+    def sources(self) -> list[Source]:
+        """What was merged."""
+        return [Source(self._path(source), source.name, source.size) for source in self.record.sources]
+
+    @property
+    def base(self) -> Path | None:
+        """What the sources started from."""
+        return None if self.record.base is None else self._path(self.record.base)
+
+    def repeat(self, strategy: MergeStrategy, target: Path) -> MergeRecord:
+        """Merge as before, with no preparation and no probe, and compare the result.
+
+        Args:
+            strategy: built from `options`.
+            target: folder to write.
+
+        Raises:
+            CheckpointError: a model has changed or is missing; or the result is another one, which is kept.
+        """
+        self._refuse_changes()
+        old = self.record
+        new = merge_models(
+            strategy,
+            self.sources,
+            self.base,
+            target,
+            out_dtype=old.out_dtype,
+            seed=old.seed,
+            plan=old.plan,
+            looks_at=old.looks_at,
+            statistics=self._statistics if old.statistics else None,
+            max_shard_bytes=old.max_shard_bytes,
+        )
+        for file, digest in old.sha256.items():
+            if new.sha256.get(file) != digest:
+                raise CheckpointError(
+                    f"{target / MODEL_FOLDER / file} is whole, but not what {self.file} records (SHA-256 {digest[:12]}...): {self._why()}."
+                )
+        return new
+
+    @property
+    def _statistics(self) -> Path:
+        return self.file.parent / STATISTICS
+
+    def _path(self, model: ModelRecord) -> Path:
+        return (self.file.parent / model.path).resolve()
+
+    def _refuse_changes(self) -> None:
+        folders = [*map(self._path, self.record.models)]
+        measured = statistics_folders(self._statistics, len(self.record.statistics))
+        for folder in (*folders, *measured):
+            if not folder.is_dir():
+                raise CheckpointError(
+                    f"{folder} does not exist, and {self.file} merges it. Put it back, or merge anew."
+                )
+        models, statistics = (
+            [open_model(Source(folder, folder.name), self.base) for folder in some] for some in (folders, measured)
+        )
+        if (file := changed_file(self.record, models, statistics)) is not None:
+            raise CheckpointError(
+                f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
+            )
+
+    def _why(self) -> str:
+        """What may make another model of the same files."""
+        then, now = self.record.versions, versions()
+        changed = [
+            f"{name} {now.get(name)} (then {version})" for name, version in then.items() if now.get(name) != version
+        ]
+        return ", ".join(changed) or "another machine rounds in another way"

@@ -1,0 +1,144 @@
+"""`<out>/report.html`: what came out of a run, on one page without external requests."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_embed.report.figures.bars import panels
+from lightning_embed.report.figures.landscape import Landscape, landscape_pictures, read_landscapes
+from lightning_embed.report.figures.scatter import scatter
+from lightning_embed.report.figures.style import as_svg
+from lightning_embed.report.pages.doctor import doctor_section
+from lightning_embed.report.pages.template import PAGE, details, table
+from lightning_embed.report.scores.bootstrap import interval
+from lightning_embed.report.scores.merge_groups import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
+from lightning_embed.report.scores.results_file import read_each
+from lightning_embed.report.scores.summary import (
+    MEAN,
+    Block,
+    best,
+    by_dev,
+    is_ensemble,
+    metric,
+    sections,
+    show,
+    summary,
+    task_name,
+)
+from lightning_embed.types import BASE, Results
+
+FILE = "report.html"
+
+
+def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, Any]) -> Path:
+    """Write the report of a folder: scores of `models`, every merge found in `<out>/merged/`, and the config.
+
+    Args:
+        out: folder of the run.
+        models: scores by name of a model.
+        config: the resolved config.
+    """
+    records = read_records(out)
+    chosen = by_dev(models)[:2]  # the first may be the ensemble
+    each = {
+        model: (read_each(out, model) if model in (BASE, *chosen) else {}) or found for model, found in models.items()
+    }
+    # A source may be called soup, too.
+    called = {name: name if label in models else label for name, label in labels(records).items()}
+    shown = {called.get(model, model): found for model, found in each.items()}
+    parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
+    parts += [*map(_block, summary(shown)), _tests(shown)]
+    named = {label: records[name] for name, label in called.items()}
+    parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
+    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NOTHING]
+    parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
+    file = out / FILE
+    file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
+    return file
+
+
+def headline(models: Mapping[str, Results]) -> str:
+    """Which model dev chooses, what it then scores on test, and whether its distance from the base is noise."""
+    if not summary(models):
+        return "Nothing was measured."
+    chosen = next((model for model in by_dev(models) if not is_ensemble(model)), None)
+    if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
+        return "No dev scores: nothing here chooses a model."
+    found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
+    blocks = sections(models)
+    read = [block for block in blocks if block.split == "test"] or blocks  # without a test, at least how sure dev is
+    return " ".join([found, *(beside_base(models, block, chosen) for block in read)])
+
+
+def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
+    """A sentence without markup: what a model scores, and whether its distance from the base is noise."""
+    score, base = block.rows[model][MEAN], block.rows.get(BASE, {}).get(MEAN)
+    if score is None:
+        return f"It was not measured on all of {block.title}."
+    if base is None or model == BASE:
+        return f"On {block.title} it scores {score:.2f}."
+    found = interval({0: models[model]}, {0: models[BASE]}, block.split, block.in_domain)
+    sure = "outside" if found and found.outside_noise else "inside"
+    noise = f" (95 % interval {found.low:+.2f} to {found.high:+.2f}: {sure} the noise of the queries)" if found else ""
+    return f"On {block.title} it scores {score:.2f}, {score - base:+.2f} from the base's {base:.2f}{noise}."
+
+
+def _block(block: Block) -> str:
+    header = ["model", *(f"{task_name(task)}<br>{block.metrics[task]}" for task in block.tests), "mean<br>of tasks"]
+    top = block.best
+    rows = [
+        [escape(model), *(_cell(row[column], top[column]) for column in block.columns)]
+        for model, row in block.rows.items()
+    ]
+    sets = "; ".join(f"{task_name(task)}: {escape(', '.join(names))}" for task, names in block.tests.items())
+    note = f'<p class="note">Percent points, mean over the sets of a task. {sets}.</p>'
+    return f'<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}<div class="panels">{"".join(panels(block))}</div>'
+
+
+def _tests(models: Mapping[str, Results]) -> str:
+    rows = []
+    for block in sections(models):
+        rows.append([block.title])
+        for task, names in block.tests.items():
+            for name in names:
+                scores = block.scores[name]
+                top = best(scores)
+                rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores.values())])
+    return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
+
+
+def _merge(name: str, label: str, record: Mapping[str, Any]) -> str:
+    sources = escape(", ".join(source["name"] for source in record["sources"]))
+    seconds, megabytes = record["seconds"], record["bytes"] / 1e6
+    facts = f"{escape(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB, in merged/{escape(name)}."
+    found = json.dumps({"options": record["options"], "plan": record["plan"]}, indent=2)
+    return f"<h2>Merge {escape(label)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
+
+
+def _scatter(models: Mapping[str, Results], records: Mapping[str, Record], called: Mapping[str, str]) -> str:
+    figure = scatter(models, {model: kind_of(model, records) for model in models}, called)
+    return "" if figure is None else f"<h2>In domain against out of domain</h2><figure>{as_svg(figure)}</figure>"
+
+
+def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[Landscape]) -> str:
+    parts = [f"<h2>Geometry: {escape(', '.join(seen.names))}</h2>", doctor_section(seen)]
+    searches = {name: records[name]["plan"].get("path", []) for name in seen.merges}
+    for landscape in landscapes:
+        if contents(landscape) == seen.contents:
+            said = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
+            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{said}</ul>")
+            parts += [
+                f"<figure>{as_svg(figure)}</figure>"
+                for figure in landscape_pictures(landscape, seen, searches).values()
+            ]
+    return "".join(parts)
+
+
+def _cell(score: float | None, top: str | None) -> str:
+    shown = show(score)
+    return f'<span class="best">{shown}</span>' if shown == top else shown

@@ -1,0 +1,102 @@
+"""The page of a sweep: who won, by how much, and whether that is outside the noise."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lightning_embed.report.compare.comparison import Compared, Mean
+from lightning_embed.report.compare.recipes import Recipe
+from lightning_embed.report.figures.style import as_svg
+from lightning_embed.report.pages.template import PAGE, table
+from lightning_embed.report.scores.bootstrap import Interval
+from lightning_embed.report.scores.summary import show, task_name
+from lightning_embed.storage.atomic import write_whole
+
+
+def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> Path:
+    """Write the page; it needs nothing beside it."""
+    parts = [f'<p class="headline">{headline(compared)}</p>']
+    parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
+    parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
+    write_whole(file, PAGE.substitute(title=escape(file.parent.name), body="\n".join(parts)))
+    return file
+
+
+def headline(compared: Compared) -> str:
+    """What dev chooses, and how far that is from the reference; where it is the reference, how far the best merge is."""
+    chosen = compared.chosen
+    if chosen is None:
+        return "No dev scores: nothing here chooses a recipe."
+    means = compared.means[chosen.name]
+    dev = f"{': ' if compared.chosen_by == 'on dev' else '; mean of dev '}{_points(means['dev'])}"
+    said = [f"<b>{escape(chosen.name)}</b> is best {compared.chosen_by}{dev}."]
+    for title in [title for title in means if title != "dev"]:
+        found = compared.differences.get(chosen.name, {}).get(title)
+        beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""
+        said.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
+    merge = compared.best_merge
+    if chosen.name == compared.reference and merge is not None:
+        apart = [f"{t} {_signed(i)}, {_verdict(i)}" for t, i in compared.differences.get(merge.name, {}).items()]
+        said += [f"The best merge, {escape(merge.name)}, differs from it by: {'; '.join(apart)}."] if apart else []
+    return " ".join(said)
+
+
+def _means(compared: Compared) -> str:
+    header = ["recipe", "cost", "seeds", *compared.titles]
+    rows = []
+    for recipe in compared.recipes:
+        cost = compared.cost(recipe)
+        cells = [_cell(compared, recipe, title) for title in compared.titles]
+        rows.append([escape(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
+    said = "Percent points, mean of tasks, ± standard error over seeds."
+    said += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
+    if compared.reference is not None:
+        said += (
+            f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap over queries and pairs and "
+            "the spread over seeds (one seed: over queries alone); bold where it excludes zero and all seeds are there."
+        )
+    return f'<h2>Recipes</h2><p class="note">{said}</p>{table(header, rows)}'
+
+
+def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
+    mean, found = compared.means[recipe.name].get(title), compared.differences.get(recipe.name, {}).get(title)
+    if mean is None:
+        return "-"
+    shown = _points(mean)
+    shown = f'<span class="best">{shown}</span>' if compared.is_best(recipe, title) else shown
+    if found is None:
+        return shown
+    apart = f"<b>{_signed(found)}</b>" if compared.stands_out(recipe, title) else _signed(found)
+    return f'{shown}<br><span class="note">{apart}</span>'
+
+
+def _tests(compared: Compared, title: str) -> str:
+    """Every test of a block, mean over seeds."""
+    block = compared.blocks[title]
+    tests = [(task, test) for task, names in block.tests.items() for test in names]
+    header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in tests)]
+    rows = [
+        [escape(recipe.name), *(_test(recipe, block.split, test) for _, test in tests)] for recipe in compared.recipes
+    ]
+    return f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}"
+
+
+def _test(recipe: Recipe, split: str, test: str) -> str:
+    found = [scores.get(split, {}).get(test) for scores in recipe.seeds.values()]
+    known = [score["score"] for score in found if score is not None]
+    return show(fmean(known)) if len(known) == len(found) else "-"
+
+
+def _points(mean: Mean) -> str:
+    return show(mean.points) if mean.error is None else f"{show(mean.points)} ± {mean.error:.2f}"
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _verdict(found: Interval) -> str:
+    of = "the noise" if found.num_seeds > 1 else "the noise of the queries (one seed)"
+    return f"{'outside' if found.outside_noise else 'inside'} {of}"

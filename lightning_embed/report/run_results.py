@@ -1,0 +1,88 @@
+"""The scores of a run's folder, from the first measurement to the report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lightning_embed.report.compare.comparison import compare
+from lightning_embed.report.compare.recipes import collect
+from lightning_embed.report.figures.quality_vs_cost import quality
+from lightning_embed.report.pages.run_page import write_report
+from lightning_embed.report.scores import results_file
+from lightning_embed.report.scores.summary import metric, summary
+from lightning_embed.report.terminal import print_results
+from lightning_embed.types import Results
+
+
+class Run:
+    """What was measured in a folder, always read from its results.json: jobs of a sweep share one.
+
+    Args:
+        out: folder of the run.
+        evaluation: hash of how models are measured now. Models measured otherwise stay in the file and are not shown:
+            means over different tests cannot be compared.
+    """
+
+    def __init__(self, out: Path, evaluation: str = "") -> None:
+        self.out = out
+        self.evaluation = evaluation
+
+    @property
+    def models(self) -> dict[str, Results]:
+        """Scores by name of a model, in the order of measuring."""
+        content = results_file.read(self.out)
+        return {
+            name: found for name, found in content["models"].items() if content["evaluations"][name] == self.evaluation
+        }
+
+    def each(self, model: str) -> Results:
+        """The scores of a model with what every query and pair scored, where that was kept."""
+        return results_file.read_each(self.out, model)
+
+    def add(self, model: str, found: Results, cost: float | None = None) -> None:
+        """Keep the scores of a model, and what it cost, in rows trained on."""
+        results_file.add(self.out, model, found, self.evaluation, cost)
+
+    def metric(self, model: str, key: str) -> float | None:
+        """One number for a sweeper, for example `dev/mean`; see `summary.metric`."""
+        return metric(self.models, model, key)
+
+    def print(self, console: Console, names: Sequence[str]) -> None:
+        """Show the tables of some of the models: merges of another day, and of a sweep's other jobs, stand in the report."""
+        models = self.models
+        print_results({n: results_file.read_each(self.out, n) or models[n] for n in names if n in models}, console)
+
+    def means(self, model: str) -> dict[str, float]:
+        """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them."""
+        found = {
+            f"{block.title.replace(' ', '_')}/{column}": score
+            for block in summary(self.models)
+            for column, score in block.rows.get(model, {}).items()
+        }
+        found["cost/rows"] = results_file.read(self.out)["costs"].get(model)
+        return {key: value for key, value in found.items() if value is not None}
+
+    def quality(self) -> Any | None:
+        """The picture of quality against cost; None where costs are not known."""
+        recipes = collect({self.out: set()})
+        return quality(compare(recipes)) if recipes else None
+
+    def log(self, loggers: Sequence[Any], model: str) -> None:
+        """Every score as a metric, and all of them as one table where the logger has tables; the means of `model`."""
+        rows = [
+            (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
+            for model, found in self.models.items()
+            for split, scores in found.items()
+            for test, score in scores.items()
+        ]
+        for logger in loggers:
+            logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows} | self.means(model), step=0)
+            if hasattr(logger, "log_table"):
+                columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
+                logger.log_table("results", columns=columns, data=rows)
+
+    def write_html(self, config: Mapping[str, Any]) -> Path:
+        """Write report.html."""
+        return write_report(self.out, self.models, config)

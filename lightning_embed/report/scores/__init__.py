@@ -1,0 +1,1 @@
+"""Scores of models: files, means, intervals."""

@@ -1,0 +1,156 @@
+"""From scores on tests to means over tasks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.types import Results, Score, Task
+
+MEAN = "mean"
+_ENSEMBLE = "ensemble of "
+_METRICS = {"ndcg_at_10": "nDCG@10", "cosine_spearman": "Spearman", "v_measure": "V-measure"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Models by tasks, on the tests of one split and domain. All scores in percent points.
+
+    The score of a task is the mean over its datasets; `mean` is the unweighted mean over tasks, so that many datasets
+    of one task do not outvote the others (as MTEB's mean by task type). A model that lacks a test of a task has None
+    there and no mean: means over different tests cannot be compared.
+    """
+
+    split: str
+    in_domain: bool | None  # None: both
+    tests: Mapping[str, list[str]]  # task -> names of its tests
+    metrics: Mapping[str, str]  # task -> mteb's main metric, as papers write it
+    scores: Mapping[str, Mapping[str, float | None]]  # test -> model -> score
+    rows: Mapping[str, Mapping[str, float | None]]  # model -> task or "mean" -> score
+
+    @property
+    def title(self) -> str:
+        """What people call it; one chooses by the dev sets of what is trained on, where there are any."""
+        if self.split == "dev" and self.in_domain:
+            return "dev"
+        return self.split + {True: " in domain", False: " out of domain", None: ""}[self.in_domain]
+
+    @property
+    def columns(self) -> list[str]:
+        """The tasks, then the mean."""
+        return [*self.tests, MEAN]
+
+    @property
+    def best(self) -> dict[str, str | None]:
+        """Column -> its best score, as it is shown."""
+        return {column: best({model: row[column] for model, row in self.rows.items()}) for column in self.columns}
+
+
+def summary(models: Mapping[str, Results]) -> list[Block]:
+    """The sections, and all tests together where some are in domain and some out of it."""
+    blocks = sections(models)
+    together = block(models, "test") if {b.in_domain for b in blocks} >= {True, False} else None
+    return [*blocks, together] if together else blocks
+
+
+def sections(models: Mapping[str, Results]) -> list[Block]:
+    """Dev, test in domain and test out of domain, where there are tests: every test stands in one of them."""
+    chosen_by = dev(models)
+    found = [chosen_by, block(models, "test", True), block(models, "test", False)]
+    if chosen_by and chosen_by.in_domain:
+        found.insert(1, block(models, "dev", False))
+    return [section for section in found if section]
+
+
+def dev(models: Mapping[str, Results]) -> Block | None:
+    """What one chooses by: the dev sets of what is trained on; where none of them is, all."""
+    return block(models, "dev", True) or block(models, "dev")
+
+
+def block(models: Mapping[str, Results], split: str, in_domain: bool | None = None) -> Block | None:
+    """The block of one split, of one domain or (None) of both; None if no model has a test there."""
+    chosen = {model: _chosen(results.get(split, {}), in_domain) for model, results in models.items()}
+    known = {name: score for scores in chosen.values() for name, score in scores.items()}
+    if not known:
+        return None
+    tests: dict[str, list[str]] = {}
+    for name, score in sorted(known.items(), key=lambda item: _rank(item[1]["task"])):
+        tests.setdefault(score["task"], []).append(name)
+    metrics = {task: " / ".join(dict.fromkeys(_metric_name(known[name]) for name in tests[task])) for task in tests}
+    scores = {
+        name: {model: found[name]["score"] if name in found else None for model, found in chosen.items()}
+        for name in known
+    }
+    rows = {model: _means({name: scores[name][model] for name in known}, tests) for model in models}
+    return Block(split, in_domain, tests, metrics, scores, rows)
+
+
+def metric(models: Mapping[str, Results], model: str, key: str) -> float | None:
+    """One number of one model for a sweeper: `dev/mean`, `dev/sts`, ...; None where it has no such score.
+
+    Raises:
+        ConfigError: the key names no task that was measured.
+    """
+    split, _, column = key.partition("/")
+    found = dev(models) if split == "dev" else block(models, split)
+    if found is None:
+        return None
+    if column not in found.columns:
+        raise ConfigError(f"optimized_metric={key}: no such score. {nearest(column, found.columns)}")
+    return found.rows[model][column]
+
+
+def task_name(task: str) -> str:
+    """The task as papers write it."""
+    return "STS" if task == Task.sts else task.replace("_", " ")
+
+
+def ensemble_name(count: int) -> str:
+    """What the ensemble of so many sources is called, everywhere: its name is its price."""
+    return f"{_ENSEMBLE}{count} encoders"
+
+
+def is_ensemble(model: str) -> bool:
+    """Whether a row is no model, but what a merge is up against: it never counts as the best."""
+    return model.startswith(_ENSEMBLE)
+
+
+def best(scores: Mapping[str, float | None]) -> str | None:
+    """The best score of a model, as it is shown: what is equal to two digits is equally good."""
+    known = (show(score) for model, score in scores.items() if score is not None and not is_ensemble(model))
+    return max(known, key=float, default=None)
+
+
+def show(score: float | None) -> str:
+    """A score for people."""
+    return "-" if score is None else f"{score:.2f}"
+
+
+def _chosen(scores: Mapping[str, Score], in_domain: bool | None) -> dict[str, Score]:
+    return {name: score for name, score in scores.items() if in_domain in (None, score["in_domain"])}
+
+
+def _rank(task: str) -> tuple[int, str]:
+    """Our tasks first, in their order; then the other types of mteb."""
+    ours = list(Task)
+    return (ours.index(Task(task)), "") if task in ours else (len(ours), task)
+
+
+def _metric_name(score: Score) -> str:
+    return _METRICS.get(score["metric"], score["metric"].replace("_", " "))
+
+
+def _means(scores: Mapping[str, float | None], tests: Mapping[str, list[str]]) -> dict[str, float | None]:
+    row = {task: _mean([scores[name] for name in names]) for task, names in tests.items()}
+    return {**row, MEAN: _mean(list(row.values()))}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def by_dev(models: Mapping[str, Results]) -> list[str]:
+    """The models, best dev mean first; those without one last."""
+    means = {model: metric(models, model, f"dev/{MEAN}") for model in models}
+    return sorted(models, key=lambda model: (means[model] is None, -(means[model] or 0)))
