@@ -104,7 +104,7 @@ def test_mteb_on_sentence_transformers_gives_our_figures(run: Path, tiny_model: 
     import mteb
     from sentence_transformers import SentenceTransformer
 
-    from lightning_embed.evaluation.local import to_task
+    from lightning_embed.evaluation.local_tasks import to_task
 
     path = _merged(run) / "model"
     ours = json.loads((run / "results.json").read_text())["models"][_merged(run).name]

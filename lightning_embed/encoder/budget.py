@@ -2,28 +2,41 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from jaxtyping import Int
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from lightning_embed.types import Tokens
-
-if TYPE_CHECKING:
-    from lightning_embed.encoder.encoder import Encoder
+from lightning_embed.encoder.tokenize import TextTokenizer
+from lightning_embed.types import Embeddings, Tokens
 
 CPU_TOKENS = 4096  # the activations between two layers stay in the cache (benchmarks/growth.py)
 _MOST_TOKENS = 65536
 _SHARE = 0.25  # of a GPU's memory that the activations of one chunk may take
 
 
-class SavedBytes:
-    """Counts what autograd saves, each storage once, the encoder's weights not."""
+@runtime_checkable
+class RunsChunks(Protocol):
+    """The part of an `Encoder` that is measured here; it is an `nn.Module` too."""
 
-    def __init__(self, encoder: "Encoder") -> None:
+    tokenizer: TextTokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def forward_chunk(self, tokens: Tokens, chunk: Int[Tensor, " texts"]) -> Embeddings:
+        """Embed the texts of one chunk."""
+
+
+class SavedBytes:
+    """Counts what autograd saves, each storage once, the module's weights not."""
+
+    def __init__(self, module: nn.Module) -> None:
         self.bytes = 0
-        self._seen = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+        self._seen = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
 
     @contextmanager
     def count(self) -> Iterator[None]:
@@ -39,7 +52,7 @@ class SavedBytes:
         return saved
 
 
-def fitting_tokens(encoder: "Encoder") -> int:
+def fitting_tokens(encoder: RunsChunks) -> int:
     """Tokens of a chunk that suit the encoder's device.
 
     On a GPU as many as a quarter of its memory holds with all activations, as a power of two from 4,096 to 65,536: of all
@@ -60,8 +73,9 @@ def tokens_within(memory: float, bytes_per_token: float) -> int:
     return tokens
 
 
-def _bytes_per_token(encoder: "Encoder") -> float:
+def _bytes_per_token(encoder: RunsChunks) -> float:
     """In training, whatever the encoder is asked to do first."""
+    assert isinstance(encoder, nn.Module)
     length, saved, training = min(encoder.tokenizer.max_length, CPU_TOKENS), SavedBytes(encoder), encoder.training
     devices = [encoder.device] if encoder.device.type == "cuda" else []
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices), saved.count():

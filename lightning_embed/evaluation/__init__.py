@@ -4,9 +4,12 @@ An evaluator answers `evaluation=<word>`: `check()` before training, its `parts`
 mteb takes five seconds to import, so it is imported when an evaluator works.
 """
 
-from lightning_embed.evaluation.cache import ScoreCache
+from lightning_embed.evaluation.base import Evaluator, Part, TextEncoder
 from lightning_embed.evaluation.ensemble import Ensemble
-from lightning_embed.evaluation.evaluator import Evaluator, Local, Mteb, Nothing, Part, TextEncoder
-from lightning_embed.evaluation.shared import Shared
+from lightning_embed.evaluation.local import Local
+from lightning_embed.evaluation.mteb import Mteb
+from lightning_embed.evaluation.none import Nothing
+from lightning_embed.evaluation.score_cache import ScoreCache
+from lightning_embed.evaluation.sharded import Shared
 
 __all__ = ["Ensemble", "Evaluator", "Local", "Mteb", "Nothing", "Part", "ScoreCache", "Shared", "TextEncoder"]

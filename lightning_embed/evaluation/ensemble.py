@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_embed.evaluation.evaluator import Role, TextEncoder
+from lightning_embed.evaluation.base import Role, TextEncoder
 from lightning_embed.types import Task
 
 

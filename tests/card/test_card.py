@@ -126,7 +126,7 @@ def test_the_same_bytes_again_and_no_new_measurement(run: Path, base: Path, toy:
     before = {path: path.read_bytes() for path in run.rglob("README.md")}
     assert len(before) == 4
     monkeypatch.setattr("lightning_embed.config.run_yaml.platform.python_version", lambda: "of a later day")
-    monkeypatch.setattr("lightning_embed.evaluation.evaluator._run_local", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("lightning_embed.evaluation.local._run_local", lambda *_: pytest.fail("measured again"))
     train.train(_cfg("train", [*_overrides(base, toy, run), *MORE]))
     assert before == {path: path.read_bytes() for path in run.rglob("README.md")}
 

@@ -71,7 +71,7 @@ def test_scores_equal_those_of_mteb_on_the_saved_directory(encoder, eval_sets, t
     import mteb
     from sentence_transformers import SentenceTransformer
 
-    from lightning_embed.evaluation.local import to_task
+    from lightning_embed.evaluation.local_tasks import to_task
 
     encoder.save(tmp_path)
     model, ours = SentenceTransformer(str(tmp_path)), Local()(encoder, eval_sets)

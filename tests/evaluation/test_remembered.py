@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from lightning_embed.evaluation import ScoreCache
-from lightning_embed.evaluation.remembered import Remembered
+from lightning_embed.evaluation.embedding_cache import Remembered
 from tests.evaluation.test_cache import Counting, Load, Model, _set
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_embed.evaluation.subset import subset
+from lightning_embed.evaluation.dev_subset import subset
 from lightning_embed.types import RetrievalSet
 
 QUERIES, DOCUMENTS = 20, 100

@@ -11,7 +11,7 @@ import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.evaluation.evaluator import Role, TextEncoder
+from lightning_embed.evaluation.base import Role, TextEncoder
 from lightning_embed.types import Task
 
 _AT_ONCE = 500  # keys of one question to the database, which allows 999 on old systems

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.evaluation.evaluator import Role, TextEncoder
+from lightning_embed.evaluation.base import Role, TextEncoder
 from lightning_embed.runtime import distributed
 from lightning_embed.types import Task
 

@@ -9,7 +9,7 @@ from mteb.types import PromptType
 from numpy import ndarray
 from torch.utils.data import DataLoader
 
-from lightning_embed.evaluation.evaluator import TextEncoder
+from lightning_embed.evaluation.base import TextEncoder
 from lightning_embed.types import Task
 
 _TASKS = {

@@ -12,9 +12,9 @@ import mteb
 from mteb.abstasks import AbsTask
 
 from lightning_embed.errors import DataError
-from lightning_embed.evaluation.evaluator import TextEncoder
-from lightning_embed.evaluation.local import LocalTask
-from lightning_embed.evaluation.model import MtebEncoder
+from lightning_embed.evaluation.base import TextEncoder
+from lightning_embed.evaluation.local_tasks import LocalTask
+from lightning_embed.evaluation.mteb_encoder import MtebEncoder
 from lightning_embed.types import Score
 
 BATCH_SIZE = 1024  # texts that mteb hands over at once; how many the encoder runs at once is its own decision

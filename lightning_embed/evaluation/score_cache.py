@@ -6,9 +6,9 @@ from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
+from lightning_embed.evaluation.base import Evaluator, TextEncoder
+from lightning_embed.evaluation.embedding_cache import Remembered
 from lightning_embed.evaluation.ensemble import Ensemble
-from lightning_embed.evaluation.evaluator import Evaluator, TextEncoder
-from lightning_embed.evaluation.remembered import Remembered
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint

@@ -1,0 +1,67 @@
+"""The evaluators: `evaluation=local`, `evaluation=mteb` and `evaluation=none`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_embed.types import EvalSet, Results, Score, Task
+
+Role = Literal["query", "document"]
+SPLITS = ("dev", "test")
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What an evaluation needs of an encoder."""
+
+    def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
+        """The prompt of a dataset's queries or documents; the texts of tasks without roles are queries."""
+
+    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
+        """Embed `texts`, each behind `prompt` (None: the encoder's default): float32, no gradient, no dropout."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One test of an evaluation.
+
+    Args:
+        split: dev or test.
+        task: what a score calls it, see `Score`.
+        name: of the test.
+        key: a text that changes with all that the score depends on, beside the model.
+        run: scores an encoder.
+    """
+
+    split: str
+    task: str
+    name: str
+    key: str
+    run: Callable[[TextEncoder], Score]
+
+
+class Evaluator(ABC):
+    """Scores models; the pipeline calls `check` before the first batch of training."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse what cannot be evaluated.
+
+        Raises:
+            ConfigError: for example an unknown task.
+        """
+
+    @abstractmethod
+    def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
+        """The tests, each of which can be run by itself."""
+
+    def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:
+        """Score `encoder`."""
+        results: Results = {}
+        for part in self.parts(eval_sets):
+            results.setdefault(part.split, {})[part.name] = part.run(encoder)
+        return results
