@@ -56,7 +56,7 @@ NOT_RUN = {
     "data.root=...": "real data",
     "python train.py ...": "real data",
     "data.root=/tmp/small": "real data",
-    "push_to_hub=": "tests/test_hub.py pushes, to a server of its own",
+    "push_to_hub=": "tests/storage/test_hub.py pushes, to a server of its own",
     "hf ": "the hub",
     "STS12,SciFact": "mteb downloads its tasks",
     "wandb sync": "the server of W&B",

@@ -19,7 +19,7 @@ from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, cuts
 from lightning_embed.card.write import _commands
 from lightning_embed.run import merge, train
-from tests.test_pipeline import _cfg, _overrides
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and Hydra warn of themselves in a whole run

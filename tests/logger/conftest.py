@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.run import train
-from tests.test_pipeline import _cfg, _overrides
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
 TENSORBOARD = (

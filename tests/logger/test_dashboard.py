@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.logger.offline import read_runs
-from tests.test_pipeline import _cfg
+from tests.run.test_train import _cfg
 
 ROOT = Path(__file__).parent.parent.parent
 OUT_OF_DOMAIN = "test_out_of_domain/mean"  # the run has no such test; see tests/report/test_results.py

@@ -15,7 +15,7 @@ from lightning_embed.run import train
 from lightning_embed.training.module import EmbeddingModule
 from tests.logger.conftest import run_overrides
 from tests.logger.offline import Offline, read_runs
-from tests.test_pipeline import _cfg
+from tests.run.test_train import _cfg
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and wandb warn of themselves in a whole run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.test_pipeline import ROOT, _overrides
+from tests.run.test_train import ROOT, _overrides
 from tests.toy import write_toy
 
 

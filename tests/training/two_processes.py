@@ -1,6 +1,6 @@
 """Trains a few steps and saves losses and weights; run alone, or by torchrun in several processes.
 
-python tests/two_processes.py MODEL DATA OUT ACCUMULATE [ACCUMULATE ...]: one file in the folder OUT for each
+python tests/training/two_processes.py MODEL DATA OUT ACCUMULATE [ACCUMULATE ...]: one file in the folder OUT for each
 """
 
 import os

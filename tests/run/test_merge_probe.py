@@ -24,7 +24,7 @@ from lightning_embed.run import build
 from lightning_embed.run.merge_probe import EncoderProbe, ProbeMaker
 from lightning_embed.training.gather import local
 from lightning_embed.types import Task
-from tests.test_pipeline import _cfg, _overrides
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
 LOSSES = {Task.retrieval: InfoNCE(), Task.sts: CoSENT()}

@@ -28,7 +28,7 @@ def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int
         given = [str(tiny_model), str(data), str(folders[ranks]), *map(str, ACCUMULATE)]
         done = subprocess.run(
             [sys.executable, *launcher, str(SCRIPT), *given],
-            capture_output=True, text=True, check=False, cwd=SCRIPT.parent.parent, timeout=300,
+            capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2], timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     return folders

@@ -7,7 +7,7 @@ import torch
 
 from lightning_embed.evaluation import ScoreCache
 from lightning_embed.evaluation.embedding_cache import Remembered
-from tests.evaluation.test_cache import Counting, Load, Model, _set
+from tests.evaluation.test_score_cache import Counting, Load, Model, _set
 
 
 class Noting(Model):

@@ -28,7 +28,7 @@ from lightning_embed.run import build, merge, train
 from lightning_embed.training.module import EmbeddingModule
 from tests.toy import write_toy
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and Hydra warn of themselves in a whole run
 
 

@@ -21,8 +21,8 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.run import train
 from lightning_embed.runtime import fault_injection
 from tests.merge import toy as merge_toy
-from tests.test_fitting import _weights
-from tests.test_pipeline import ROOT, _cfg, _overrides
+from tests.run.test_fit import _weights
+from tests.run.test_train import ROOT, _cfg, _overrides
 from tests.toy import write_toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of itself in a whole run

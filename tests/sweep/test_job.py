@@ -14,7 +14,7 @@ from lightning_embed.sweep import records
 from tests.logger.offline import read_runs
 from tests.toy import write_toy
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Optuna 2 is older than its SQLAlchemy
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from lightning_embed.errors import ConfigError
 from lightning_embed.run import train
 from lightning_embed.types import Batch, Task
-from tests.test_pipeline import _cfg, _overrides
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of itself in a whole run
@@ -95,7 +95,7 @@ def test_a_cached_step_ends_where_the_plain_one_does(tiny_model: Path, toy: Path
 
 def test_mined_negatives_are_trained_on(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     mining = ("mining=hard", "mining.datasets=[facts]", "mining.num_negatives=3", "mining.relative_margin=null")
-    given = (*QUIET, *mining, "data.datasets.facts.num_negatives=9", "+callback.seen._target_=tests.test_fitting.Seen")
+    given = (*QUIET, *mining, "data.datasets.facts.num_negatives=9", "+callback.seen._target_=tests.run.test_fit.Seen")
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
     rows = [json.loads(line) for line in (tmp_path / "mined" / "facts.jsonl").read_text().splitlines()]
     assert len(rows) == 48

@@ -17,7 +17,7 @@ from lightning_embed.config import compose
 from lightning_embed.errors import LightningEmbedError
 from lightning_embed.run import merge, train
 from tests.merge import toy as merge_toy
-from tests.test_pipeline import ROOT, _cfg, _overrides
+from tests.run.test_train import ROOT, _cfg, _overrides
 from tests.toy import write_toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")

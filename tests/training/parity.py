@@ -1,6 +1,6 @@
 """One step of every loss in every mode; saves values and gradients. Run alone, or by torchrun in two processes.
 
-python tests/parity.py MODEL OUT
+python tests/training/parity.py MODEL OUT
 """
 
 import os
@@ -28,7 +28,7 @@ from lightning_embed.types import Batch, StepMode, Task
 
 RANKS = int(os.environ.get("WORLD_SIZE", 1))
 
-# case -> task, options of the loss; every registered loss is one of them (tests/test_parity.py checks it)
+# case -> task, options of the loss; every registered loss is one of them (tests/training/test_parity.py checks it)
 CASES = {
     "infonce": (Task.retrieval, {}),
     "infonce symmetric margin": (Task.retrieval, {"name": "infonce", "symmetric": True, "margin": 0.0}),

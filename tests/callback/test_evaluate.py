@@ -18,10 +18,10 @@ from lightning_embed.run import train
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.types import EvalSet, Score
 from tests.callback.toy import fit, logged, toy_training
-from tests.evaluation.test_remembered import Noting
-from tests.test_fitting import _weights
-from tests.test_kills import _run, _same_models
-from tests.test_pipeline import _cfg, _overrides
+from tests.evaluation.test_embedding_cache import Noting
+from tests.run.test_fit import _weights
+from tests.run.test_kills import _run, _same_models
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
 # Lightning warns of few workers, of the logging interval and of itself.

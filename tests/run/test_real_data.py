@@ -9,9 +9,9 @@ from lightning_embed.config.values import build_options
 from lightning_embed.data.options import DataOptions
 from lightning_embed.run import train
 from lightning_embed.types import RetrievalSet
-from tests.test_pipeline import _cfg
+from tests.run.test_train import _cfg
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 pytestmark = [pytest.mark.data, pytest.mark.filterwarnings("ignore")]
 
 

@@ -24,7 +24,7 @@ from lightning_embed.run.finalize import Ending
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.storage import unique_names
 from tests.merge import toy
-from tests.test_pipeline import ROOT, _cfg
+from tests.run.test_train import ROOT, _cfg
 from tests.toy import write_toy
 
 
