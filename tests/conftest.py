@@ -9,15 +9,15 @@ import lightning.pytorch  # noqa: F401  # as well
 import pytest
 import torch
 
-from lightning_embed.config import schema
-
-schema.register()  # laws run over all registered words
-
-# Nothing that a test does reads or writes the user's cache.
+# Nothing that a test does reads or writes the user's cache, whose folder is fixed by the first import.
 _CACHE = TemporaryDirectory()
 os.environ["LIGHTNING_EMBED_CACHE"] = _CACHE.name
 # Nor does it talk to W&B, which reads this once in a process, at whatever test comes first.
 os.environ["WANDB_MODE"] = "offline"
+
+from lightning_embed.config import schema  # noqa: E402
+
+schema.register()  # laws run over all registered words
 
 WORDS = [
     "the",

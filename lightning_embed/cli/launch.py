@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
-from lightning_embed.config.identity import digest
+from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
 from lightning_embed.sweep import job
@@ -98,9 +98,7 @@ def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
     """The same sweep, the same folder, by whatever launcher and however often it is started; unless one is given."""
     if any(argument.lstrip("+").startswith("hydra.sweep.dir=") for argument in arguments):
         return []
-    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
-    what = sorted(argument for argument in arguments if not argument.startswith(how))
-    return [f"hydra.sweep.dir=runs/sweep-{digest(what)}"]
+    return [f"hydra.sweep.dir=runs/sweep-{sweep_hash(arguments)}"]
 
 
 def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override]) -> list[str]:

@@ -1,87 +1,247 @@
-"""Hashes that name folders and caches: of words, options and the content of files, never of a Python path."""
+"""Hashes that name folders and caches: of words, options and the content of files, never of a Python path.
 
-import json
-from collections.abc import Mapping
-from hashlib import blake2b
+So a moved module, a moved data folder or another machine changes no name, and edited rows or replaced weights do.
+"""
+
+import glob
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from lightning_embed.config.content import PLACES, dataset_content, files_content, in_words, model_content
 from lightning_embed.config.values import plain
 from lightning_embed.data.options import TRAINING_ONLY
 from lightning_embed.experts import Expert
+from lightning_embed.merge import Source
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.checksum import digest, directory_digest
+from lightning_embed.storage.unique_names import distinct
+from lightning_embed.types import Task
 
 TRAINED_BY = (
     "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
     "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
-
-
 _NOT_TRAINED_BY = {
     "experts": {"only"},
-    "data": {"num_workers", "pin_memory"},
+    "data": {"num_workers", "pin_memory", "root"},
     "trainer": {
         "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar", "profiler",
         "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
         "enable_model_summary",
     },
 }  # fmt: skip
+_HASHED = ("out", "group")  # they contain the hash
+_OUR_CALLBACKS = "lightning_embed.callback."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that the experts of a run depend on.
+
+    Args:
+        options: words and options.
+        content: of the files that they name: data.<dataset>.<part>, encoder, source <name> ... -> digest.
+    """
+
+    options: Mapping[str, Any]
+    content: Mapping[str, str]
+
+    @cached_property
+    def hash(self) -> str:
+        """Eight letters that change with everything that changes the experts of a run, and with nothing else."""
+        return digest([self.options, self.content])
+
+    @cached_property
+    def options_hash(self) -> str:
+        """The same of the options alone."""
+        return digest(self.options)
+
+    def changed_since(self, content: Mapping[str, str]) -> list[str]:
+        """The files of an earlier run with these options whose content is now different, in words."""
+        return [
+            in_words(name) for name in sorted({*content, *self.content}) if content.get(name) != self.content.get(name)
+        ]
+
+
+def run_identity(config: DictConfig) -> Identity:
+    """The identity of a run, with the content of its files as it is now. What cannot be read counts as absent."""
+    options = _hashed_options(config)
+    content: dict[str, str] = {}
+    if encoder := options.get("encoder"):
+        content["encoder"] = model_content(str(encoder.pop("path", None)), encoder.pop("revision", None))
+    experts = options.get("experts", {})
+    if (existing := experts.pop("existing", None)) is not None:
+        content["experts.existing"] = model_content(existing, None)
+    if (base := options.pop("base", None)) is not None:
+        content["base"] = model_content(base, None)
+    if (recipe := options.pop("recipe", None)) is not None:
+        content["recipe"] = files_content([Path(recipe)])
+    paths = source_paths(options.pop("sources", None) or ())
+    for number, (path, name) in enumerate(zip(paths, distinct([path.resolve() for path in paths]), strict=True)):
+        content[f"sources.{number}.{name}"] = model_content(str(path), None)
+    for name, dataset in options.get("data", {}).get("datasets", {}).items():
+        content |= dataset_content(name, dataset, ("train", "dev"))
+        for place in PLACES:
+            dataset.pop(place, None)
+    return Identity(options, content)
 
 
 def run_hash(config: DictConfig) -> str:
-    """Eight letters that change with everything that changes the experts of a run, and with nothing else.
-
-    Interpolations count as they are written: a folder that they resolve to may differ between machines. What they name in
-    `let` counts too.
-    """
-    written: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
-    part: dict[str, Any] = {key: written[key] for key in ("recipe", "compare") if written.get(key)}
-    if own := {k: v for k, v in (written.get("callback") or {}).items() if not _only_watches(v)}:
-        part["callback"] = own
-    for key in TRAINED_BY:
-        if key not in config or OmegaConf.is_missing(config, key):
-            continue
-        node = written[key]
-        part[key] = (
-            {k: v for k, v in node.items() if k not in _NOT_TRAINED_BY.get(key, ())} if isinstance(node, dict) else node
-        )
-    text = json.dumps(part, default=str)
-    if named := {name: value for name, value in (written.get("let") or {}).items() if f"${{let.{name}}}" in text}:
-        part["let"] = named
-    return digest(part)
+    """Eight letters that stand for the experts of a run: the end of its folder's name."""
+    return run_identity(config).hash
 
 
-def _only_watches(callback: Mapping[str, Any]) -> bool:
-    """Whether a callback cannot change the training: ours, unless told to choose a step, and progress bars."""
-    target = str(callback.get("_target_"))
-    if callback.get("keep_best") or callback.get("patience") is not None:
-        return False
-    return target.startswith("lightning_embed.callback.") or target.endswith("ProgressBar")
+def freeze(config: DictConfig) -> Identity:
+    """Fix the folder and the group of a run, so that a file that changes later cannot change them on the way."""
+    identity = run_identity(config)
+    config.out, config.group = str(config.out), str(config.group)
+    return identity
 
 
-def digest(value: Any) -> str:
-    """Eight letters that stand for a plain value."""
-    return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
-
-
-def evaluation_hash(cfg: DictConfig) -> str:
+def evaluation_hash(config: DictConfig) -> str:
     """Changes with how models are measured; not with the seed, which draws dev sets: recipes are compared over seeds."""
-    tests = {
-        name: {key: value for key, value in options.items() if key not in TRAINING_ONLY}
-        for name, options in plain(cfg.data.datasets).items()
-    }
-    return digest([plain(cfg.evaluation), tests])
+    tests: dict[str, Any] = {}
+    for name, options in plain(config.data.datasets, as_words=True).items():
+        content = dataset_content(name, options, ("dev", "test"))
+        if f"data.{name}.dev" not in content or options["task"] in (Task.classification, Task.clustering):
+            # dev rows are drawn from it, a classifier learns from it
+            content |= dataset_content(name, options, ("train",))
+        kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}
+        tests[name] = [kept, content]
+    return digest([_without_modules(plain(config.evaluation, as_words=True)), tests])
 
 
-def job_hash(command: str, cfg: DictConfig) -> str:
-    """Eight letters that stand for the resolved config of a job, and for the version that did it."""
+def job_hash(command: str, config: DictConfig) -> str:
+    """Eight letters that stand for a job of a sweep: its config, the content of its files, and the version that did it."""
     from lightning_embed import __version__
 
-    resolved = plain(cfg, as_words=True)
-    return digest([command, __version__, {k: v for k, v in resolved.items() if k not in ("part", "group")}])
+    identity, resolved = run_identity(config), plain(config, as_words=True)
+    others = {key: value for key, value in resolved.items() if key not in (*TRAINED_BY, "group", "part", "recipe")}
+    how = {
+        key: {name: resolved[key].get(name) for name in sorted(names)}
+        for key, names in _NOT_TRAINED_BY.items()
+        if resolved.get(key)
+    }
+    how.get("data", {}).pop("root", None)
+    return digest([command, __version__, identity.hash, evaluation_hash(config), _without_modules(others), how])
 
 
-def training_seed(cfg: DictConfig, expert: Expert) -> int:
+def sweep_hash(arguments: Iterable[str]) -> str:
+    """Eight letters that stand for a sweep: its command line, without what says only how its jobs are started."""
+    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
+    return digest(sorted(argument for argument in arguments if not argument.startswith(how)))
+
+
+def models_hash(sources: Sequence[Source], base: Path | None) -> str:
+    """Eight letters that stand for the models of a merge: names, weights and sizes, in their order."""
+    return digest(_models(sources, base))
+
+
+def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None, data: Sequence[str]) -> str:
+    """Eight letters that stand for a merge.
+
+    Args:
+        config: of the run.
+        sources: in their order.
+        base: that they started from.
+        data: `probe_hash` and `dev_hash`, where the strategy uses a probe or dev scores.
+    """
+    options = [plain(config.merge, as_words=True), config.seed, str(config.out_dtype)]
+    return digest([options, _models(sources, base), *data])
+
+
+def probe_hash(config: DictConfig) -> str:
+    """Changes with the losses and the rows of a merge's probe."""
+    keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
+    options = {key: plain(config[key], as_words=True) for key in keys if key in config}
+    return digest([options, _datasets(config, ("train", "dev"))])
+
+
+def dev_hash(config: DictConfig) -> str:
+    """Changes with the dev sets and how models are measured on them."""
+    return digest([evaluation_hash(config), _datasets(config, ("train", "dev")), config.optimized_metric])
+
+
+def training_seed(config: DictConfig, expert: Expert) -> int:
     """The seed of an expert's order of rows, drawn texts and dropout."""
-    return int(cfg.seed) if expert.seed == 0 else derive_seed(cfg.seed, "expert", expert.seed)
+    return int(config.seed) if expert.seed == 0 else derive_seed(config.seed, "expert", expert.seed)
+
+
+def source_paths(patterns: Iterable[str]) -> list[Path]:
+    """Model directories, glob patterns expanded and sorted."""
+    return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
+
+
+def without_hashes(config: DictConfig) -> DictConfig:
+    """A copy in which nothing contains the hash of the run, so that everything resolves without reading files."""
+    own = config.copy()
+    for key in _HASHED:
+        if key in own.keys():  # noqa: SIM118  # `in own` would resolve it
+            own[key] = ""
+    return own
+
+
+def class_name(target: object) -> str:
+    """The last part of a `_target_`: the class, wherever it lives."""
+    return str(target).rpartition(".")[2]
+
+
+def _hashed_options(config: DictConfig) -> dict[str, Any]:
+    """Resolved options by key of the root, without what cannot change an expert."""
+    own = without_hashes(config)
+    found: dict[str, Any] = {}
+    for key in (*TRAINED_BY, "recipe", "compare", "callback"):
+        if key not in own or OmegaConf.is_missing(own, key) or (value := _resolved(own, key)) in (None, {}, []):
+            continue
+        if key == "callback":
+            value = {name: node for name, node in value.items() if not _only_watches(node)}
+        if isinstance(value, dict):
+            value = {name: node for name, node in value.items() if name not in _NOT_TRAINED_BY.get(key, ())}
+        if value not in ({}, []):
+            found[key] = _without_modules(value)
+    return found
+
+
+def _resolved(config: DictConfig, key: str) -> Any:
+    try:
+        return plain(config[key], as_words=True)
+    except OmegaConfBaseException:  # it refers to a missing value: reported by the checks, not here
+        node = config._get_node(key)
+        return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else str(node)
+
+
+def _only_watches(callback: Any) -> bool:
+    """Whether a callback cannot change the training: ours, unless it chooses a step, and progress bars."""
+    if not isinstance(callback, Mapping) or callback.get("keep_best") or callback.get("patience") is not None:
+        return not callback
+    target = str(callback.get("_target_"))
+    return target.startswith(_OUR_CALLBACKS) or target.endswith("ProgressBar")
+
+
+def _without_modules(value: Any) -> Any:
+    """A `_target_` of ours as the name of its class or function; of others as the user wrote it."""
+    if isinstance(value, dict):
+        return {
+            key: class_name(item)
+            if key == "_target_" and str(item).startswith("lightning_embed.")
+            else _without_modules(item)
+            for key, item in value.items()
+        }
+    return [_without_modules(item) for item in value] if isinstance(value, list) else value
+
+
+def _models(sources: Sequence[Source], base: Path | None) -> list[Any]:
+    named = [(source.name, directory_digest(source.path), source.size) for source in sources]
+    return [named, None if base is None else directory_digest(base)]
+
+
+def _datasets(config: DictConfig, parts: Sequence[str]) -> list[Any]:
+    datasets = plain(config.data.datasets, as_words=True)
+    content = [dataset_content(name, options, parts) for name, options in datasets.items()]
+    return [[{k: v for k, v in options.items() if k not in PLACES} for options in datasets.values()], content]

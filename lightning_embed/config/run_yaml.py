@@ -1,57 +1,96 @@
-"""`run.yaml`: what a folder was made from."""
+"""`run.yaml`: the record of what a folder was made from."""
 
 import platform
 import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
-from lightning_embed.config.identity import run_hash
-from lightning_embed.config.values import told
+from lightning_embed.config.identity import Identity
+from lightning_embed.config.values import shown_config
 from lightning_embed.errors import ConfigError
 from lightning_embed.storage.atomic import write_whole
+
+FILE = "run.yaml"
 
 _PACKAGES = ("lightning-embed", "torch", "lightning", "transformers", "mteb")
 
 
-def claim(cfg: DictConfig, out: Path) -> None:
-    """Refuse a folder that holds the models of another config.
+def refuse_other_run(out: Path, identity: Identity) -> None:
+    """Refuse a folder that holds the models of another run.
 
     Raises:
-        ConfigError: naming both hashes.
+        ConfigError: with the difference.
     """
-    file, own = out / "run.yaml", run_hash(cfg)
-    if file.exists() and (other := OmegaConf.select(OmegaConf.load(file), "hash")) != own:
-        raise ConfigError(
-            f"{out} holds another run (its config has the hash {other}, this one {own}): give another out=."
-        )
+    found = read(out)
+    if found is None or found["hash"] == identity.hash:
+        return
+    content = found.get("content")
+    if content is not None and found.get("options_hash") == identity.options_hash:
+        why = f"since then {_listed(identity.changed_since(content))} changed"
+    else:
+        why = f"its config has the hash {found['hash']}, this one {identity.hash}"
+    raise ConfigError(f"{out} holds another run: {why}. Give another out=, or leave out= away for a folder of its own.")
 
 
-def write(cfg: DictConfig, out: Path) -> None:
+def changes_since_last_run(out: Path, name: str, identity: Identity) -> str | None:
+    """Why a command that was run before has a new folder: a sentence; None: it was not run before, or nothing changed."""
+    earlier = sorted(out.parent.glob(f"{name}-*/{FILE}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    if (out / FILE).exists():
+        return None
+    for file in earlier:
+        found = read(file.parent)
+        if found is not None and found.get("options_hash") == identity.options_hash and "content" in found:
+            changed = _listed(identity.changed_since(found["content"]))
+            return f"{changed} changed since {file.parent}: this is another run, in {out}"
+    return None
+
+
+def _listed(changed: list[str]) -> str:
+    return f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'}"
+
+
+def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
     """Write run.yaml, whole or not at all.
 
     Raises:
-        ConfigError: the folder holds the models of another config.
+        ConfigError: the folder holds the models of another run.
     """
-    claim(cfg, out)
+    refuse_other_run(out, identity)
     run = {
-        "hash": run_hash(cfg),
-        "id": identity(out) or uuid.uuid4().hex[:8],
+        "hash": identity.hash,
+        "options_hash": identity.options_hash,
+        "content": dict(identity.content),
+        "id": folder_id(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
         "overrides": overrides(),
         "git": _git_commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "plugins": {entry.name: entry.cls.__module__ for entry in registry.entries("merge")},
-        "config": told(cfg),
+        "config": shown_config(cfg),
     }
-    write_whole(out / "run.yaml", OmegaConf.to_yaml(OmegaConf.create(run)))
+    write_whole(out / FILE, OmegaConf.to_yaml(OmegaConf.create(run)))
+
+
+def read(out: Path) -> Mapping[str, Any] | None:
+    """The record of a folder; None: there is none that can be read."""
+    with suppress(OSError, yaml.YAMLError):
+        found = yaml.load(
+            (out / FILE).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+        return found if isinstance(found, dict) and "hash" in found else None
+    return None
 
 
 def overrides() -> list[str]:
@@ -67,14 +106,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
-def identity(out: Path) -> str | None:
+def folder_id(out: Path) -> str | None:
     """What stands for a folder as long as it lasts, and for no other; None: there is no run.yaml yet.
 
     The same command of another user, or after the folder was deleted, must not go on in the logged runs of this one.
     """
-    file = out / "run.yaml"
-    found: str | None = OmegaConf.select(OmegaConf.load(file), "id") if file.exists() else None
-    return found
+    found = read(out)
+    return None if found is None else found.get("id")
 
 
 def _git_commit() -> str | None:

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from lightning_embed import registry
+from lightning_embed.config.identity import class_name, without_hashes
 from lightning_embed.config.queries import has_tests, num_ranks
 from lightning_embed.config.values import build_options, plain
 from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
-from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
 from lightning_embed.types import Task
@@ -46,7 +48,7 @@ def check(
     Raises:
         ConfigError: with one line per problem.
     """
-    problems = [*_missing(config), *_unknown(config, reference, added)]
+    problems = [*_missing(without_hashes(config)), *_unknown(config, reference, added)]
     if not problems:
         problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:
@@ -60,6 +62,20 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
             yield f"{full} is missing: give it as {full}=..."
         elif not OmegaConf.is_interpolation(node, key):
             yield from _missing(node[key], full)
+        else:
+            yield from _unresolved(node, key, full)
+
+
+def _unresolved(node: DictConfig, key: str, full: str) -> Iterator[str]:
+    """An interpolation that leads nowhere. One that leads to a missing value is reported there."""
+    try:
+        node[key]
+    except InterpolationToMissingValueError:
+        return
+    except OmegaConfBaseException as error:
+        written = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index, call-overload]
+        cause = error.__cause__ if isinstance(error.__cause__, LightningEmbedError) else error
+        yield f"{full}={written}: {str(cause).splitlines()[0].rstrip('.')}."
 
 
 def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> Iterator[str]:
@@ -122,7 +138,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
                 f"{option}.patience={chooser.patience} may end a training before its experts.snapshots="
                 f"{config.experts.snapshots}, which lie at equal distances of the whole: use one of them."
             )
-    is_off = str(config.evaluation._target_).endswith(".Nothing")
+    is_off = class_name(config.evaluation._target_) == "Nothing"
     if config.ensemble and (is_off or not has_tests(config)):
         yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
     if "trainer" in config:
@@ -133,6 +149,9 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
             yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
         elif 0 in limits or min(limits) < -1:
             yield f"trainer.max_steps={limits[0]} and max_epochs={limits[1]}: give numbers from 1, or -1 for no limit."
+        interval = config.trainer.get("val_check_interval")
+        if _is_number(interval) and not interval > 0:
+            yield f"trainer.val_check_interval must be positive, got {interval}: steps, or a share of an epoch."
         for key in ("step_memory", "checkpoint_minutes"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."
@@ -178,7 +197,7 @@ def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:
 def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """Callbacks that may choose the step of an expert."""
     for name, callback in (config.get("callback") or {}).items():
-        if str(callback.get("_target_")).endswith(".callback.WhileTraining"):
+        if class_name(callback.get("_target_")) == "WhileTraining":
             yield f"callback.{name}", callback
 
 

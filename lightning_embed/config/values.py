@@ -16,8 +16,8 @@ def plain(node: Any, as_words: bool = False) -> Any:
     return OmegaConf.to_container(node, resolve=True, enum_to_str=as_words)
 
 
-def told(cfg: DictConfig) -> dict[str, Any]:
-    """The whole config for files, pages and loggers. What a logger gets from the environment, like a key, is not told."""
+def shown_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config for files, pages and loggers, without what a logger gets from the environment, like a key."""
     found: dict[str, Any] = plain(cfg, as_words=True)
     for name, raw in OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False).items():  # type: ignore[union-attr]
         hidden = [key for key, value in raw.items() if isinstance(value, str) and "oc.env:" in value]

@@ -58,6 +58,7 @@ class EmbeddingDataModule(LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
+        self.datasets = list(datasets.values())
         chosen = rows if rows is not None else dict.fromkeys(datasets)
         self.train_rows = {
             name: data.train if chosen[name] is None else data.train.select(chosen[name] or ())
@@ -90,14 +91,12 @@ class EmbeddingDataModule(LightningDataModule):
 
     def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
         """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
-        limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self.steps())]
-        return min((limit for limit in limits if limit >= 0), default=0)
+        return self.steps().num_steps(max_steps, max_epochs)
 
     def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
         """Rows that a training with these limits goes through, repetitions included, at the mean batch of an epoch."""
         stream = self.steps()
-        rows = sum(count * stream.schedule.batch_rows(stream.feeds[n]) for n, count in stream.num_batches.items())
-        return self.num_steps(max_steps, max_epochs) * rows / len(stream)
+        return stream.num_steps(max_steps, max_epochs) * stream.rows_of_epoch / len(stream)
 
     def first_batches(self) -> list[Batch]:
         """The first batch of every dataset that the sampler takes batches of."""

@@ -79,6 +79,14 @@ class Files:
             return self.folder
         return next((f for s in (*SUFFIXES, "") if (f := self.folder / f"{part}{s}").exists()), None)
 
+    def files(self, part: str) -> list[Path]:
+        """The files that a part is read from."""
+        if (qrels := self.retrieval_qrels(part)) is not None:
+            folder = qrels.parent.parent if qrels.parent.name == "qrels" else qrels.parent
+            return [folder / "corpus.jsonl", folder / "queries.jsonl", qrels]
+        path = self.find(part)
+        return [] if path is None or path.is_dir() else [path]
+
     def rows(self, part: str) -> Rows | None:
         """The rows of a part; None where there are none."""
         if self.is_hub:

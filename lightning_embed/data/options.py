@@ -28,6 +28,7 @@ class DatasetOptions:
         task: what it trains: retrieval, sts, classification or clustering.
         path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, or a
             folder of BEIR; also .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face hub, or `sample:<name>`.
+        revision: branch, tag or commit of a dataset on the hub; None: main.
         train: file of training rows (relative to `path`), or split of the hub dataset; None: found by name.
         dev: the same for the dev set; a folder with corpus, queries and qrels will do for retrieval.
         test: the same for the test set.
@@ -53,6 +54,7 @@ class DatasetOptions:
 
     task: Task
     path: str | None = None
+    revision: str | None = None
     train: str | None = None
     dev: str | None = None
     test: str | None = None

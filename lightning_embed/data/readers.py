@@ -23,6 +23,8 @@ from datasets.arrow_writer import ArrowWriter
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.row_format import BadRow, parser
 from lightning_embed.errors import DataError
+from lightning_embed.storage import hub
+from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import Task
 
@@ -54,9 +56,7 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     """
     if not path.is_file():
         raise DataError(f"{path}: expected a file of rows ({', '.join(SUFFIXES)}), found {_found(path)}.")
-    stat = path.stat()
-    key = _key(str(path.resolve()), stat.st_size, stat.st_mtime_ns, options)
-    return _cached(cache / f"{key}.arrow", _records(path), options, str(path))
+    return _cached(cache / f"{_key(sha256(path), options)}.arrow", _records(path), options, str(path))
 
 
 def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dataset:
@@ -68,7 +68,7 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(name, split=split)
+        rows = load_dataset(name, split=split, revision=hub.commit(name, options.revision, "dataset"))
     except Exception as error:  # datasets raises whatever its many back ends raise
         raise DataError(
             f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."
@@ -81,16 +81,11 @@ def _found(path: Path) -> str:
     return "a folder" if path.is_dir() else "nothing"
 
 
-def _key(*parts: Any) -> str:
-    *start, options = parts
-    layout = (
-        fingerprint(Path(__file__).parent),
-        options.task,
-        options.format,
-        sorted(options.columns.items()),
-        options.score_range,
-    )
-    return blake2b(repr((*start, *layout)).encode(), digest_size=16).hexdigest()
+def _key(content: str, options: DatasetOptions) -> str:
+    """Changes with the content, with how it is parsed, and with the code that parses it."""
+    layout = (options.task, options.format, sorted(options.columns.items()), options.score_range)
+    code = fingerprint(Path(__file__).parent)
+    return blake2b(repr((content, code, *layout)).encode(), digest_size=16).hexdigest()
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

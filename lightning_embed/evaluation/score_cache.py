@@ -10,7 +10,7 @@ from lightning_embed.evaluation.base import Evaluator, TextEncoder
 from lightning_embed.evaluation.embedding_cache import Remembered
 from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.storage.atomic import write_whole
-from lightning_embed.storage.checksum import sha256
+from lightning_embed.storage.checksum import directory_digest
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import EvalSet, Results, Score
 
@@ -47,13 +47,13 @@ class ScoreCache:
 
     def __call__(self, *models: Path) -> Results:
         """Score a model directory, or the ensemble of several; or remember the scores."""
-        digests = sorted(map(_digest, models))  # a mean does not depend on the order
+        digests = sorted(map(directory_digest, models))  # a mean does not depend on the order
         encoder: TextEncoder | None = None
         results: Results = {}
         for part, key in self.parts:
             key = key.copy()
             for digest in digests:
-                key.update(digest)
+                key.update(digest.encode())
             file = self.folder / f"{key.hexdigest()[:32]}.json"
             if not file.exists():
                 encoder = encoder or self._open(models)
@@ -70,14 +70,5 @@ class ScoreCache:
         if self.embeddings is None:
             return encoder
         key = self.key.copy()
-        key.update(_digest(model))
+        key.update(directory_digest(model).encode())
         return Remembered(encoder, self.embeddings / f"{key.hexdigest()[:32]}.sqlite")
-
-
-def _digest(model: Path) -> bytes:
-    """Of all files of a model directory but its card, which is written after measuring."""
-    digest = blake2b()
-    for file in sorted(path for path in model.rglob("*") if path.is_file() and path != model / "README.md"):
-        digest.update(str(file.relative_to(model)).encode())
-        digest.update(bytes.fromhex(sha256(file)))
-    return digest.digest()

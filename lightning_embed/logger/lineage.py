@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from lightning_embed.config.identity import digest, run_hash
+from lightning_embed.config import run_yaml
 from lightning_embed.logger.base import KeepsModels, Loggers
 from lightning_embed.merge import Source
-from lightning_embed.storage.checksum import digests
+from lightning_embed.storage.checksum import digest, digests
 from lightning_embed.types import BASE
 
 
@@ -34,9 +34,8 @@ class Model:
             return f"{BASE}-{digest(self.sha256)}"
         folder = self.folder.resolve()
         for out in folder.parents[1:3]:  # <out>/models/<name>, <out>/merged/<name>/model
-            if (out / "run.yaml").exists():
-                run = OmegaConf.load(out / "run.yaml")
-                return _legal(f"{run.config.name}-{run.hash}-{folder.relative_to(out).parts[1]}")
+            if (run := run_yaml.read(out)) is not None:
+                return _legal(f"{run['config']['name']}-{run['hash']}-{folder.relative_to(out).parts[1]}")
         return _legal(self.name)
 
     @property
@@ -105,4 +104,5 @@ def coefficients(plan: Mapping[str, Any], count: int) -> list[float | None]:
 
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
-    return {"run": f"{cfg.name}-{run_hash(cfg)}", "group": cfg.group, "seed": cfg.seed}
+    run = run_yaml.read(Path(cfg.out)) or {}
+    return {"run": f"{cfg.name}-{run.get('hash')}", "group": cfg.group, "seed": cfg.seed}

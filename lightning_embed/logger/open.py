@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed.config import run_yaml
-from lightning_embed.config.identity import digest
-from lightning_embed.config.values import told
+from lightning_embed.config.values import shown_config
+from lightning_embed.storage.checksum import digest
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def open_loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]
     part = {
         "name": name,
         "kind": kind,
-        "id": f"{digest([cfg.group, cfg.out, run_yaml.identity(Path(cfg.out))])}-{name}",
+        "id": f"{digest([cfg.group, cfg.out, run_yaml.folder_id(Path(cfg.out))])}-{name}",
     }
     filled = OmegaConf.merge(cfg, {"part": part})
     built: list[Logger] = []
@@ -48,7 +48,7 @@ def _searchable(cfg: DictConfig) -> dict[str, Any]:
 
     So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
     """
-    resolved = told(cfg)
+    resolved = shown_config(cfg)
     resolved.pop("part", None)
     typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class

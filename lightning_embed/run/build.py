@@ -1,11 +1,10 @@
-"""From config nodes to objects: one function per group of conf/."""
+"""Objects from config nodes: one function per group of conf/."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
+from lightning_embed.config.components import check_signature, instantiated, refusals_of
 from lightning_embed.config.identity import training_seed
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
@@ -22,6 +22,8 @@ from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
+from lightning_embed.sampler import Sampler
+from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.training.module import EmbeddingModule, check_losses
 from lightning_embed.types import Results, Task
@@ -32,6 +34,8 @@ def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path |
     options: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
     if start is not None:
         options = replace(options, path=str(start), revision=None)
+    elif not Path(options.path).is_dir():  # the commit that the run is named by, should the branch move on meanwhile
+        options = replace(options, revision=hub.commit(options.path, options.revision, "model") or options.revision)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
 
 
@@ -89,8 +93,14 @@ def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
 
 def evaluator(cfg: DictConfig) -> Evaluator:
     """What measures the models; checked."""
-    built: Evaluator = instantiate(cfg.evaluation, _convert_="object")
+    built: Evaluator = instantiated("evaluation", cfg.evaluation)
     built.check()
+    return built
+
+
+def sampler(cfg: DictConfig) -> Sampler:
+    """The order of the datasets."""
+    built: Sampler = registry.build("sampler", plain(cfg.sampler))
     return built
 
 
@@ -106,18 +116,17 @@ def scores(
 
 
 def datamodule(
-    cfg: DictConfig, data: dict[str, EmbeddingDataset], model: Encoder, expert: Expert
+    cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Encoder, expert: Expert
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
-    sampler = registry.build("sampler", plain(cfg.sampler))
     loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
-    return EmbeddingDataModule(data, model, sampler, expert.rows, training_seed(cfg, expert), **loader)
+    return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, training_seed(cfg, expert), **loader)
 
 
 def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
     """What trains an encoder."""
     seed = training_seed(cfg, expert)
-    optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+    optimizer, scheduler = instantiated("optimizer", cfg.optimizer), instantiated("scheduler", cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
     return EmbeddingModule(
         model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, seed, step=cfg.step, step_memory=memory
@@ -126,7 +135,7 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
 
 def callbacks(cfg: DictConfig) -> list[Callback]:
     """The configured callbacks, fresh ones."""
-    return [instantiate(node, _convert_="object") for node in cfg.callback.values()]
+    return [instantiated(f"callback.{name}", node) for name, node in cfg.callback.items()]
 
 
 def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Sequence[Callback] = ()) -> Trainer:
@@ -135,7 +144,29 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
     if not cfg.trainer.enable_progress_bar:  # one option, where Lightning wants the callback left out as well
         chosen = [callback for callback in chosen if not isinstance(callback, ProgressBar)]
     chosen.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
-    built: Trainer = instantiate(
-        cfg.trainer, callbacks=chosen, logger=loggers, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.out
+    built: Trainer = instantiated(
+        "trainer",
+        cfg.trainer,
+        callbacks=chosen,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=cfg.out,
     )
     return built
+
+
+def check_components(cfg: DictConfig) -> None:
+    """Refuse options of optimiser, scheduler, callbacks, trainer and loggers; writes nothing.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    make_optimizer = instantiated("optimizer", cfg.optimizer)
+    with refusals_of("optimizer"):
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    make_scheduler = instantiated("scheduler", cfg.scheduler)
+    with refusals_of("scheduler"):
+        make_scheduler(optimizer, 10)
+    for name, node in cfg.logger.items():  # not built: some open files or connections
+        check_signature(f"logger.{name}", node)
+    trainer(cfg, [], Path(cfg.out))

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import write_comparison
+from lightning_embed.run.terminal import console
 
 
-def compare(console: Console, cfg: DictConfig) -> None:
+def compare(cfg: DictConfig) -> None:
     """One table, one page and the pictures of the runs that `compare` names, in `<out>`.
 
     Raises:

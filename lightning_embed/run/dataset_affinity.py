@@ -1,4 +1,4 @@
-"""What plans of experts ask about datasets, answered by the base and by trained models."""
+"""Measurements of datasets for plans of experts, by the base and by trained models."""
 
 import json
 import random
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from omegaconf import DictConfig
 from torch import Tensor
 
 from lightning_embed.data import EmbeddingDataset
@@ -18,6 +19,10 @@ from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
+from lightning_embed.experts.joint import Joint
+from lightning_embed.run import build
+from lightning_embed.run.fit import fit
+from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import JOINT
@@ -26,11 +31,11 @@ NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The Measure of a run: every answer is computed when it is first asked for, and kept.
+class DatasetAffinity:
+    """The `Measure` of a run: every answer is computed when it is first asked for, and kept.
 
-    Kept in a file, so that the same command finds the same plan again: on another machine the last digits of an
-    embedding may differ.
+    `save` keeps the answers in a file, so that the same command finds the same plan again: on another machine the last
+    digits of an embedding may differ.
 
     Args:
         base: the model that all experts start from.
@@ -62,6 +67,11 @@ class Measured:
         losses: Mapping[str, Mapping[str, float]] = self._kept("losses", self._losses)
         return losses
 
+    def save(self) -> None:
+        """Keep the answers in `file`, if there are any."""
+        if self.file is not None and self._answers:
+            write_whole(self.file, json.dumps(self._answers))
+
     @property
     def _rows(self) -> Mapping[str, Rows]:
         return {name: data.train for name, data in self.datasets.items() if data.train is not None}
@@ -86,10 +96,37 @@ class Measured:
     def _kept(self, question: str, compute: Callable[[], Any]) -> Any:
         if question not in self._answers:
             self._answers[question] = compute()
-            if self.file is not None:
-                write_whole(self.file, json.dumps(self._answers))  # every rank writes the same
         return self._answers[question]
 
     @cached_property
     def _answers(self) -> dict[str, Any]:
         return json.loads(self.file.read_text()) if self.file is not None and self.file.exists() else {}
+
+
+def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path) -> DatasetAffinity:
+    """The measurements of a run, on the rows before mining; models that they need are trained like experts, in `<out>/measure`."""
+    folder = out / "measure"
+
+    def train(expert: Expert) -> Path:
+        if cfg.inspect:
+            raise ConfigError(
+                "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
+            )
+        if lacking := [name for name in expert.rows if len(data[name].dev or ()) < 2]:
+            raise ConfigError(
+                f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
+            )
+        fit(cfg, Joint(), PlannedTraining(expert, build.datamodule(cfg, data, base, expert)), folder)
+        return folder / "models" / expert.name
+
+    def loss_of(model: Path, name: str) -> float:
+        own = Expert(name, {name: None})
+        encoder = build.encoder(cfg, data.values(), start=model)
+        batches = build.datamodule(cfg, data, encoder, own)
+        module = build.module(cfg, encoder, [data[name].options.task], own)
+        whole = cfg.copy()
+        whole.trainer.limit_val_batches = 1.0
+        (measured,) = build.trainer(whole, [], folder).validate(module, batches, verbose=False)
+        return float(measured[f"dev/loss/{name}"])
+
+    return DatasetAffinity(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.progress import track
 
-from lightning_embed.config.identity import digest
+from lightning_embed.config.identity import models_hash
 from lightning_embed.config.values import build_options, plain
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
@@ -22,7 +21,9 @@ from lightning_embed.merge.engine import open_models
 from lightning_embed.merge.examine import NOTHING, examine
 from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
+from lightning_embed.run.terminal import console
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.checksum import digest
 
 
 @runtime_checkable
@@ -30,11 +31,11 @@ class MakeProbe(Protocol):
     """Makes a probe for models with the architecture of the one in a directory."""
 
     @property
-    def looks_at(self) -> str:
+    def rows_hash(self) -> str:
         """Changes with the losses and the rows of the probe."""
 
     @property
-    def chooses_by(self) -> str:
+    def scores_hash(self) -> str:
         """Changes with the dev sets and how they are measured."""
 
     def __call__(self, model: Path) -> Probe:
@@ -63,12 +64,11 @@ def needs_probe(cfg: DictConfig) -> bool:
     return _options(cfg).needs_probe
 
 
-def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+def examined_alone(out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
     """Examine sources that are not merged; the folder of what was found, None where there is nothing to compare."""
     if len(sources) < 2:
         return None
-    given = [(source.name, str(source.path)) for source in sources]
-    target = out / "merged" / f"{NOTHING}-{digest([given, str(base)])}"
+    target = out / "merged" / f"{NOTHING}-{models_hash(sources, base)}"
     if not is_current(target, sources, base):
         console.print(f"examining {', '.join(source.name for source in sources)}")
         examine(sources, base, target)
@@ -76,7 +76,6 @@ def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | N
 
 
 def show(
-    console: Console,
     cfg: DictConfig,
     out: Path,
     target: Path,
@@ -89,14 +88,13 @@ def show(
     print_doctor(record, console)
     draw_geometry(target, record)
     if _options(cfg).needs_probe and base is not None and make_probe is not None:
-        landscape = _landscape(console, cfg, out, record, sources, base, make_probe)
+        landscape = _landscape(cfg, out, record, sources, base, make_probe)
         for finding in landscape["findings"]:
             console.print(finding, markup=False, highlight=False)
         draw_landscape(target, record, landscape)
 
 
 def _landscape(
-    console: Console,
     cfg: DictConfig,
     out: Path,
     record: Mapping[str, Any],
@@ -105,7 +103,7 @@ def _landscape(
     make_probe: MakeProbe,
 ) -> Any:
     """The losses between the sources: measured once in a folder, whatever is merged there."""
-    asked = [plain(cfg.doctor), make_probe.looks_at]
+    asked = [plain(cfg.doctor), make_probe.rows_hash]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{digest([asked, contents, cfg.seed])}.json"
     if not file.exists():

@@ -1,6 +1,6 @@
-"""The end of a run, when all models are there: merge, examine, measure, report, push.
+"""The end of a run: merge, examine, evaluate, report, publish.
 
-What takes seconds to import (Lightning, transformers, mteb) is imported when there is something to measure.
+Modules that take seconds to import (Lightning, transformers, mteb) are imported when there is something to measure.
 """
 
 import inspect
@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.status import Status
 
 from lightning_embed import registry
 from lightning_embed.card import Training, write_cards
-from lightning_embed.config.identity import digest, evaluation_hash, run_hash
-from lightning_embed.config.values import plain, told
+from lightning_embed.config.identity import evaluation_hash, merge_hash
+from lightning_embed.config.values import plain, shown_config
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE, settle
@@ -32,15 +31,20 @@ from lightning_embed.report import Run, ensemble_name
 from lightning_embed.run import doctor
 from lightning_embed.run.cost import Costs
 from lightning_embed.run.doctor import MakeProbe
+from lightning_embed.run.terminal import console
 from lightning_embed.storage import hub
+from lightning_embed.storage.checksum import digest
 from lightning_embed.types import BASE, Results
-
-console = Console()
 
 _SHOWN = 4  # of a strategy's numbers, on the terminal
 
 Scores = Callable[..., Results]
 """Measures the model in a directory, or the ensemble of those in several."""
+
+
+def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
+    """The merge strategy of a config; None: merge=none."""
+    return None if cfg.merge.name == "none" else registry.build("merge", plain(cfg.merge))
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class _Curves:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """What a run does with its models: merge them, score base, sources and the merged model, report.
+class Finalize:
+    """The end of a run, when all its models exist: merge, examine, evaluate, report, publish.
 
     Args:
         cfg: of the run.
@@ -68,8 +72,8 @@ class Ending:
         sources: what was exported.
         base: what they started from.
         scores: measures a model; None: nothing is measured.
-        make_probe: makes what a strategy looks at data with; None: there is no data.
-        recipe: a merge to be repeated: of these sources by this strategy.
+        make_probe: makes the data of a strategy or an examination; None: the run has no data.
+        replay: an earlier merge to be repeated, of these sources by this strategy.
         costs: of the sources, where they are known.
         trainings: of the sources that this run trained, for their cards.
     """
@@ -80,30 +84,73 @@ class Ending:
     base: Path | None
     scores: Scores | None
     make_probe: MakeProbe | None
-    recipe: Recipe | None = None
+    replay: Recipe | None = None
     costs: Costs | None = None
     trainings: Mapping[str, Training] | None = None
 
     def run(self) -> float | None:
-        """Do it. Returns the `optimized_metric`, in points."""
-        cfg, run = self.cfg, Run(self._out, evaluation=evaluation_hash(self.cfg))
+        """Do all of it. Returns the `optimized_metric`, in points."""
+        results = Run(self._out, evaluation=evaluation_hash(self.cfg))
         with self._loggers() as loggers:
-            target = self._target(loggers)
+            target = self._merge(loggers)
             models = self._models(target)
-            if target is not None:
-                doctor.show(console, cfg, self._out, target, self.sources, self.base, self.make_probe)
-            if self.scores is not None:
-                self._measure(run, self.scores, models, target)
-            run.print(console, [*models, self._ensemble])
-            report = run.write_html(told(cfg))
-            merged = None if self.strategy is None else models[self.name]
-            write_cards(cfg, run, self.sources, self.base, merged, self.trainings)
-            run_log.log_merge(loggers, cfg, run, self.name, self.sources, self.base, target)
+            self._examine(target)
+            self._evaluate(results, models, target)
+            self._report(results, models, target, loggers)
+        self._publish(models)
+        return results.metric(self.name, self.cfg.optimized_metric)
+
+    def _merge(self, loggers: Sequence[Any]) -> Path | None:
+        """Merge; a merge of the same models by the same code is left as it is.
+
+        Returns:
+            The folder of the merge; without a strategy that of an examination, None where there is nothing to compare.
+        """
+        if self.strategy is None:
+            return doctor.examined_alone(self._out, self.sources, self.base)
+        target = self._out / "merged" / self.name
+        if self.replay is not None:
+            console.print(f"repeating {self.replay.file}")
+            self.replay.repeat(self.strategy, target)
+        else:
+            settle(target)
+            if not is_current(target, self.sources, self.base, Path(inspect.getfile(type(self.strategy)))):
+                self._merge_anew(self.strategy, target, loggers)
+        return target
+
+    def _examine(self, target: Path | None) -> None:
+        """Print and draw how the sources lie."""
+        if target is not None:
+            doctor.show(self.cfg, self._out, target, self.sources, self.base, self.make_probe)
+
+    def _evaluate(self, results: Run, models: Mapping[str, Path], target: Path | None) -> None:
+        """Score the models, and the ensemble of the sources where it is asked for."""
+        if self.scores is None:
+            return
+        for name, path in models.items():
+            if name not in self._opened or self.cfg.measure_sources:
+                console.print(f"evaluating {name}")
+                results.add(name, self.scores(path), self._cost(name, target))
+        if self.cfg.ensemble and len(self.sources) > 1:
+            console.print(f"evaluating {self._ensemble}")
+            cost = None if self.costs is None else self.costs.all
+            results.add(self._ensemble, self.scores(*self._opened.values()), cost)
+
+    def _report(self, results: Run, models: Mapping[str, Path], target: Path | None, loggers: Sequence[Any]) -> None:
+        """Print the table; write report.html, the model cards and the logged results."""
+        results.print(console, [*models, self._ensemble])
+        report = results.write_html(shown_config(self.cfg))
+        merged = None if self.strategy is None else models[self.name]
+        write_cards(self.cfg, results, self.sources, self.base, merged, self.trainings)
+        run_log.log_merge(loggers, self.cfg, results, self.name, self.sources, self.base, target)
         console.print(f"models, merge and report: {report.parent}")
+
+    def _publish(self, models: Mapping[str, Path]) -> None:
+        """Push the model to the hub."""
+        cfg = self.cfg
         if cfg.push_to_hub is not None:
-            message = f"{self.name} of run {run_hash(cfg)}, by lightning_embed"
+            message = f"{self.name} of run {self._out.name}, by lightning_embed"
             console.print(f"pushed: {hub.push(models[self.name], cfg.push_to_hub, cfg.push_private, message)}")
-        return run.metric(self.name, cfg.optimized_metric)
 
     @property
     def _out(self) -> Path:
@@ -114,27 +161,28 @@ class Ending:
         return ensemble_name(len(self.sources))
 
     @property
-    def _looks(self) -> bool:
-        """Whether the merge needs data."""
-        return self.strategy is not None and self.strategy.needs_probe and self.recipe is None
+    def _needs_probe(self) -> bool:
+        """Whether the merge computes on data."""
+        return self.strategy is not None and self.strategy.needs_probe and self.replay is None
 
     @cached_property
     def name(self) -> str:
-        """Of the model that the run is for: a strategy, with a hash of all that the merge depends on; or the last source."""
-        cfg, strategy, make_probe = self.cfg, self.strategy, self.make_probe
+        """The model that the run is for: the strategy with a hash of all that the merge depends on; or the last source."""
+        strategy, make_probe = self.strategy, self.make_probe
         if strategy is None:
             return self.sources[-1].name
-        if self.recipe is not None:
-            return f"{strategy.word}-{digest(self.recipe.record.sha256)}"
-        given = [(source.name, str(source.path), source.size) for source in self.sources]
-        parts = [plain(cfg.merge), given, str(self.base), cfg.seed, cfg.out_dtype]
-        if make_probe is not None:
-            parts += [make_probe.looks_at] * strategy.needs_probe + [make_probe.chooses_by] * strategy.needs_scores
-        return f"{strategy.word}-{digest(parts)}"
+        if self.replay is not None:
+            return f"{strategy.word}-{digest(self.replay.record.sha256)}"
+        data = []
+        if make_probe is not None and strategy.needs_probe:
+            data.append(make_probe.rows_hash)
+        if make_probe is not None and strategy.needs_scores:
+            data.append(make_probe.scores_hash)
+        return f"{strategy.word}-{merge_hash(self.cfg, self.sources, self.base, data)}"
 
     @contextmanager
     def _loggers(self) -> Iterator[Sequence[Any]]:
-        if not (self._looks or self.scores is not None or set(self.cfg.logger) > {"csv"}):
+        if not (self._needs_probe or self.scores is not None or set(self.cfg.logger) > {"csv"}):
             yield []  # csv alone has nothing to say of a merge
             return
         from lightning_embed.logger.open import open_loggers
@@ -145,7 +193,7 @@ class Ending:
     @cached_property
     def _opened(self) -> dict[str, Path]:
         """The sources as what computes embeddings can open them: an adapter is folded to `<out>/folded/<name>/` first."""
-        computes = self._looks or self.scores is not None
+        computes = self._needs_probe or self.scores is not None
         return {
             source.name: self._folded(source) if computes and is_adapter(source.path) else source.path
             for source in self.sources
@@ -162,26 +210,10 @@ class Ending:
         models = ({BASE: self.base} if self.base is not None else {}) | self._opened
         return models if self.strategy is None or target is None else models | {self.name: target / MODEL_FOLDER}
 
-    def _target(self, loggers: Sequence[Any]) -> Path | None:
-        """The folder of the merge, which is made if it is not there; without one, that of what the doctor found."""
-        if self.strategy is None:
-            return doctor.alone(console, self._out, self.sources, self.base)
-        target = self._out / "merged" / self.name
-        if self.recipe is not None:
-            console.print(f"repeating {self.recipe.file}")
-            self.recipe.repeat(self.strategy, target)
-        else:
-            self._merge(self.strategy, target, loggers)
-        return target
-
-    def _merge(self, strategy: MergeStrategy, target: Path, loggers: Sequence[Any]) -> None:
-        """Merge; what is there, of the same models and by the same code, is left as it is."""
-        settle(target)
-        if is_current(target, self.sources, self.base, Path(inspect.getfile(type(strategy)))):
-            return
+    def _merge_anew(self, strategy: MergeStrategy, target: Path, loggers: Sequence[Any]) -> None:
         console.print(f"merging {', '.join(source.name for source in self.sources)} by {strategy.word}")
         probe, looks_at = None, None
-        if self._looks and self.make_probe is not None:
+        if self._needs_probe and self.make_probe is not None:
             probe, looks_at = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
         with console.status("merging") as line:
             record = merge_models(
@@ -190,16 +222,6 @@ class Ending:
             )  # fmt: skip
         for remark in record.remarks():
             console.print(remark, markup=False, highlight=False)
-
-    def _measure(self, run: Run, scores: Scores, models: Mapping[str, Path], target: Path | None) -> None:
-        """Score the models, and the ensemble of the sources where it is asked for."""
-        for name, path in models.items():
-            if name not in self._opened or self.cfg.measure_sources:
-                console.print(f"evaluating {name}")
-                run.add(name, scores(path), self._cost(name, target))
-        if self.cfg.ensemble and len(self.sources) > 1:
-            console.print(f"evaluating {self._ensemble}")
-            run.add(self._ensemble, scores(*self._opened.values()), None if self.costs is None else self.costs.all)
 
     def _cost(self, name: str, target: Path | None) -> float | None:
         """In rows: of the base, of a source, or of the merge in `target`."""

@@ -1,6 +1,6 @@
-"""Training one expert: from its start, through its snapshots, to the directory of the finished model."""
+"""Training of one expert: from its start, through its snapshots, to the directory of the finished model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
-from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
 from lightning_embed.logger.open import open_loggers
-from lightning_embed.run import build, inspect_data
+from lightning_embed.run import build
+from lightning_embed.run.plan import PlannedTraining, print_plan
+from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
@@ -26,31 +26,26 @@ from lightning_embed.types import BASE
 _WAIT = 60  # seconds between two words of rank zero to the others, which give up on it after half an hour
 
 
-def fit(
-    console: Console,
-    cfg: DictConfig,
-    data: Mapping[str, EmbeddingDataset],
-    plan: ExpertPlan,
-    expert: Expert,
-    out: Path,
-) -> None:
+def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     """Train one expert, or go on from its last checkpoint; a finished one is left as it is.
 
     Raises:
         ConfigError: it starts from an expert that is not trained yet.
     """
+    expert = training.expert
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
-    with _alone(console, expert, checkpoints):
+    with _alone(expert, checkpoints):
         if distributed.of_first(float(target.exists())):
             console.print(f"{expert.name}: trained already, {target}")
         else:
-            _fit(console, cfg, data, plan, expert, out)
+            _fit(cfg, plan, training, out)
+    training.batches.trainer = None  # it holds the module, whose weights and moments need not stay in memory
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one
 
 
 @contextmanager
-def _alone(console: Console, expert: Expert, checkpoints: Path) -> Iterator[None]:
+def _alone(expert: Expert, checkpoints: Path) -> Iterator[None]:
     """Jobs of a sweep that share an expert train it once: the first does, the others wait for it."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     lock, seconds = FileLock(checkpoints / "lock"), 0
@@ -75,23 +70,16 @@ def _got(lock: FileLock, seconds: int) -> bool:
     return True
 
 
-def _fit(
-    console: Console,
-    cfg: DictConfig,
-    data: Mapping[str, EmbeddingDataset],
-    plan: ExpertPlan,
-    expert: Expert,
-    out: Path,
-) -> None:
+def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
+    expert, batches = training.expert, training.batches
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
-    model = build.encoder(cfg, data.values(), start=_start(expert, models))
-    batches = build.datamodule(cfg, dict(data), model, expert)
+    model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
     extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
     checkpoint = checkpoints / CHECKPOINT
     with open_loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, extra)
-        inspect_data.show_plan(console, expert, batches, trainer)
+        print_plan(training, trainer)
         module = build.module(cfg, model, tasks, expert)
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:
@@ -103,33 +91,21 @@ def _fit(
                     callback.finish(model, trainer.global_step, checkpoints / CHOICE)
             _export(module, extra, models / expert.name)
             checkpoint.unlink(missing_ok=True)
-            _log(cfg, loggers, plan, expert, batches, out)
+            _log(cfg, loggers, plan, training, out)
 
 
-def check(cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule) -> None:
-    """Refuse a training that is too short for its snapshots, or that cannot be chosen from as its callbacks want to.
-
-    Raises:
-        ConfigError: naming the expert.
-    """
-    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    if steps < plan.snapshots:
-        raise ConfigError(f"experts.snapshots={plan.snapshots}: the training of {expert.name} has only {steps} steps.")
-    for callback in build.callbacks(cfg):
-        if isinstance(callback, WhileTraining):
-            callback.parts(batches.dev_sets)
-
-
-def num_rows(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule, out: Path) -> float:
+def num_rows(cfg: DictConfig, training: PlannedTraining, out: Path) -> float:
     """Rows that the training of a finished expert went through; fewer than planned, where it stopped early."""
     limits = (cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    return batches.num_rows(*limits) * _last_step(cfg, expert, batches, out) / batches.num_steps(*limits)
+    batches = training.batches
+    return batches.num_rows(*limits) * _last_step(cfg, training, out) / batches.num_steps(*limits)
 
 
-def _last_step(cfg: DictConfig, expert: Expert, batches: EmbeddingDataModule, out: Path) -> int:
-    """Where the training of a finished expert ended."""
-    choice = read_choice(out / "checkpoints" / expert.name)
-    return choice["last_step"] if choice else batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+def _last_step(cfg: DictConfig, training: PlannedTraining, out: Path) -> int:
+    """The last step of a finished training."""
+    if choice := read_choice(out / "checkpoints" / training.expert.name):
+        return int(choice["last_step"])
+    return training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
 
 
 def _start(expert: Expert, models: Path) -> Path | None:
@@ -152,11 +128,10 @@ def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> li
     return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
 
 
-def _log(
-    cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
-) -> None:
-    """Write down what a training was, and the models that it gave."""
-    rows = _plan(expert, batches, _last_step(cfg, expert, batches, out))
+def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
+    """Log the rows and the models of a training."""
+    expert = training.expert
+    rows = _plan(training, _last_step(cfg, training, out))
     run_log.log_plan(loggers, rows)
     run_log.log_conflict(loggers, Path(cfg.out), expert.name)
     start = lineage.Model(expert.start, out / "models" / expert.start)
@@ -167,9 +142,9 @@ def _log(
         lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
 
 
-def _plan(expert: Expert, batches: EmbeddingDataModule, steps: int) -> list[dict[str, Any]]:
-    """What an expert was trained on, and for how long: a line per dataset."""
-    stream = batches.steps()
+def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
+    """The datasets of a training, a row each, and how long it went through them."""
+    expert, stream = training.expert, training.batches.steps()
     return [
         {
             "expert": expert.name,

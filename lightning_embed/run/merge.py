@@ -1,65 +1,81 @@
-"""What merge.py does: name the models that are there, and end as a training does (`ending`).
+"""A merge of existing models: `prepare`, then `execute`, which ends as a training does (`finalize`).
 
-What takes seconds to import (Lightning, transformers, mteb) is imported when there is something to measure.
+Modules that take seconds to import (Lightning, transformers, mteb) are imported when there is something to measure.
 """
 
-import glob
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 
-from lightning_embed import registry
 from lightning_embed.config import run_yaml, schema
+from lightning_embed.config.identity import Identity, freeze, source_paths
 from lightning_embed.config.queries import has_tests
-from lightning_embed.config.values import plain
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge import Source
 from lightning_embed.merge.replay import Recipe
 from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
-from lightning_embed.run.finalize import Ending, Scores
+from lightning_embed.run.finalize import Finalize, Scores, strategy_of
 from lightning_embed.storage import hub
 from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
 
-console = Console()
-
 
 def merge(cfg: DictConfig) -> float | None:
-    """Merge model directories and measure them. Returns the `optimized_metric`, in points.
+    """Merge model directories and measure them, or compare finished runs. Returns the `optimized_metric`, in points.
 
     Raises:
         LightningEmbedError: whatever a user can mend.
     """
     if cfg.compare:
-        compare.compare(console, cfg)
+        compare.compare(cfg)
         return None
-    out = Path(cfg.out)
-    recipe = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
-    if recipe is None:
+    return execute(prepare(cfg))
+
+
+@dataclass(frozen=True)
+class PreparedMerge:
+    """A merge that can begin."""
+
+    identity: Identity
+    finalize: Finalize
+
+
+def prepare(cfg: DictConfig) -> PreparedMerge:
+    """Check a merge and build its parts; nothing is written.
+
+    Raises:
+        LightningEmbedError: whatever a user can mend.
+    """
+    identity = freeze(cfg)
+    run_yaml.refuse_other_run(Path(cfg.out), identity)
+    replay = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
+    if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
     else:
-        strategy, sources, base = schema.built("merge", recipe.options), recipe.sources, recipe.base
+        strategy, sources, base = schema.built("merge", replay.options), replay.sources, replay.base
+    has_data = bool(cfg.data.datasets)
     if strategy is not None:
-        may_look = recipe is not None or bool(cfg.data.datasets)
-        strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
-    doctor.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
+        sizes = [source.size for source in sources]
+        strategy.check(sizes, base is not None, has_probe=has_data or replay is not None)
+    doctor.check(cfg, sources, base is not None, has_probe=has_data)
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
-    run_yaml.write(cfg, out)
-    return Ending(cfg, strategy, sources, base, scores, make_probe, recipe).run()
+    return PreparedMerge(identity, Finalize(cfg, strategy, sources, base, scores, make_probe, replay))
 
 
-def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
-    """The merge strategy; None: merge=none."""
-    return None if cfg.merge.name == "none" else registry.build("merge", plain(cfg.merge))
+def execute(prepared: PreparedMerge) -> float | None:
+    """Merge, measure and report. Returns the `optimized_metric`, in points."""
+    cfg = prepared.finalize.cfg
+    run_yaml.write(cfg, Path(cfg.out), prepared.identity)
+    return prepared.finalize.run()
 
 
 def _sources(cfg: DictConfig) -> list[Source]:
     """The model directories that `sources` names, glob patterns expanded."""
-    paths = [Path(path) for pattern in cfg.sources for path in (sorted(glob.glob(pattern)) or [pattern])]
+    paths = source_paths(cfg.sources)
     sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
     if len(sizes) != len(paths):
         raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
@@ -70,7 +86,7 @@ def _sources(cfg: DictConfig) -> list[Source]:
     for path in resolved:
         if resolved.count(path) > 1:
             raise ConfigError(
-                f"sources: {path} is there twice. Leave one out; to give it more weight, use merge.weights."
+                f"sources: {path} occurs twice. Leave one out; to give it more weight, use merge.weights."
             )
     names = distinct(resolved, taken=[BASE])
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from lightning_embed.config.identity import digest
-from lightning_embed.config.values import build_options, plain
+from lightning_embed.config.identity import dev_hash, probe_hash
+from lightning_embed.config.values import build_options
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe_batches import ProbeBatches
@@ -184,10 +184,6 @@ def _on_dev(evaluator: Evaluator) -> Evaluator:
     return replace(evaluator, splits=("dev",)) if isinstance(evaluator, Local) else evaluator
 
 
-LOOKED_AT = ("probe", "data.datasets", "retrieval_loss", "sts_loss", "label_loss")
-"""The options that what a probe says depends on."""
-
-
 @dataclass(frozen=True)
 class ProbeMaker:
     """Makes the probe of a run.
@@ -201,16 +197,14 @@ class ProbeMaker:
     data: Mapping[str, EmbeddingDataset]
 
     @cached_property
-    def looks_at(self) -> str:
-        """Eight letters that change with the losses and the rows of the probe."""
-        rows = {name: None if d.train is None else d.train.table._fingerprint for name, d in self.data.items()}
-        return digest([rows, *(plain(OmegaConf.select(self.cfg, key)) for key in LOOKED_AT)])
+    def rows_hash(self) -> str:
+        """Changes with the losses and the rows of the probe."""
+        return probe_hash(self.cfg)
 
     @cached_property
-    def chooses_by(self) -> str:
-        """Eight letters that change with the dev sets and how they are measured."""
-        dev_sets = [eval_set for eval_set in self._eval_sets if eval_set.split == "dev"]
-        return digest([repr(dev_sets), plain(self.cfg.evaluation), self.cfg.optimized_metric])
+    def scores_hash(self) -> str:
+        """Changes with the dev sets and how they are measured."""
+        return dev_hash(self.cfg)
 
     def __call__(self, model: Path) -> EncoderProbe:
         """The probe of models with the architecture of the one in a directory.

@@ -1,35 +1,109 @@
-"""Before the first training: rows checked against losses, hard negatives mined, and what plans of experts ask."""
+"""`prepare`: everything of a training run checked and built, nothing written."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from omegaconf import DictConfig
-from rich.console import Console
 
-from lightning_embed.config.values import build_options
+from lightning_embed import registry
+from lightning_embed.callback import WhileTraining
+from lightning_embed.config import run_yaml
+from lightning_embed.config.identity import Identity, freeze
+from lightning_embed.config.values import plain
 from lightning_embed.data import EmbeddingDataset
-from lightning_embed.data.datamodule import prompts_of
-from lightning_embed.data.mining import mine, read_mined
-from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import ConfigError
-from lightning_embed.experts import Expert
-from lightning_embed.experts.joint import Joint
+from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.evaluation import Evaluator, Nothing
+from lightning_embed.experts import Expert, ExpertPlan, TrainSet
 from lightning_embed.loss import Loss
-from lightning_embed.run import build
-from lightning_embed.run.dataset_affinity import Measured
-from lightning_embed.run.fit import fit
-from lightning_embed.storage.cache_dir import CACHE
-from lightning_embed.types import BASE, Embeddings, LossInput, Task
+from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge.checkpoint.lora import is_adapter
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.run import build, doctor
+from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
+from lightning_embed.run.finalize import strategy_of
+from lightning_embed.run.merge_probe import ProbeMaker
+from lightning_embed.run.plan import PlannedTraining
+from lightning_embed.storage import hub
+from lightning_embed.types import Embeddings, LossInput, Task
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training run that can begin.
+
+    Args:
+        cfg: with its folder and group fixed.
+        identity: of the run.
+        data: its datasets; those that no expert trains on are without train rows.
+        base: the model that experts start from.
+        plan: of experts.
+        experts: in the order of training, those that exist already included.
+        trainings: of the experts that do not exist yet.
+        affinity: the plan's measurements of datasets.
+        sources: of the merge.
+        strategy: of the merge; None: merge=none.
+        evaluator: of all models.
+    """
+
+    cfg: DictConfig
+    identity: Identity
+    data: Mapping[str, EmbeddingDataset]
+    base: Encoder
+    plan: ExpertPlan
+    experts: Sequence[Expert]
+    trainings: Sequence[PlannedTraining]
+    affinity: DatasetAffinity
+    sources: Sequence[Source]
+    strategy: MergeStrategy | None
+    evaluator: Evaluator
+
+    @property
+    def out(self) -> Path:
+        """Folder of the run."""
+        return Path(self.cfg.out)
+
+    @property
+    def train_sets(self) -> dict[str, TrainSet]:
+        """The datasets with train rows."""
+        return train_sets(self.data)
+
+
+def prepare(cfg: DictConfig) -> Prepared:
+    """Check a run and build its parts. Nothing is written, except by plans that train models to decide.
+
+    Raises:
+        LightningEmbedError: whatever a user can mend.
+    """
+    identity = freeze(cfg)
+    out = Path(cfg.out)
+    if not cfg.inspect:
+        run_yaml.refuse_other_run(out, identity)
+    build.check_components(cfg)
+    plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
+    strategy, evaluator = strategy_of(cfg), build.evaluator(cfg)
+    data = _trained_on(plan.datasets, build.datasets(cfg))
+    base = build.encoder(cfg, data.values())
+    trained_on = train_sets(data)
+    check_rows(build.losses(cfg, {data[name].options.task for name in trained_on}), data, cfg.mining.datasets, base.dim)
+    _check_metric(cfg, evaluator, data)
+    measured = affinity(cfg, data, base, out)
+    experts = plan.chosen(trained_on, cfg.seed, measured)
+    sources = _sources_of(plan, experts, trained_on, out / "models")
+    _check_merge(cfg, plan, strategy, sources)
+    _check_probe(cfg, plan, strategy, data, base)
+    trainings = [PlannedTraining(e, build.datamodule(cfg, data, base, e)) for e in experts if e.path is None]
+    for training in trainings:
+        _check_training(cfg, plan, training)
+    return Prepared(cfg, identity, data, base, plan, experts, trainings, measured, sources, strategy, evaluator)
 
 
 def check_rows(
     losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset], mined: Collection[str], dim: int
 ) -> None:
-    """Refuse losses that do not fit the encoder, and rows that lack what their loss looks at.
+    """Refuse losses that do not fit the encoder, and rows without the parts that their loss needs.
 
     Raises:
         ConfigError: naming the dataset.
@@ -51,7 +125,7 @@ def check_rows(
             )
         if loss.needs_negatives(task) and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
             raise ConfigError(
-                f"{name}: its loss compares a row only with its own negatives, of which there are none. Add negatives "
+                f"{name}: its loss compares a row only with its own negatives, and its rows have none. Add negatives "
                 "(mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true)."
             )
 
@@ -61,57 +135,92 @@ def _two_rows(dim: int) -> LossInput:
     embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
     scores = torch.tensor([[1.0], [0.0]])
     return LossInput(
-        Embeddings(embeddings, embeddings), torch.arange(6), torch.arange(2), column, column + 2, scores[:, 0], slice(0, 2),
-        scores, scores,
-    )  # fmt: skip
+        embeddings=Embeddings(embeddings, embeddings),
+        hashes=torch.arange(6),
+        query=torch.arange(2),
+        positives=column,
+        negatives=column + 2,
+        score=scores[:, 0],
+        rows=slice(0, 2),
+        positive_scores=scores,
+        negative_scores=scores,
+    )
 
 
-def mined(
-    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
-) -> dict[str, EmbeddingDataset]:
-    """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
-    options: MiningOptions = build_options(MiningOptions, cfg.mining)
-    result = dict(data)
-    for name in options.datasets:
-        dataset, file = data[name], out / "mined" / f"{name}.jsonl"
-        assert dataset.train is not None, "checked"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
-            if not file.exists():
-                base.export(out / "models" / BASE)  # rank zero may still be at it
-                console.print(f"mining hard negatives for {name}: {file}")
-                prompts = prompts_of(dataset, base)
-                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
-        result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
-    return result
+def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:
+    """The datasets; those not in `names` without train rows, so that they are only measured, out of domain."""
+    known = {name: dataset for name, dataset in data.items() if dataset.train is not None}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"experts.datasets: no dataset {name!r} with train rows. {nearest(name, known)}")
+    return {
+        name: dataset
+        if not names or name in names
+        else replace(dataset, train=None, eval_sets=[replace(e, in_domain=False) for e in dataset.eval_sets])
+        for name, dataset in data.items()
+    }
 
 
-def measure(
-    console: Console, cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
-) -> Measured:
-    """What a plan may ask, of the rows before mining; the models that it takes are trained like experts, in `<out>/measure`."""
-    folder = out / "measure"
+def train_sets(data: Mapping[str, EmbeddingDataset]) -> dict[str, TrainSet]:
+    """The datasets with train rows, as a plan of experts sees them."""
+    return {
+        name: TrainSet(rows.options.counts_as, len(rows), rows.options.batch_size)
+        for name, dataset in data.items()
+        if (rows := dataset.train) is not None
+    }
 
-    def train(expert: Expert) -> Path:
-        if cfg.inspect:
-            raise ConfigError(
-                "experts.by=loss trains a model per dataset before it can plan: nothing to inspect. Use by=embedding."
-            )
-        if lacking := [name for name in expert.rows if len(data[name].dev or ()) < 2]:
-            raise ConfigError(
-                f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
-            )
-        fit(console, cfg, data, Joint(), expert, folder)
-        return folder / "models" / expert.name
 
-    def loss_of(model: Path, name: str) -> float:
-        own = Expert(name, {name: None})
-        encoder = build.encoder(cfg, data.values(), start=model)
-        batches = build.datamodule(cfg, dict(data), encoder, own)
-        module = build.module(cfg, encoder, [data[name].options.task], own)
-        whole = cfg.copy()
-        whole.trainer.limit_val_batches = 1.0
-        (measured,) = build.trainer(whole, [], folder).validate(module, batches, verbose=False)
-        return float(measured[f"dev/loss/{name}"])
+def _sources_of(
+    plan: ExpertPlan, experts: Sequence[Expert], datasets: Mapping[str, TrainSet], models: Path
+) -> list[Source]:
+    """The sources of the merge, in the order of the plan; a model that exists already must open."""
+    sources = [
+        Source(models / name if expert.path is None else Path(expert.path), name, expert.num_rows(datasets) or None)
+        for expert in experts
+        for name in plan.sources(expert)
+    ]
+    for source in sources:
+        if source.path.parent != models and not is_adapter(source.path):
+            ModelDirectory.open(source)
+    return sources
 
-    return Measured(base, data, train, loss_of, cfg.seed, None if cfg.inspect else folder / "measure.json")
+
+def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse an `optimized_metric` that nothing will measure."""
+    tasks = {str(s.task) for d in data.values() for s in d.eval_sets if s.split == "dev"}
+    wanted = cfg.optimized_metric.removeprefix("dev/")
+    if not isinstance(evaluator, Nothing) and wanted not in ("mean", *tasks):
+        raise ConfigError(f"optimized_metric=dev/{wanted}: no dataset has such a dev set. {nearest(wanted, tasks)}")
+
+
+def _check_merge(cfg: DictConfig, plan: ExpertPlan, strategy: MergeStrategy | None, sources: Sequence[Source]) -> None:
+    """Refuse a merge, an examination or a push that this plan's sources do not allow."""
+    if strategy is None:
+        hub.check_one(cfg.push_to_hub, [source.name for source in sources])
+    elif plan.only is None:
+        strategy.check([source.size for source in sources], has_base=True, has_probe=True)
+    if plan.only is None:
+        doctor.check(cfg, sources, has_base=True, has_probe=True)
+
+
+def _check_probe(
+    cfg: DictConfig,
+    plan: ExpertPlan,
+    strategy: MergeStrategy | None,
+    data: Mapping[str, EmbeddingDataset],
+    base: Encoder,
+) -> None:
+    """Refuse a probe whose batches cannot be drawn."""
+    if plan.only is None and (doctor.needs_probe(cfg) or (strategy is not None and strategy.needs_probe)):
+        ProbeMaker(cfg, data).batches(base)
+
+
+def _check_training(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining) -> None:
+    """Refuse a training that is too short for its snapshots, or that its callbacks cannot choose from."""
+    steps = training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    if steps < plan.snapshots:
+        name = training.expert.name
+        raise ConfigError(f"experts.snapshots={plan.snapshots}: the training of {name} has only {steps} steps.")
+    for callback in build.callbacks(cfg):
+        if isinstance(callback, WhileTraining):
+            callback.parts(training.batches.dev_sets)

@@ -52,6 +52,16 @@ class StepSampler:
     def __len__(self) -> int:
         return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
+    @property
+    def rows_of_epoch(self) -> int:
+        """Rows of all batches of an epoch."""
+        return sum(count * self.schedule.batch_rows(self.feeds[name]) for name, count in self.num_batches.items())
+
+    def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
+        """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
+        limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self)]
+        return min((limit for limit in limits if limit >= 0), default=0)
+
     def __iter__(self) -> Iterator[list[BatchPlan]]:
         names = list(self.feeds)
         rows = [self._shuffled(name) for name in names]

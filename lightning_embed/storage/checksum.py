@@ -1,11 +1,27 @@
-"""SHA-256 of files: each file is read once in a process, and may be begun long before it is wanted."""
+"""Digests of files, model directories and plain values; a file that has not changed since it was last read is not read again."""
 
 import hashlib
-from collections.abc import Iterable
-from contextlib import suppress
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Any
+
+from lightning_embed.storage.cache_dir import CACHE
+
+_YOUNG = 2.0  # seconds: a file changed this recently may change again without a new time stamp
+_CARDS = ("README.md", "LICENSE", "LICENSE.txt")
+_OTHER_FOLDERS = re.compile(
+    r"onnx|openvino|runs|logs|wandb|eval|checkpoint-.*"
+)  # beside the model: nothing loads them with it
+_OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".pt", ".ckpt")  # not read where there are safetensors
+
+Key = tuple[str, int, int, int, int]
 
 
 @dataclass
@@ -14,23 +30,36 @@ class _Digest:
     value: str | None = None
 
 
-_digests: dict[tuple[Path, int, int, int], _Digest] = {}
+_digests: dict[Key, _Digest] = {}
 
 
 def sha256(file: Path) -> str:
     """The digest of a file as it is now.
+
+    It is remembered in the cache folder by path, inode, size, and times of modification and of change; the second
+    process that asks reads nothing.
 
     Raises:
         OSError: it cannot be read.
     """
     path = file.resolve()
     now = path.stat()
-    digest = _digests.setdefault((path, now.st_ino, now.st_size, now.st_mtime_ns), _Digest())
+    key = (str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    digest = _digests.setdefault(key, _Digest())
     with digest.lock:
+        if digest.value is None:
+            digest.value = _recall(key)
         if digest.value is None:
             with path.open("rb") as stream:
                 digest.value = hashlib.file_digest(stream, "sha256").hexdigest()
+            if time.time() - max(now.st_mtime, now.st_ctime) > _YOUNG:
+                _remember(key, digest.value)
         return digest.value
+
+
+def digest(value: Any) -> str:
+    """Eight letters that stand for a plain value."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
 
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
@@ -38,12 +67,57 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     return {file.name: sha256(file) for file in sorted(files)}
 
 
+def directory_digest(folder: Path) -> str:
+    """The digest of a model directory: of the names and bytes of all files that a model is loaded from.
+
+    Cards, hidden files, and weights for other programs than transformers do not count.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(_model_files(folder)):
+        digest.update(f"{file.relative_to(folder)}\0{sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def begin(files: Iterable[Path]) -> None:
-    """Digest files in a thread of their own, which nobody waits for when the process ends."""
+    """Digest files in a thread of their own, which the end of the process does not wait for."""
 
     def work() -> None:
         for file in files:
-            with suppress(OSError):  # told to whoever wants the digest
+            with suppress(OSError):  # raised again where the digest is needed
                 sha256(file)
 
     Thread(target=work, daemon=True).start()
+
+
+def _model_files(folder: Path) -> Iterator[Path]:
+    has_safetensors = any(folder.glob("*.safetensors")) or any(folder.glob("*/*.safetensors"))
+    for file in folder.rglob("*"):
+        parts = file.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        foreign = len(parts) > 1 and _OTHER_FOLDERS.fullmatch(parts[0]) is not None
+        foreign |= has_safetensors and file.suffix in _OTHER_WEIGHTS
+        if not (hidden or foreign or file.name in _CARDS) and file.is_file():
+            yield file
+
+
+def _recall(key: Key) -> str | None:
+    with suppress(sqlite3.Error), closing(_open()) as database:
+        found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", key[:1]).fetchone()
+        return found[1] if found is not None and found[0] == repr(key[1:]) else None
+    return None
+
+
+def _remember(key: Key, value: str) -> None:
+    """Keep a digest; where the cache folder cannot be written, the file is read again next time."""
+    with suppress(sqlite3.Error, OSError):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with closing(_open()) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)")
+            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key[0], repr(key[1:]), value))
+
+
+def _open() -> sqlite3.Connection:
+    return sqlite3.connect(CACHE / "checksums.sqlite", timeout=5)

@@ -3,9 +3,12 @@
 The settings of huggingface_hub hold: HF_TOKEN, HF_ENDPOINT.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from lightning_embed.errors import ConfigError, HubError
 
@@ -81,3 +84,31 @@ def push(model: Path, name: str, private: bool, message: str) -> str:
             f"The model is whole, in {model}, but was not pushed to {name} ({type(error).__name__}: {reason}). Push it again by: {again}"
         ) from error
     return str(address)
+
+
+@cache
+def commit(name: str, revision: str | None, kind: Literal["model", "dataset"]) -> str | None:
+    """The commit that a revision of a hub repository stands for; asked once in a process.
+
+    The hub's own answer, or without a connection that of the local cache.
+
+    Args:
+        name: owner/name.
+        revision: branch, tag or commit; None: main.
+        kind: of the repository.
+
+    Returns:
+        40 hexadecimal digits; None: neither the hub nor the cache knows it.
+    """
+    from huggingface_hub import HfApi, constants
+
+    revision = revision or "main"
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=10).sha
+        except Exception:  # of the network, the server or the client's many layers: loading reports what is wrong
+            pass
+    cached = Path(constants.HF_HUB_CACHE, f"{kind}s--{name.replace('/', '--')}", "refs", revision)
+    return cached.read_text().strip() if cached.is_file() else None

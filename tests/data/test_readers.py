@@ -161,7 +161,7 @@ def test_a_changed_file_is_read_again(write) -> None:
 def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    def load_dataset(name: str, split: str) -> datasets.Dataset:
+    def load_dataset(name: str, split: str, revision: str | None) -> datasets.Dataset:
         if name != "owner/pairs":
             raise ConnectionError("no network")
         assert split == "validation"

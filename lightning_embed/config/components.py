@@ -1,0 +1,120 @@
+"""Objects from the `_target_` nodes of a config, which have no schema: every refusal is one sentence that names the option."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from lightning_embed.config.values import plain
+from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
+
+
+def instantiated(path: str, node: DictConfig, **arguments: Any) -> Any:
+    """Build the object of a node.
+
+    Args:
+        path: of the node in the config: optimizer, callback.evaluate ...
+        node: with a `_target_`.
+        arguments: more of them, as objects.
+
+    Raises:
+        ConfigError: there is no such class or function, it has no such option, or it refuses a value.
+    """
+    check_signature(path, node)
+    with refusals_of(path):
+        return instantiate(node, _convert_="object", **arguments)
+
+
+@contextmanager
+def refusals_of(path: str) -> Iterator[None]:
+    """Make a `ConfigError` of whatever a component raises because of its options.
+
+    Raises:
+        ConfigError: with the first sentence of what was raised.
+    """
+    try:
+        yield
+    except LightningEmbedError:
+        raise
+    except InstantiationException as error:
+        if isinstance(error.__cause__, LightningEmbedError):
+            raise error.__cause__ from None
+        raise ConfigError(f"{path}: {_sentence(error.__cause__ or error)}") from error
+    except Exception as error:  # a component of somebody else may raise anything
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+
+
+def check_signature(path: str, node: DictConfig) -> None:
+    """Refuse options that the class or function of a node does not have, and values of another type than it says.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    options: dict[str, Any] = plain(node)
+    target = options.get("_target_")
+    try:
+        called = get_object(str(target))
+        parameters = inspect.signature(called).parameters
+    except Exception as error:  # of an import, whatever the module does
+        raise ConfigError(f"{path}._target_={target}: {_sentence(error.__cause__ or error)}") from error
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    hints = _hints(called)
+    for key, value in options.items():
+        if key.startswith("_"):
+            continue
+        if key not in parameters and not is_open:
+            raise ConfigError(f"{path}.{key}: {target} has no such option. {nearest(key, parameters)}")
+        if key in hints and not _fits(value, hints[key]):
+            raise ConfigError(f"{path}.{key}={value}: {_expected(hints[key], value)}")
+
+
+def _hints(called: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except (NameError, TypeError, AttributeError):  # annotations that exist for type checkers alone
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of a type; True where that cannot be said."""
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, TypeError):  # a hint that is no type, or has its own configuration
+        return True
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _expected(hint: Any, value: Any) -> str:
+    """A sentence on a type: the words of a choice, or the names of types."""
+    if words := _words(hint):
+        return f"no such choice. {nearest(str(value), words)}"
+    parts = [part for part in get_args(hint) if part is not type(None)] or [hint]
+    names = [getattr(part, "__name__", str(part)) for part in parts]
+    if type(None) in get_args(hint):
+        names.append("null")
+    return f"expected {' or '.join(dict.fromkeys(names))}."
+
+
+def _words(hint: Any) -> list[str]:
+    """The choices of a Literal, also inside a Union."""
+    if get_origin(hint) is Literal:
+        return [str(word) for word in get_args(hint)]
+    return list(dict.fromkeys(word for part in get_args(hint) for word in _words(part)))
+
+
+def _sentence(error: BaseException) -> str:
+    """The first sentence of an error, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text.split('. ')[0].rstrip('.')}."

@@ -1,0 +1,62 @@
+"""The content of the files that a config names: what counts of them is neither their place nor their date."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.errors import LightningEmbedError
+from lightning_embed.storage import hub
+from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.checksum import digest, directory_digest, sha256
+from lightning_embed.types import Task
+
+PLACES = ("path", "revision", "train", "dev", "test")
+"""Options of a dataset that say where its files are."""
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:
+    """The content of parts of a dataset: of its files, or on the hub the commit and the names of the splits."""
+    from lightning_embed.data.dataset_files import Files  # half a second, for the library `datasets`
+
+    places: dict[str, Any] = {place: options.get(place) for place in PLACES}
+    try:
+        files = Files(name, DatasetOptions(Task(options["task"]), **places), CACHE)
+        if files.is_hub and _HUB_NAME.fullmatch(path := str(places["path"])):
+            commit = hub.commit(path, places["revision"], "dataset") or places["revision"]
+            return {f"data.{name}.hub": f"{path}@{commit} {[places[part] for part in parts]}"}
+        return {f"data.{name}.{part}": files_content(found) for part in parts if (found := files.files(part))}
+    except (LightningEmbedError, OSError, ValueError):  # reported by what reads the rows
+        return {f"data.{name}": "not readable"}
+
+
+def model_content(path: str, revision: str | None) -> str:
+    """Of a directory its content, of a name on the hub its commit."""
+    if Path(path).is_dir():
+        return directory_digest(Path(path))
+    return f"{path}@{hub.commit(path, revision, 'model') or revision}" if _HUB_NAME.fullmatch(path) else "not readable"
+
+
+def files_content(files: Sequence[Path]) -> str:
+    """Of files in their order; one that does not exist counts as absent."""
+    return digest([sha256(file) if file.is_file() else None for file in files])
+
+
+def in_words(content: str) -> str:
+    """The name of a content for people: data.facts.train -> the train rows of facts."""
+    match content.split("."):
+        case ["encoder"]:
+            return "the base model (encoder.path)"
+        case ["data", name, "train"]:
+            return f"the train rows of {name}"
+        case ["data", name, part] if part != "hub":
+            return f"the {part} set of {name}"
+        case ["data", name, *_]:
+            return f"the dataset {name}"
+        case ["sources", _, *name]:
+            return f"the model {'.'.join(name)}"
+        case _:
+            return content

@@ -1,0 +1,90 @@
+"""`execute`: fit each expert of a prepared run, then finalize."""
+
+import gc
+from dataclasses import replace
+
+from lightning_embed.card import Training, write_cards
+from lightning_embed.config import run_yaml
+from lightning_embed.report import Run
+from lightning_embed.run import build
+from lightning_embed.run.cost import costs
+from lightning_embed.run.finalize import Finalize
+from lightning_embed.run.fit import fit, num_rows
+from lightning_embed.run.merge_probe import ProbeMaker
+from lightning_embed.run.mining import mined
+from lightning_embed.run.plan import PlannedTraining, print_experts
+from lightning_embed.run.prepare import Prepared
+from lightning_embed.run.terminal import console
+from lightning_embed.run.training_facts import trainings
+from lightning_embed.runtime import distributed
+from lightning_embed.types import BASE
+
+
+def execute(prepared: Prepared) -> float | None:
+    """Train, merge, measure and report. Returns the `optimized_metric`, in points; None on all ranks except the first."""
+    _begin(prepared)
+    print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
+    prepared = _with_mined_negatives(prepared)
+    for training in prepared.trainings:
+        fit(prepared.cfg, prepared.plan, training, prepared.out)
+        gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
+    rank = distributed.rank()
+    distributed.leave()
+    if rank != 0:
+        return None
+    if prepared.plan.only is not None:
+        _end_of_one_expert(prepared)
+        return None
+    return _finalize(prepared)
+
+
+def _begin(prepared: Prepared) -> None:
+    """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
+    if distributed.launched_rank() == 0:
+        if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
+            console.print(reason, markup=False, highlight=False)
+        run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
+        prepared.base.export(prepared.out / "models" / BASE)
+    prepared.affinity.save()  # every rank writes the same
+
+
+def _with_mined_negatives(prepared: Prepared) -> Prepared:
+    """The run with hard negatives in the datasets that `mining` names, and their batches built anew."""
+    cfg = prepared.cfg
+    if not cfg.mining.datasets:
+        return prepared
+    data = mined(cfg, prepared.data, prepared.base, prepared.out)
+    again = [
+        PlannedTraining(training.expert, build.datamodule(cfg, data, prepared.base, training.expert))
+        for training in prepared.trainings
+    ]
+    return replace(prepared, data=data, trainings=again)
+
+
+def _end_of_one_expert(prepared: Prepared) -> None:
+    """The end of `experts.only`: its card, and how to go on."""
+    out, only = prepared.out, prepared.plan.only
+    write_cards(prepared.cfg, Run(out), prepared.sources, out / "models" / BASE, trainings=_trainings(prepared))
+    console.print(f"{only} is in {out / 'models'}. When all are, the command without experts.only merges them.")
+
+
+def _finalize(prepared: Prepared) -> float | None:
+    cfg, out = prepared.cfg, prepared.out
+    spent = {training.expert.name: num_rows(cfg, training, out) for training in prepared.trainings}
+    return Finalize(
+        cfg,
+        prepared.strategy,
+        prepared.sources,
+        out / "models" / BASE,
+        build.scores(cfg, prepared.evaluator, prepared.data),
+        ProbeMaker(cfg, prepared.data),
+        costs=costs(prepared.plan, prepared.experts, spent),
+        trainings=_trainings(prepared),
+    ).run()
+
+
+def _trainings(prepared: Prepared) -> dict[str, Training]:
+    """The facts of all trainings for the cards, by source."""
+    cfg, plan, out = prepared.cfg, prepared.plan, prepared.out
+    found = [trainings(cfg, plan, each.expert, each.batches, out) for each in prepared.trainings]
+    return {name: training for facts in found for name, training in facts.items()}

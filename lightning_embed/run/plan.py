@@ -1,0 +1,64 @@
+"""The trainings of a run, each an expert and its batches, and the tables that show them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from lightning_embed.data import EmbeddingDataModule
+from lightning_embed.experts import Expert, TrainSet
+from lightning_embed.run import build
+from lightning_embed.run.cost import rows_of_training
+from lightning_embed.run.terminal import console
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One training of a run: an expert and its batches."""
+
+    expert: Expert
+    batches: EmbeddingDataModule
+
+
+def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_sets: Mapping[str, TrainSet]) -> None:
+    """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
+    limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
+    whole = rows_of_training(build.sampler(cfg), train_sets, *limits)
+    table = Table(title_justify="left", box=SIMPLE_HEAD)
+    for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
+        table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
+    costs = [training.batches.num_rows(*limits) / whole for training in trainings]
+    for training, cost in zip(trainings, costs, strict=True):
+        expert, rows, steps = training.expert, training.batches.train_rows, training.batches.num_steps(*limits)
+        warmup = OmegaConf.select(cfg, "scheduler.warmup_share")
+        table.add_row(
+            expert.name, expert.start, ", ".join(rows), f"{sum(map(len, rows.values())):,}",
+            f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{cost:.2f}",
+        )  # fmt: skip
+    experts = "1 expert" if len(trainings) == 1 else f"{len(trainings)} experts"
+    table.title = f"{experts}, {sum(costs):.2f} times the cost of one joint training"
+    console.print(table)
+
+
+def print_plan(training: PlannedTraining, trainer: Any) -> None:
+    """Print, per dataset of an expert, rows, batches, share of batches, and rows that an epoch leaves to the next."""
+    batches = training.batches
+    stream = batches.steps()
+    steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
+    length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
+    table = Table(title=f"{training.expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left"):
+        table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
+    for name, count in stream.num_batches.items():
+        feed = stream.feeds[name]
+        size = stream.schedule.batch_rows(feed)
+        share = f"{count / sum(stream.num_batches.values()):.1%}"
+        dropped = f"{feed.num_rows - count * size:,}"
+        table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
+    console.print(table)
+    reached = set(stream.order(0)[:steps].flatten().tolist())
+    if missed := [name for number, name in enumerate(stream.feeds) if number not in reached]:
+        console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")

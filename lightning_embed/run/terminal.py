@@ -1,0 +1,5 @@
+"""The terminal of a run."""
+
+from rich.console import Console
+
+console = Console()
