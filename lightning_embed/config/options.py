@@ -10,8 +10,8 @@ from lightning_embed.types import StepMode
 
 
 @dataclass(frozen=True)
-class CommonOptions:
-    """What both commands have.
+class RunOptions:
+    """The root options that both commands have: conf/run.yaml.
 
     Args:
         name: of the run: first part of its folder.
@@ -60,7 +60,7 @@ class CommonOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(CommonOptions):
+class TrainOptions(RunOptions):
     """Root of conf/train.yaml: each question of a run, one key.
 
     Args:
@@ -88,7 +88,7 @@ class TrainOptions(CommonOptions):
 
 
 @dataclass(frozen=True)
-class MergeOptions(CommonOptions):
+class MergeOptions(RunOptions):
     """Root of conf/merge.yaml.
 
     Args:
