@@ -9,6 +9,7 @@ from rich.markup import escape as plainly
 from rich.table import Table
 
 from lightning_embed.report.figures.geometry import pictures
+from lightning_embed.report.pages.advice_text import sentence
 from lightning_embed.report.pages.template import table
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
 
@@ -25,19 +26,23 @@ def print_doctor(record: Record, console: Console) -> None:
         for row in rows:
             shown.add_row(*map(plainly, row))
         console.print(shown)
-        for sentence in [f"{_together(seen)}.", *seen.geometry["expectations"]]:
-            console.print(sentence, markup=False, highlight=False)
+        for text in [f"{_together(seen)}.", *_sentences(seen)]:
+            console.print(text, markup=False, highlight=False)
 
 
 def doctor_section(seen: Examined) -> str:
     """The same as HTML, with the pictures and, to open, the numbers of each layer."""
     header, *rows = ([escape(cell).replace("\n", "<br>") for cell in row] for row in _numbers(seen))
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in seen.geometry["expectations"])
+    sentences = "".join(f"<p>{escape(text)}</p>" for text in _sentences(seen))
     charts = f'<div class="panels">{"".join(pictures(seen))}</div>'
     return (
         f'{sentences}{table(header, rows)}<p class="note">{_together(seen)}.</p>{charts}'
         f"<details><summary>Every layer</summary>{table(*_layers(seen))}</details>"
     )
+
+
+def _sentences(seen: Examined) -> list[str]:
+    return [sentence(finding) for finding in seen.geometry["expectations"]]
 
 
 def _together(seen: Examined) -> str:

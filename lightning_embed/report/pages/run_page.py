@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.merge.examine import NOTHING
 from lightning_embed.report.figures.bars import panels
 from lightning_embed.report.figures.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.figures.scatter import scatter
@@ -15,7 +16,7 @@ from lightning_embed.report.figures.style import as_svg
 from lightning_embed.report.pages.doctor import doctor_section
 from lightning_embed.report.pages.template import PAGE, details, table
 from lightning_embed.report.scores.bootstrap import interval
-from lightning_embed.report.scores.merge_groups import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.scores.merge_groups import Examined, Record, contents, examined
 from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
 from lightning_embed.report.scores.results_file import read_each
 from lightning_embed.report.scores.summary import (

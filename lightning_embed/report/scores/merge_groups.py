@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_embed.merge.examine import NOTHING
+
 Record = Mapping[str, Any]
 """merge.json."""
 
 Geometry = Mapping[str, Any]
 """Its part `geometry`, or one group of that: see `lightning_embed.merge.diagnosis.geometry`."""
-
-NOTHING = "none"  # the strategy of the doctor alone
 
 
 @dataclass(frozen=True)
