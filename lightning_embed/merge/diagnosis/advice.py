@@ -1,7 +1,7 @@
 """Findings about merging sources, from their geometry: each rule is a function that yields findings, or none.
 
 Fine-tunes of one model are near it (|delta| below a tenth of |base|). Trained on different data, they are nearly at
-right angles to each other (Ilharco et al. 2023, arXiv 2212.04089). The thresholds mark where sources leave that picture.
+right angles to each other (Ilharco et al. 2023, arXiv 2212.04089). The thresholds are the limits of that picture.
 """
 
 import math

@@ -72,9 +72,9 @@ def _near_base(facts: Facts) -> str:
 
 def _parallel(facts: Facts) -> str:
     return (
-        f"The task vectors are nearly parallel {_cosines(facts)}: the sources learned the same. An average loses nothing "
-        f"(it keeps {_kept(facts)}), and all strategies except a search will come out alike; self_positioning may go far "
-        "beyond the sources (negative coefficients in merge.json)."
+        f"The task vectors are nearly parallel {_cosines(facts)}: the sources learned the same. An average loses "
+        f"nothing (it keeps {_kept(facts)}), and all strategies except a search will come out alike; self_positioning "
+        "may go far beyond the sources (negative coefficients in merge.json)."
     )
 
 
@@ -102,29 +102,31 @@ def _kept(facts: Facts) -> str:
 
 
 def _keeping_more(facts: Facts) -> str:
-    return f"task_arithmetic with a scale between {1 / len(facts['sources']):.2f} and 1, or self_positioning, can keep more"
+    share = 1 / len(facts["sources"])
+    return f"task_arithmetic with a scale between {share:.2f} and 1, or self_positioning, can keep more"
 
 
 def _opposed(facts: Facts) -> str:
     return (
-        f"{_names(facts['sources'])} point against each other (cosine {facts['cosine']:.2f}): each undoes a part of what "
-        "the other learned, and no average has both. Give one of them more weight, or let ties choose element by element."
+        f"{_names(facts['sources'])} point against each other (cosine {facts['cosine']:.2f}): each undoes a part of "
+        "what the other learned, and no average has both. Give one of them more weight, or let ties choose element by "
+        "element."
     )
 
 
 def _unequal_lengths(facts: Facts) -> str:
     return (
-        f"{facts['longest']!r} is {facts['ratio']:.1f} times as long as {facts['shortest']!r} and dominates an average. "
-        "To give both a say: weighting=given with a smaller weight for the long one, or multislerp with of=delta, "
+        f"{facts['longest']!r} is {facts['ratio']:.1f} times as long as {facts['shortest']!r} and dominates an "
+        "average. To give both a say: weighting=given with a smaller weight for the long one, or multislerp with of=delta, "
         "which merges directions."
     )
 
 
 def _few_sign_conflicts(facts: Facts) -> str:
     return (
-        f"Only {facts['share']:.0%} of the elements that moved have conflicting signs (chance: {facts['chance']:.0%}): the "
-        "sources moved different ones, and adding them up (task_arithmetic with a scale near 1) disturbs none of the "
-        "sources much."
+        f"Only {facts['share']:.0%} of the elements that moved have conflicting signs (chance: {facts['chance']:.0%}): "
+        "the sources moved different ones, and adding them up (task_arithmetic with a scale near 1) disturbs none of "
+        "the sources much."
     )
 
 

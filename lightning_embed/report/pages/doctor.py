@@ -1,4 +1,4 @@
-"""What the doctor says, in numbers and in words: on the terminal and in report.html."""
+"""The doctor's report, in numbers and in words: on the terminal and in report.html."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,11 +13,11 @@ from lightning_embed.report.pages.advice_text import sentence
 from lightning_embed.report.pages.template import table
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
 
-_MOST_COLUMNS = 4  # cosines side by side, that a line of eighty letters has room for
+_MOST_COLUMNS = 4  # cosines that fit side by side in a line of eighty letters
 
 
 def print_doctor(record: Record, console: Console) -> None:
-    """Print how the sources of a merge lie, and what to expect of that."""
+    """Print the geometry of a merge's sources, and advice on merging them."""
     for seen in examined({f"merged by {record['strategy']}": record}):
         header, *rows = _numbers(seen)
         shown = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -31,7 +31,7 @@ def print_doctor(record: Record, console: Console) -> None:
 
 
 def doctor_section(seen: Examined) -> str:
-    """The same as HTML, with the pictures and, to open, the numbers of each layer."""
+    """The same as HTML, with the pictures and, folded, the numbers of each layer."""
     header, *rows = ([escape(cell).replace("\n", "<br>") for cell in row] for row in _numbers(seen))
     sentences = "".join(f"<p>{escape(text)}</p>" for text in _sentences(seen))
     charts = f'<div class="panels">{"".join(pictures(seen))}</div>'
@@ -46,7 +46,7 @@ def _sentences(seen: Examined) -> list[str]:
 
 
 def _together(seen: Examined) -> str:
-    """The numbers that all sources have together."""
+    """The numbers that describe all sources together."""
     count = len(seen.names)
     if count == 1:
         return "One source"
