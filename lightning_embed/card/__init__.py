@@ -1,4 +1,4 @@
-"""Model cards: the README.md of every model that a run leaves, as the Hugging Face hub reads it."""
+"""Model cards: a README.md for every model that a run makes, in the Hugging Face hub's format."""
 
 from lightning_embed.card.training import Training
 from lightning_embed.card.write import write_cards

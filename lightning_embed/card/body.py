@@ -1,4 +1,4 @@
-"""The text of a card: what is known, said; what is not known, said to be not known or left out."""
+"""Text of a card: the known facts; unknown ones are named as unknown, or left out."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,29 +14,32 @@ from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.types import BASE, Results
 
-_DOMAINS = "In domain: the run trains on rows of the same data set, if not in every expert; out of domain: it does not."
-_DOMAINS_GIVEN = (
-    "In domain: there are train rows of the same data set; whether the merged models saw them is not known to us."
+_DOMAINS = (
+    "In domain: the run trains on rows of the same data set, though not necessarily in every expert; out of domain: it "
+    "does not."
 )
-_MOST = 1000  # letters of a plan that a reader can follow
+_DOMAINS_GIVEN = (
+    "In domain: there are train rows of the same data set; whether the merged models saw them is not known."
+)
+_MOST = 1000  # letters of a plan that is shown in full
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card is made of.
+    """The facts of a card.
 
     Args:
         title: of the card.
         own: name of the model in the results.
-        usage: how to use it.
-        origins: of the models that it was made from, whoever made them.
-        license: None: not known, or not one.
-        trainings: by name of a model, what we know of its training.
+        usage: code that uses it.
+        origins: of the models that it was made from, from this package or not.
+        license: None: not known, or more than one.
+        trainings: model -> the known facts of its training.
         record: of the merge; None: the model was trained.
-        trained_here: whether the run trained what it merged, so that it knows on which rows.
+        trained_here: whether the run trained the merged models, and so knows their training rows.
         results: of the models that the card compares; empty: nothing was measured.
-        commands: that make the model again, with a comment each.
-        versions: of what made and measured it.
+        commands: shell commands that make the model again.
+        versions: of Python and the packages that made and measured it.
     """
 
     title: str
@@ -53,17 +56,17 @@ class Facts:
 
     @property
     def names(self) -> list[str]:
-        """The names on the hub of what the model was made from."""
+        """The names on the hub of the models that it was made from."""
         return list(dict.fromkeys(name for origin in self.origins for name in origin.names))
 
     @property
     def languages(self) -> list[str]:
-        """Those that the cards of the origins give."""
+        """The languages in the cards of the origins."""
         return list(dict.fromkeys(word for origin in self.origins for word in origin.languages))
 
 
 def body(facts: Facts) -> str:
-    """All of a card below its front matter."""
+    """The whole card below its front matter."""
     parts = [f"# {facts.title}", _lead(facts), "## Results", _results(facts), "## How to use it", _usage(facts)]
     parts += ["## How it was made", *_trainings(facts.trainings), *_merge(facts.record), _again(facts)]
     parts += ["## Limits", _limits(facts)]
@@ -73,7 +76,7 @@ def body(facts: Facts) -> str:
 def _lead(facts: Facts) -> str:
     dims = f" of {facts.usage.dim} dimensions" if facts.usage.dim else ""
     linked = [f"[{name}](https://huggingface.co/{name})" for name in facts.names]
-    base, made = _and(linked) or "a base whose name on the hub is not known to us", ""
+    base, made = _and(linked) or "a base whose name on the hub is not known", ""
     if facts.record is not None:
         sources = [source.name for source in facts.record.sources]
         made = f"It is {len(sources)} models merged into one by `{facts.record.strategy}`: {_and(sources)}"
@@ -81,16 +84,22 @@ def _lead(facts: Facts) -> str:
     elif training := facts.trainings.get(facts.own):
         if training.start != BASE:
             base = f"`{training.start}`, itself made from {base},"
-        made = f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that may be merged with others."
-    return f"A text-embedding model: it turns a text into a vector{dims}, so that the cosine of two vectors says how alike the texts are. {made}"
+        made = (
+            f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that "
+            "may be merged with others."
+        )
+    return (
+        f"A text-embedding model: it turns a text into a vector{dims}, so that the cosine of two vectors measures the "
+        f"similarity of the texts. {made}"
+    )
 
 
 def _results(facts: Facts) -> str:
     if facts.own not in facts.results:
         return "This model was not measured."
     note = (
-        "Percent points, measured by mteb's tasks in float32; a task's score is the mean over its sets. Dev sets are what one chooses by, test "
-        "sets what one reads afterwards. "
+        "Percent points, measured by mteb's tasks in float32; a task's score is the mean over its sets. Models are "
+        "chosen by their dev scores; test scores are for the final comparison. "
     ) + (_DOMAINS if facts.trained_here else _DOMAINS_GIVEN)
     return f"{note}\n\n{tables(facts.results, facts.own)}"
 
@@ -103,10 +112,10 @@ def _usage(facts: Facts) -> str:
     if use.transformers is not None:
         parts += ["The same with transformers alone:", f"```python\n{use.transformers}\n```"]
     if use.prompts:
-        rows = [
-            [f"`{name}`", f"`{json.dumps(text, ensure_ascii=False)}`{' (default)' * (name == use.default_prompt)}"]
-            for name, text in use.prompts.items()
-        ]
+        rows = []
+        for name, text in use.prompts.items():
+            default = " (default)" if name == use.default_prompt else ""
+            rows.append([f"`{name}`", f"`{json.dumps(text, ensure_ascii=False)}`{default}"])
         parts.append(f"Prompts, put before a text by `prompt_name=`:\n\n{table(['name', 'prompt'], rows, words=2)}")
     return "\n\n".join([*parts, *_matryoshka(facts)])
 
@@ -116,14 +125,17 @@ def _matryoshka(facts: Facts) -> list[str]:
     if not trained:
         return []
     if not (lengths := cuts(facts.trainings)):
-        said = "; ".join(f"{name}: {task} at {_and(dims)}" for name, of in trained.items() for task, dims in of.items())
-        return [f"Matryoshka dims: {said} dimensions. Not all of the training was, so measure before you cut."]
+        listed = "; ".join(
+            f"{name}: {task} at {_and(dims)}" for name, by_task in trained.items() for task, dims in by_task.items()
+        )
+        return [f"Matryoshka dims: {listed} dimensions. Not all of the training was, so measure before you cut."]
     shorter = [length for length in lengths if length != facts.usage.dim]
     code = f"SentenceTransformer({json.dumps(facts.usage.path)}, truncate_dim={(shorter or lengths)[0]})"
     merged = " before the merge" if facts.record is not None else ""
     return [
-        f"Matryoshka dims: trained{merged} at {_and(lengths)} dimensions, so embeddings may be cut to their first numbers: "
-        f"`{code}`, and `encode(..., normalize_embeddings=True)`. What the results say is of whole embeddings; cut ones were not measured."
+        f"Matryoshka dims: trained{merged} at {_and(lengths)} dimensions, so embeddings may be cut to their first "
+        f"numbers: `{code}`, and `encode(..., normalize_embeddings=True)`. The results are those of whole embeddings; "
+        "cut ones were not measured."
     ]
 
 
@@ -147,7 +159,7 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
 
 
 def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
-    """Losses and options: said once where all models have them alike."""
+    """Name -> losses and options, given once where all models have the same."""
     found: dict[str, dict[str, str]] = {}
     for name, each in trainings.items():
         for task, loss in each.losses.items():
@@ -178,10 +190,10 @@ def _merge(record: MergeRecord | None) -> list[str]:
     if record.plan:
         plan = json.dumps(record.plan)
         found = f"`{plan}`" if len(plan) <= _MOST else "too long for this page, in `merge.json`"
-        parts.append(f"What the strategy found in the models: {found}.")
+        parts.append(f"The plan of the strategy: {found}.")
     if record.looks_at:
-        parts.append(f"It looked at training rows ({record.probe_rows:,.0f}, repetitions included).")
-    parts.append("SHA-256 of what was merged, and of the result:\n\n```\n" + "\n".join(digests) + "\n```")
+        parts.append(f"It used training rows ({record.probe_rows:,.0f}, repetitions included).")
+    parts.append("SHA-256 of the merged models, and of the result:\n\n```\n" + "\n".join(digests) + "\n```")
     return [*parts, *record.remarks()]
 
 
@@ -195,11 +207,11 @@ def _limits(facts: Facts) -> str:
     use = facts.usage
     lines = [
         f"Texts are cut after {use.max_length:,} tokens, special ones included." if use.max_length else "",
-        f"Languages, as the card of what it was made from gives them: {', '.join(facts.languages)}."
+        f"Languages, from the card of the model that it was made from: {', '.join(facts.languages)}."
         if facts.languages
-        else "For which languages it is good is not known to us.",
+        else "Its languages are not known.",
         _license(facts),
-        "What is not in the results above was not measured: other domains, longer texts, fairness, robustness.",
+        "Only the results above were measured; other domains, longer texts, fairness and robustness were not.",
     ]
     return "\n".join(f"- {line}" for line in lines if line)
 
@@ -207,11 +219,16 @@ def _limits(facts: Facts) -> str:
 def _license(facts: Facts) -> str:
     known = list(dict.fromkeys(origin.license for origin in facts.origins if origin.license))
     if facts.license:
-        return f"Licence: {facts.license}{', that of the base' if [facts.license] == known else ''}. The data may have terms of its own."
+        base = ", that of the base" if [facts.license] == known else ""
+        return f"Licence: {facts.license}{base}. The data may have terms of their own."
     if len(known) > 1:
-        return f"The models that it was made from have different licences ({', '.join(known)}): which one holds must be looked up."
+        return (
+            f"The models that it was made from have different licences ({', '.join(known)}). Find out which one "
+            "applies before you share this model."
+        )
     return (
-        "The licence of what it was made from is not known to us: it must be looked up before this model is passed on."
+        "The licence of the model that it was made from is not known. Find out which one applies before you share this "
+        "model."
     )
 
 

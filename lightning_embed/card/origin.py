@@ -1,4 +1,4 @@
-"""What is known of a model that a run did not make itself: by its own card, or by where it lies."""
+"""Origin of a model that a run did not make: name, licence and training, from its card or its path."""
 
 import re
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from typing import Any
 from lightning_embed.card.training import Training
 
 FILE = "README.md"
-KEY = "lightning_embed"  # of what we keep in the front matter, beside what the hub reads there
+KEY = "lightning_embed"  # of our own entry in the front matter; the hub ignores it
 _SNAPSHOT = re.compile(r".*/models--(?P<name>[^/]+)/snapshots/[^/]+/?")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A model's past.
+    """The known facts about a model's past.
 
     Args:
-        names: on the hub: its own, or of a model that we made, its base's; empty: not known.
+        names: on the hub: its own, or its base's if this package made it; empty: not known.
         license: as the hub writes it; None: not known.
-        languages: as its card gives them; empty: not known.
-        training: how we trained it; None: we did not.
+        languages: those in its card; empty: not known.
+        training: facts of its training; None: this package did not train it.
     """
 
     names: list[str] = field(default_factory=list)
@@ -31,14 +31,14 @@ class Origin:
 
     @classmethod
     def of(cls, path: str, revision: str | None = None) -> "Origin":
-        """Of a model directory or a name on the hub. What cannot be read is not known."""
-        said = _front_matter(path, revision)
+        """The origin of a model directory or of a name on the hub. Facts that cannot be read are not known."""
+        metadata = _front_matter(path, revision)
         names = [found for found in [_hub_name(path)] if found]
         training = None
-        if isinstance(ours := said.get(KEY), dict):
-            names = _listed(said.get("base_model"))
+        if isinstance(ours := metadata.get(KEY), dict):
+            names = _listed(metadata.get("base_model"))
             training = Training.read(ours.get("training"))
-        return cls(names, _license(said), _listed(said.get("language")), training)
+        return cls(names, _license(metadata), _listed(metadata.get("language")), training)
 
 
 def _hub_name(path: str) -> str | None:
@@ -53,17 +53,17 @@ def _front_matter(path: str, revision: str | None) -> dict[str, Any]:
     try:
         file = Path(path) / FILE if Path(path).is_dir() else hf_hub_download(path, FILE, revision=revision)
         return metadata_load(file) or {}
-    except Exception:  # no card, a broken one, nobody to ask: a card is written all the same
+    except Exception:  # no card, a broken one, no network: our card is written all the same
         return {}
 
 
-def _license(said: Mapping[str, Any]) -> str | None:
-    """One licence, and one that says which it is."""
-    found = [name for name in _listed(said.get("license")) if name != "other"]
+def _license(metadata: Mapping[str, Any]) -> str | None:
+    """The licence, if the card names exactly one; `other` is no name."""
+    found = [name for name in _listed(metadata.get("license")) if name != "other"]
     return found[0] if len(found) == 1 else None
 
 
 def _listed(value: Any) -> list[str]:
-    """Words; YAML reads Norwegian's `no` as false."""
+    """The strings of a value or a list; YAML reads `no`, for Norwegian, as false."""
     values = value if isinstance(value, list) else [value]
     return ["no" if each is False else each for each in values if isinstance(each, str) or each is False]

@@ -1,4 +1,4 @@
-"""The results of a card: tables in Markdown, and the same for the hub's own list."""
+"""Results of a card: tables in Markdown, and entries for the hub's own list."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -10,14 +10,14 @@ from lightning_embed.types import BASE, Results
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-_WIDE = 8  # models in the table of all tests; of more, the base and the card's own
+_WIDE = 8  # models in the table of all tests; with more, only the base and the card's own
 
 
 def tables(models: Mapping[str, Results], own: str) -> str:
     """Means over tasks, one table per block, then every test.
 
     Args:
-        models: scores by name of a model, with what every query scored where that is known.
+        models: model -> its scores, with the scores of single queries where they were stored.
         own: the model of the card.
     """
     parts = []
@@ -51,7 +51,7 @@ def eval_results(models: Mapping[str, Results], own: str) -> "list[EvalResult]":
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
-    """A table in Markdown: so many columns of words to the left, numbers to the right."""
+    """A table in Markdown: the first `words` columns are aligned to the left, the numbers after them to the right."""
     head = list(header)
     lines = [head, ["---" if column < words else "---:" for column in range(len(head))], *rows]
     escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)  # a name or a prompt may have one

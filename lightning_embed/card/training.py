@@ -1,4 +1,4 @@
-"""What an expert was trained on, and how: told in its card, and kept there for whoever merges the expert later."""
+"""Facts of a training, for the card of the expert; a later merge of the expert reads them back from there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,13 +12,13 @@ class Training:
     """One training, in plain values.
 
     Args:
-        rows: of each dataset, the rows of an epoch.
+        rows: dataset -> rows of an epoch.
         steps: of the optimiser, without those of the experts that it starts from.
-        losses: of each task that is trained: its options, its word as `name`.
-        start: the expert that it starts from, or the base.
-        options: what else is worth knowing, by the words of people.
-        datasets: names on the hub, of those that have one.
-        versions: of Python and packages that trained it.
+        losses: task -> options of its loss, with the loss's word as `name`.
+        start: name of the expert that it starts from, or the base.
+        options: more facts, name -> value, as the card shows them.
+        datasets: names on the hub, of the datasets that have one.
+        versions: of Python and the packages of the training.
     """
 
     rows: dict[str, int]
@@ -30,22 +30,22 @@ class Training:
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, said: Any) -> "Training | None":
-        """From a card, which another version may have written; None: it does not say enough."""
+    def read(cls, metadata: Any) -> "Training | None":
+        """The training in a card's front matter; None: a required fact is missing, as in a card of another version."""
         try:
-            return cls(**{item.name: said[item.name] for item in fields(cls) if item.name in said})
+            return cls(**{item.name: metadata[item.name] for item in fields(cls) if item.name in metadata})
         except TypeError:
             return None
 
     @property
     def dims(self) -> dict[str, list[int]]:
-        """Of each task whose loss is a Matryoshka loss: the lengths that embeddings may be cut to."""
+        """Task -> the lengths to which embeddings may be cut, for each task with a Matryoshka loss."""
         found = {task: matryoshka_dims(loss) for task, loss in self.losses.items()}
         return {task: dims for task, dims in found.items() if dims}
 
 
 def matryoshka_dims(loss: Mapping[str, Any]) -> list[int]:
-    """The lengths of a Matryoshka loss, also of one inside another loss; empty: it is none."""
+    """The lengths of a Matryoshka loss, also of one inside another loss; empty: there is no Matryoshka loss."""
     if loss.get("name") == "matryoshka":
         return list(loss["dims"])
     inner = loss.get("loss")
@@ -53,13 +53,13 @@ def matryoshka_dims(loss: Mapping[str, Any]) -> list[int]:
 
 
 def cuts(trainings: Mapping[str, Training]) -> list[int]:
-    """The lengths that every task of every model was trained for, longest first; empty: there are none."""
+    """The lengths for which every task of every model was trained, longest first; empty: no common length."""
     lengths = [set(each.dims.get(task, ())) for each in trainings.values() for task in each.losses]
     return sorted(set.intersection(*lengths), reverse=True) if lengths else []
 
 
 def written(options: Mapping[str, Any]) -> str:
-    """A registered class with its options, and those in it, on one line."""
+    """A registered class with its options, nested classes included, on one line."""
     inner = [
         f"{key}={written(value) if isinstance(value, Mapping) and 'name' in value else value}"
         for key, value in options.items()

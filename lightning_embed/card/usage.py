@@ -1,4 +1,4 @@
-"""How to use a model directory, as code that runs: with sentence-transformers and with transformers alone."""
+"""Code that uses a model directory: with sentence-transformers, and with transformers alone."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from lightning_embed.encoder.manifest import Manifest, read_manifest
 from lightning_embed.encoder.options import Pooling
 from lightning_embed.errors import CheckpointError
 
-_UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
+_UNLIMITED = 10**9  # tokenizers without a limit of their own have 1e30
 _QUERIES = ["Which planet is the largest?"]
 _DOCUMENTS = ["Jupiter is the largest.", "Bread is baked in an oven."]
 _MASK = '    mask = batch["attention_mask"].unsqueeze(-1)\n'
@@ -19,7 +19,8 @@ _POOLED = {
     Pooling.weighted_mean: _MASK
     + "    mask = mask * mask.cumsum(1)\n    pooled = (hidden * mask).sum(1) / mask.sum(1)  # later tokens weigh more",
     Pooling.cls: "    pooled = hidden[:, 0]  # the first token",
-    Pooling.last_token: '    last = batch["attention_mask"].sum(1) - 1\n    pooled = hidden[torch.arange(len(texts)), last]  # the last token',
+    Pooling.last_token: '    last = batch["attention_mask"].sum(1) - 1\n'
+    "    pooled = hidden[torch.arange(len(texts)), last]  # the last token",
 }
 _SENTENCE_TRANSFORMERS = """\
 from sentence_transformers import SentenceTransformer
@@ -52,16 +53,16 @@ print(queries @ documents.T)"""
 
 @dataclass(frozen=True)
 class Usage:
-    """What a model directory says of itself.
+    """The use of a model directory: facts from its files, and code.
 
     Args:
-        path: as its users write it.
+        path: the directory or hub name, as users write it.
         dim: of an embedding; None: not known.
-        max_length: tokens of a text, special ones included, the rest is cut; None: not known.
-        prompts: text put before a text, by the name that sentence-transformers has for it.
-        default_prompt: name of the one for texts that come without a name.
+        max_length: tokens of a text, special ones included; longer texts are cut; None: not known.
+        prompts: name in sentence-transformers -> the text that is put before a text.
+        default_prompt: name of the prompt for texts that are encoded without a prompt name.
         sentence_transformers: code.
-        transformers: code; None: the directory does more than we could write down (a head, two poolings ...).
+        transformers: code; None: the directory has parts that this module cannot write down (a head, two poolings ...).
     """
 
     path: str
@@ -77,18 +78,20 @@ class Usage:
         """Read a model directory.
 
         Args:
-            folder: where it is.
-            path: what its users write for it: a name on the hub, or where they find it.
+            folder: the directory.
+            path: its name for users: a name on the hub, or a path.
         """
         try:
             manifest, known = read_manifest(str(folder)), True
-        except CheckpointError:  # merged all the same, because weights are weights
+        except CheckpointError:  # a merge needs only the weights, so it may have such models
             manifest, known = Manifest(), False
         config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
-        said: Any = manifest.prompts.to_sentence_transformers()
-        prompts, default = said["prompts"], said["default_prompt_name"]
+        config_prompts: Any = manifest.prompts.to_sentence_transformers()
+        prompts, default = config_prompts["prompts"], config_prompts["default_prompt_name"]
         max_length = manifest.max_length or _max_length(config, tokenizer)
-        normalizes = manifest.normalize and (folder / "modules.json").exists()  # of a plain directory, only we do
+        normalizes = (
+            manifest.normalize and (folder / "modules.json").exists()
+        )  # for a plain directory, sentence-transformers does not
         exact = _first(config, "dtype", "torch_dtype") in (None, "float32")
         query, document = _roles(prompts)
 
@@ -127,7 +130,7 @@ class Usage:
 
 
 def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Names of a prompt for queries and of its like for documents; where none has a role, the first for both."""
+    """Names of the prompt for queries and of the matching one for documents; if none has a role, the first for both."""
     query = next((name for name in prompts if name.endswith("query")), None)
     document = next((name for name in prompts if name.endswith("document")), None)
     if query is not None:
@@ -138,7 +141,7 @@ def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def _max_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
-    """Of a directory that has no limit of its own."""
+    """The limit of the tokenizer or of the positions, for a directory without a limit of its own."""
     limits = [tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
     return min((limit for limit in limits if limit and 0 < limit < _UNLIMITED), default=None)
 

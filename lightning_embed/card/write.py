@@ -1,7 +1,7 @@
-"""Which models of a run get a card, and from what each is made.
+"""Cards of a run's models, written to their folders.
 
-The base's card comes first, then those of the experts, then that of the merge: each reads back what stands in the cards
-of the models before it, and so does a merge of models that another run left.
+The base's card is written first, then those of the experts, then that of the merge: each reads facts back from the
+cards of the models before it, and so does a merge of the models of another run.
 """
 
 import re
@@ -21,14 +21,15 @@ from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
+from lightning_embed.merge.examine import NOTHING
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.report import Run, is_ensemble
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import BASE, Results
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
-_HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # where a run goes, not what it makes
-# a path that leads out of the working directory
+_HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # places of a run; they do not change its models
+# a path out of the working directory
 _PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
 
 
@@ -40,13 +41,13 @@ def write_cards(
     merged: Path | None = None,
     trainings: Mapping[str, Training] | None = None,
 ) -> None:
-    """Write the cards of the models that this run made. What others made keeps the card that it has.
+    """Write the cards of the models that this run made. Models of others keep their cards.
 
     Args:
         cfg: of the run.
-        run: what was measured.
+        run: its scores.
         sources: the experts, and models that existed already.
-        base: what they started from.
+        base: the model from which they started.
         merged: model directory of the merge; None: nothing was merged.
         trainings: of the experts that this run trained, by name.
     """
@@ -56,24 +57,24 @@ def write_cards(
         _write_base(base, start)
     for source in sources:
         if source.name in trainings:
-            told = _with_past(source, trainings[source.name])
+            past = _with_past(source, trainings[source.name])
             results = _compared(run, [BASE, source.name])
-            _write(source.path, _facts(cfg, source.path, source.name, [start], told, None, results))
+            _write(source.path, _facts(cfg, source.path, source.name, [start], past, None, results))
     if merged is None:
         return
     known = {source.name: Origin.of(str(source.path)) for source in sources}
     origins = [start, *known.values()] if base is not None or cfg.base_model else [*known.values()]
-    told = {}
+    past = {}
     for source in sources:
         if (training := known[source.name].training) is not None:
-            told = {**_with_past(source, training), **told}
+            past = {**_with_past(source, training), **past}
     own, record = merged.parent.name, MergeRecord.read(merged.parent / RECORD_FILE)
     results = _compared(run, [BASE, *known, *filter(is_ensemble, run.models), own])
-    _write(merged, _facts(cfg, merged, own, origins, told, record, results))
+    _write(merged, _facts(cfg, merged, own, origins, past, record, results))
 
 
 def _with_past(source: Source, training: Training) -> dict[str, Training]:
-    """Its trainings in their order: those of the experts that it started from, as their cards beside it tell, then its own."""
+    """The trainings of a source in order: those of the experts that it started from, from their cards, then its own."""
     found, start = {source.name: training}, training.start
     while start not in {BASE, *found} and (earlier := Origin.of(str(source.path.parent / start)).training) is not None:
         found, start = {start: earlier, **found}, earlier.start
@@ -81,7 +82,7 @@ def _with_past(source: Source, training: Training) -> dict[str, Training]:
 
 
 def _start(cfg: DictConfig, base: Path | None) -> Origin:
-    """What all models of the run started from, as far as that is known."""
+    """The origin of the model from which all models of the run started, as far as it is known."""
     origin = Origin()
     if "encoder" in cfg:
         origin = Origin.of(cfg.encoder.path, cfg.encoder.revision)
@@ -100,7 +101,7 @@ def _facts(
     results: Mapping[str, Results],
 ) -> Facts:
     licenses = {origin.license for origin in origins}
-    path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == "none") else "."
+    path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == NOTHING) else "."
     return Facts(
         title=path.rpartition("/")[2] if path != "." else f"{cfg.name}: {own}",
         own=own,
@@ -117,13 +118,13 @@ def _facts(
 
 
 def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
-    """Scores of the models that a card compares, with what every query scored where that was kept."""
+    """Scores of the models that a card compares, with those of single queries where they were stored."""
     measured = run.models
     return {name: run.each(name) or measured[name] for name in names if name in measured}
 
 
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
-    """What makes the models again. Where a folder lies on this machine is nobody else's business."""
+    """The commands that make the model again, without the paths of this machine, which are private."""
     command = "train" if "encoder" in cfg else "merge"
     given = [o for o in run_yaml.overrides() if _key(o) not in _HERE and not o.startswith("experts.only=")]
     if merged is None:  # the experts do not depend on the rest
@@ -142,7 +143,7 @@ def _key(override: str) -> str:
 
 
 def _public(override: str) -> str:
-    """With no more of a path than its last part; a prompt is no path, whatever it begins with."""
+    """The override with only the last part of each path; a prompt is not a path, however it begins."""
     if ".prompt" in override or "_prompt" in override:
         return override
     return _PLACE.sub(lambda found: f".../{Path(found[0]).name}", override)
@@ -162,7 +163,7 @@ def _write(folder: Path, facts: Facts) -> None:
         license=facts.license,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        tags=_TAGS + ["merge"] * (facts.record is not None),
+        tags=_TAGS if facts.record is None else [*_TAGS, "merge"],
         base_model=facts.names,
         base_model_relation=relation,
         datasets=datasets,
@@ -173,8 +174,8 @@ def _write(folder: Path, facts: Facts) -> None:
 
 
 def _write_base(folder: Path, origin: Origin) -> None:
-    what = f"A copy of {' and '.join(origin.names) or 'a model whose name is not known to us'}"
-    text = f"# Base\n\n{what}, saved as the models are that started from it. Nothing was trained here.\n"
+    name = " and ".join(origin.names) or "a model whose name is not known"
+    text = f"# Base\n\nA copy of {name}, in the format of the models that started from it. Nothing was trained here.\n"
     known = {"license": origin.license, "language": origin.languages, "base_model": origin.names}
     _save(folder, text, library_name="sentence-transformers", tags=_TAGS, **known, **{KEY: {}})
 

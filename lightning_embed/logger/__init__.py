@@ -1,1 +1,1 @@
-"""Loggers that keep tables, pictures and models beside numbers, and what a run writes into them."""
+"""Loggers of numbers, tables, pictures and models, and the functions through which a run writes to them."""

@@ -1,4 +1,4 @@
-"""What a logger can keep beside numbers. A logger has the methods of what it can; `run_log` and `lineage` ask for them."""
+"""Protocols of loggers that keep tables, pictures or models beside numbers; `run_log` and `lineage` check for them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class KeepsPictures(Protocol):
 
 @runtime_checkable
 class KeepsModels(Protocol):
-    """A logger that can keep models and what they were made of."""
+    """A logger that can keep models and the models that they were made from."""
 
     def log_model_directory(
         self, name: str, folder: Path, metadata: Mapping[str, Any], parents: Mapping[str, Path]
@@ -34,9 +34,9 @@ class KeepsModels(Protocol):
             name: of the model among those of all runs.
             folder: the directory.
             metadata: facts about it.
-            parents: name -> directory of each model that it was made of.
+            parents: name -> directory of each model that it was made from.
         """
 
 
 Loggers = Sequence[Any]
-"""The loggers of one part of a run; numbers go to all of them, and of the rest each keeps what it can."""
+"""The loggers of one part of a run. Numbers go to all; tables, pictures and models to those that can keep them."""

@@ -1,4 +1,4 @@
-"""Models as a logger keeps them: what each is, and the models that it was made of."""
+"""Models in a logger: name, metadata, and the models that each was made from."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,23 @@ from lightning_embed.types import BASE
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model directory, by what it is called in its run."""
+class LoggedModel:
+    """A model directory.
+
+    Args:
+        name: its name in the run that logs it.
+        folder: the directory.
+    """
 
     name: str
     folder: Path
 
     @property
     def artifact(self) -> str:
-        """Its name among the artifacts of all runs: the same wherever it is asked.
+        """Its name among the artifacts of all runs, the same in each of them.
 
-        A base is called by its weights, because many runs start from it; another model by the run that wrote it and the
-        name that it has there, and a stranger's by its name here.
+        A base has the digest of its weights in its name, because many runs start from it. A model of a run has the name
+        of the run and its own name there. Any other model has its name here.
         """
         if self.name == BASE:
             return f"{BASE}-{digest(self.sha256)}"
@@ -40,11 +45,11 @@ class Model:
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Of its weights, by file."""
+        """Weights file -> its digest."""
         return digests(self.folder.glob("*.safetensors"))
 
-    def told(self) -> dict[str, Any]:
-        """What the metadata of another model say of it."""
+    def metadata(self) -> dict[str, Any]:
+        """Its entry in the metadata of the models that are made from it."""
         return {"name": self.name, "artifact": self.artifact, "path": str(self.folder), "sha256": self.sha256}
 
 
@@ -52,18 +57,20 @@ def _legal(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)[-128:]
 
 
-def log_expert(loggers: Loggers, cfg: DictConfig, model: Model, start: Model, facts: Mapping[str, Any]) -> None:
-    """Keep a trained model, and what it was trained from and on.
+def log_expert(
+    loggers: Loggers, cfg: DictConfig, model: LoggedModel, start: LoggedModel, facts: Mapping[str, Any]
+) -> None:
+    """Log a trained model with its start and the facts of its training.
 
     Args:
         loggers: of its training.
         cfg: of the run.
-        model: what was trained.
-        start: what its training started from.
-        facts: more to tell of it.
+        model: the trained model.
+        start: the model from which the training started.
+        facts: more metadata, such as its data and options.
     """
     if keepers := [logger for logger in loggers if isinstance(logger, KeepsModels)]:
-        metadata = {**_run(cfg), "sha256": model.sha256, "start": start.told(), **facts}
+        metadata = {**_run(cfg), "sha256": model.sha256, "start": start.metadata(), **facts}
         for logger in keepers:
             logger.log_model_directory(model.artifact, model.folder, metadata, {start.artifact: start.folder})
 
@@ -72,23 +79,33 @@ def log_merged(
     loggers: Loggers,
     cfg: DictConfig,
     scores: Mapping[str, float],
-    model: Model,
+    model: LoggedModel,
     sources: Sequence[Source],
     base: Path | None,
     record: Mapping[str, Any],
 ) -> None:
-    """Keep the merged model, and its sources with how much of each it has."""
+    """Log a merged model with its sources and their coefficients.
+
+    Args:
+        loggers: of merge and evaluation.
+        cfg: of the run.
+        scores: of the merged model.
+        model: the merged model.
+        sources: the models that were merged.
+        base: the model from which they started.
+        record: its merge.json.
+    """
     if not (keepers := [logger for logger in loggers if isinstance(logger, KeepsModels)]):
         return
-    given = [Model(source.name, source.path) for source in sources]
+    given = [LoggedModel(source.name, source.path) for source in sources]
     shares = coefficients(record["plan"], len(given))
-    origin = [Model(BASE, base)] if base is not None else []
+    origin = [LoggedModel(BASE, base)] if base is not None else []
     metadata = {
         **_run(cfg),
         "sha256": model.sha256,
         "merge": {"strategy": record["strategy"], **record["options"]},
-        "sources": [{**source.told(), "coefficient": share} for source, share in zip(given, shares, strict=True)],
-        "base": origin[0].told() if origin else None,
+        "sources": [{**source.metadata(), "coefficient": share} for source, share in zip(given, shares, strict=True)],
+        "base": origin[0].metadata() if origin else None,
         "scores": dict(scores),
     }
     for logger in keepers:
@@ -97,7 +114,7 @@ def log_merged(
 
 
 def coefficients(plan: Mapping[str, Any], count: int) -> list[float | None]:
-    """How much of each source: the mean over parameters of what a plan says; None: it does not say."""
+    """The coefficient of each source: the mean over the parameters of a plan; None: the plan has no coefficients."""
     found = plan.get("coefficients", {"*": plan.get("weights")})
     rows = [row for row in found.values() if isinstance(row, list) and len(row) == count]
     return [fmean(column) for column in zip(*rows, strict=True)] if rows else [None] * count

@@ -1,4 +1,4 @@
-"""Open and close the loggers of one part of a run."""
+"""Opening and closing of the loggers of one part of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from lightning_embed.storage.checksum import digest
 def open_loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]]:
     """The loggers of one part of a run (an expert, or merge + evaluation), closed at the end of the part.
 
-    The part's name, kind and id stand in `part`, where the YAML of a logger finds them.
+    The YAML of a logger reads the part's name, kind and id from `part`.
     """
     part = {
         "name": name,
@@ -44,14 +44,16 @@ def open_loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]
 
 
 def _searchable(cfg: DictConfig) -> dict[str, Any]:
-    """What people filter, group and colour runs by: every choice as one flat word, every plain value of the root.
+    """The keys for filtering, grouping and colouring runs: the word of every choice, and every plain value of the root.
 
-    So `merge` is `soup` and `seed` is 42; the whole resolved config is below `options`.
+    For example, `merge` is `soup` and `seed` is 42. The whole resolved config is under `options`.
     """
     resolved = shown_config(cfg)
     resolved.pop("part", None)
     typed = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    choices = {key.rpartition("@")[2]: word for key, word in typed.items()}  # a preset's word says more than its class
+    choices = {
+        key.rpartition("@")[2]: word for key, word in typed.items()
+    }  # a preset's word is more precise than its class
     words = {key: choices.get(key, node.get("name")) for key, node in resolved.items() if isinstance(node, dict)}
     values = {key: value for key, value in resolved.items() if not isinstance(value, (dict, list))}
     experiment = {"experiment": choices.get("experiment")}

@@ -1,6 +1,6 @@
-"""What a run writes into its loggers beside the numbers of its steps: scores, tables, pictures, models.
+"""Scores, tables, pictures and models of a run, for its loggers; the numbers of its steps come from the training.
 
-Numbers go to every logger alike; of tables, pictures and models each keeps what it can (`logger.base`).
+Numbers go to every logger; tables, pictures and models to those that can keep them (`logger.base`).
 """
 
 import json
@@ -20,12 +20,12 @@ from lightning_embed.report import Run, draw_conflict, read_conflict, save
 
 
 def log_plan(loggers: Loggers, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What an expert is trained on, and what that costs: a row per dataset."""
+    """Log the training data of an expert and its cost: a row per dataset."""
     _log_table(loggers, "plan", rows)
 
 
 def log_conflict(loggers: Loggers, out: Path, expert: str) -> None:
-    """Draw how the tasks of a training agreed, if that was measured."""
+    """Log the picture of the tasks' gradient cosines, if they were measured."""
 
     def draw() -> Any | None:
         curves = read_conflict(out / "logs" / expert)
@@ -43,16 +43,16 @@ def log_merge(
     base: Path | None,
     target: Path | None,
 ) -> None:
-    """Write down how the sources lie, what was merged of them, and what all of them scored.
+    """Log the scores of all models, the geometry of the sources, and the merged model.
 
     Args:
         loggers: of merge and evaluation.
         cfg: of the run.
-        run: what was measured.
-        name: of the model that the run is for: the merged one, or the last source.
-        sources: what was merged.
-        base: what they started from.
-        target: folder with merge.json; None: nothing was looked at.
+        run: its scores.
+        name: of the model whose means are logged: the merged one, or the last source.
+        sources: the models that were merged.
+        base: the model from which they started.
+        target: folder with merge.json; None: nothing was merged or examined.
     """
     run.log(loggers, name)
     _draw(loggers, "quality", run.quality)
@@ -64,12 +64,12 @@ def log_merge(
         png = picture.with_suffix(".png")
         _log_picture(loggers, picture.stem, png if png.exists() else picture)
     if (target / MODEL_FOLDER).exists():
-        merged = lineage.Model(name, target / MODEL_FOLDER)
+        merged = lineage.LoggedModel(name, target / MODEL_FOLDER)
         lineage.log_merged(loggers, cfg, run.means(name), merged, sources, base, record)
 
 
 def _log_geometry(loggers: Loggers, record: Mapping[str, Any]) -> None:
-    """Lengths, angles and conflicts of signs: of the whole model as numbers, of every layer as a table."""
+    """Log lengths, angles and sign conflicts: of the whole model as numbers, of every layer as a table."""
     if not (found := record["geometry"]):
         return
     names = [source["name"] for source in record["sources"]]
@@ -118,7 +118,7 @@ def _log_picture(loggers: Loggers, key: str, file: Path) -> None:
 
 
 def _draw(loggers: Loggers, key: str, draw: Callable[[], Any | None]) -> None:
-    """A figure, drawn only where it can be shown."""
+    """Draw and log a figure, if a logger can show it."""
     if not any(isinstance(logger, KeepsPictures) for logger in loggers) or (figure := draw()) is None:
         return
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""logger=tensorboard: Lightning's logger of TensorBoard, with pictures."""
+"""Logger of logger=tensorboard: Lightning's logger of TensorBoard, with pictures."""
 
 from pathlib import Path
 

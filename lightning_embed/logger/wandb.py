@@ -1,4 +1,4 @@
-"""logger=wandb: Lightning's logger of Weights & Biases, with pictures, and with models that know where they came from."""
+"""Logger of logger=wandb: Lightning's logger of Weights & Biases, with pictures, and with models and their lineage."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,19 +19,20 @@ _SMALL = ("config.json", "modules.json", "config_sentence_transformers.json")
 class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     """Writes a run of Weights & Biases; `WANDB_MODE=offline` writes it to a folder that `wandb sync` sends later.
 
-    A model becomes an artifact of type `model`, whose content is its configuration and the SHA-256 of its weights; the same
-    model is therefore the same version, whoever logs it. Online, the run also says that it used the models that this
-    one was made of, and W&B draws the graph. Offline that is not possible (`use_artifact` raises TypeError, wandb 0.31):
-    there the metadata alone name them, as they always do.
+    A model becomes an artifact of type `model`, whose content is its configuration and the SHA-256 of its weights; the
+    same model is therefore the same version in every run. Online, the run also records that it used the models that
+    this one was made from, and W&B draws the graph. Offline this is not possible (`use_artifact` raises TypeError,
+    wandb 0.31). The metadata name these models in both cases.
 
     Args:
-        save_dir: where the folder `wandb` of the run is written.
-        log_model: true: artifacts hold the weights too. Lightning's option of that name, which uploads checkpoints, is off.
+        save_dir: parent of the run's folder `wandb`.
+        log_model: true: artifacts hold the weights too. Lightning's option of that name, which uploads checkpoints, is
+            off.
         arguments: of Lightning's logger and of `wandb.init`.
     """
 
     def __init__(self, *, save_dir: str | Path = ".", log_model: bool = False, **arguments: Any) -> None:
-        # what writes the files is a process of wandb's own, which may have been started elsewhere, by whoever started this
+        # wandb writes the files in a process of its own, which may have another working directory
         super().__init__(save_dir=Path(save_dir).absolute(), log_model=False, **arguments)
         self._wandb_init.pop("anonymous", None)  # Lightning 2.6 always passes it, and wandb 0.31 warns of it
         self.with_weights = log_model
@@ -50,13 +51,13 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     def log_model_directory(
         self, name: str, folder: Path, metadata: Mapping[str, Any], parents: Mapping[str, Path]
     ) -> None:
-        """Log a model directory, made of others.
+        """Log a model directory as an artifact.
 
         Args:
             name: of the artifact.
             folder: the directory.
-            metadata: what is told of it.
-            parents: name of an artifact -> the directory of a model that this one was made of.
+            metadata: of the artifact.
+            parents: name of an artifact -> the directory of a model that this one was made from.
         """
         if not self.experiment.offline:
             for parent, place in parents.items():
@@ -74,13 +75,13 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         return artifact
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Files and their names in the artifact: those that make the model what it is, and the record of a merge."""
+        """Files and their names in the artifact: configuration, weights if wanted, and the record of a merge."""
         chosen = folder.rglob("*") if self.with_weights else (folder / name for name in _SMALL)
         yield from (
             (path, str(path.relative_to(folder)))
             for path in sorted(chosen)
             if path.is_file()
-            and path.name != "README.md"  # which changes with what was measured: the next run would see another version
+            and path.name != "README.md"  # it changes with the measured scores: the next run would see another version
         )
         if (record := folder.parent / "merge.json").exists():
             yield record, record.name

@@ -18,7 +18,7 @@ from lightning_embed.merge.checkpoint.name_matching import agree
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.writer import write_tensors
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Plan, Probe, Reporter, Source
-from lightning_embed.merge.diagnosis.advice import explained
+from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import summarise
 from lightning_embed.merge.layer_rules import layer_scales
 from lightning_embed.merge.merged_model import MergedModel
@@ -105,7 +105,7 @@ def merge_models(
             base=records[-1] if base else None,
             out_dtype=out_dtype,
             seed=seed,
-            geometry=explained(summarise(merged.sums), [source.name for source in sources]) if base else None,
+            geometry=with_findings(summarise(merged.sums), [source.name for source in sources]) if base else None,
             sha256=written,
             seconds=round(time.perf_counter() - start, 3),
             bytes=sum((output / file).stat().st_size for file in written),

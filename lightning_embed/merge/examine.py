@@ -10,7 +10,7 @@ from lightning_embed.merge.blocks.gram import group_of
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.checkpoint.directory import replaced
 from lightning_embed.merge.contract import Model, OutDtype, Source
-from lightning_embed.merge.diagnosis.advice import explained
+from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
@@ -48,7 +48,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
             base=records[-1] if base else None,
             out_dtype=OutDtype.auto,
             seed=0,
-            geometry=explained(geometry, [source.name for source in sources]),
+            geometry=with_findings(geometry, [source.name for source in sources]),
             sha256={},
             seconds=round(time.perf_counter() - start, 3),
             bytes=0,

@@ -1,4 +1,4 @@
-"""What came out: results.json, the tables on the terminal, report.html, and finished runs side by side."""
+"""Results of runs: results.json, tables on the terminal, report.html, and comparisons of finished runs."""
 
 from lightning_embed.report.comparison_report import write_comparison
 from lightning_embed.report.figures.geometry import draw_geometry

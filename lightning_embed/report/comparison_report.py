@@ -1,4 +1,4 @@
-"""What stands at the end of a sweep, or of compare=: one table, one page, its pictures."""
+"""Report of a sweep, or of compare=: one table, one page, its pictures."""
 
 import json
 from collections.abc import Mapping
@@ -24,25 +24,25 @@ from lightning_embed.types import Results
 def write_comparison(folders: Mapping[Path, set[str]], out: Path, console: Console, metric: str) -> None:
     """Print the table of several runs; write its page, its numbers and its pictures, if anything was measured.
 
-    Those whose last model was measured by another evaluation than most are left out, and named.
+    Runs whose last model was measured by a different evaluation than most are left out and named.
 
     Args:
         folders: of the runs, each with the overrides that all its jobs share.
-        out: where to write.
-        console: where the table is shown.
-        metric: what comes first is best by it: dev/mean, or dev/<task>.
+        out: folder to write.
+        console: prints the table.
+        metric: orders the recipes, best first: dev/mean, or dev/<task>.
 
     Raises:
-        ConfigError: `out` is the folder of a run, whose own report it would replace.
+        ConfigError: `out` is the folder of a run, whose own report would be replaced.
     """
     if (out / "run.yaml").exists():
         raise ConfigError(
-            f"{out} is the folder of a run, with a report of its own: give what compares runs another folder."
+            f"{out} is the folder of a run, with a report of its own. Give the comparison a different folder."
         )
     measured = measured_alike(folders)
     for folder in folders:
         if folder not in measured and (folder / results_file.FILE).exists():
-            console.print(f"left out, because it was not measured as the others were: {folder}", soft_wrap=True)
+            console.print(f"left out, because its evaluation differs from that of the others: {folder}", soft_wrap=True)
     if not (recipes := collect(folders)):
         return
     compared = compare(recipes, metric)
@@ -58,7 +58,7 @@ def write_comparison(folders: Mapping[Path, set[str]], out: Path, console: Conso
 
 
 def plain(compared: Compared) -> dict[str, Any]:
-    """What a sweep found, as JSON: scores of every recipe at every seed, means, and differences from the reference."""
+    """The comparison as JSON: scores of every recipe at every seed, means, and differences from the reference."""
     return {
         "reference": compared.reference,
         "joint_rows": compared.joint_rows,
@@ -84,7 +84,7 @@ def plain(compared: Compared) -> dict[str, Any]:
 
 
 def _scatter(recipes: list[Recipe]) -> Any | None:
-    """Every recipe at its first seed's tests, where there is one seed; with several, means stand in the other picture."""
+    """Every recipe by its test scores, if all have one seed; the means over several seeds are in the other picture."""
     if any(len(recipe.seeds) > 1 for recipe in recipes):
         return None
     scores: dict[str, Results] = {recipe.name: next(iter(recipe.seeds.values())) for recipe in recipes}

@@ -1,4 +1,4 @@
-"""The scores of a run's folder, from the first measurement to the report."""
+"""Scores of a run's folder, from the first measurement to the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from lightning_embed.types import Results
 
 
 class Run:
-    """What was measured in a folder, always read from its results.json: jobs of a sweep share one.
+    """The scores in a folder, read anew from its results.json each time: the jobs of a sweep may share the folder.
 
     Args:
         out: folder of the run.
-        evaluation: hash of how models are measured now. Models measured otherwise stay in the file and are not shown:
+        evaluation: hash of the current evaluation. Models of other evaluations stay in the file and are not shown:
             means over different tests cannot be compared.
     """
 
@@ -31,18 +31,18 @@ class Run:
 
     @property
     def models(self) -> dict[str, Results]:
-        """Scores by name of a model, in the order of measuring."""
+        """Model -> its scores, in the order of measuring."""
         content = results_file.read(self.out)
         return {
             name: found for name, found in content["models"].items() if content["evaluations"][name] == self.evaluation
         }
 
     def each(self, model: str) -> Results:
-        """The scores of a model with what every query and pair scored, where that was kept."""
+        """The scores of a model with those of its single queries and pairs, if they were stored."""
         return results_file.read_each(self.out, model)
 
     def add(self, model: str, found: Results, cost: float | None = None) -> None:
-        """Keep the scores of a model, and what it cost, in rows trained on."""
+        """Store the scores of a model, and its cost in training rows."""
         results_file.add(self.out, model, found, self.evaluation, cost)
 
     def metric(self, model: str, key: str) -> float | None:
@@ -50,12 +50,12 @@ class Run:
         return metric(self.models, model, key)
 
     def print(self, console: Console, names: Sequence[str]) -> None:
-        """Show the tables of some of the models: merges of another day, and of a sweep's other jobs, stand in the report."""
+        """Print the tables of some models; the report has all, also those of a sweep's other jobs."""
         models = self.models
         print_results({n: results_file.read_each(self.out, n) or models[n] for n in names if n in models}, console)
 
     def means(self, model: str) -> dict[str, float]:
-        """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them."""
+        """Means and cost of one model, by keys without its name: `dev/mean`, `test_in_domain/sts`, `cost/rows`."""
         found = {
             f"{block.title.replace(' ', '_')}/{column}": score
             for block in summary(self.models)
@@ -65,12 +65,12 @@ class Run:
         return {key: value for key, value in found.items() if value is not None}
 
     def quality(self) -> Any | None:
-        """The picture of quality against cost; None where costs are not known."""
+        """The picture of quality against cost; None if costs are not known."""
         recipes = collect({self.out: set()})
         return quality(compare(recipes)) if recipes else None
 
     def log(self, loggers: Sequence[Any], model: str) -> None:
-        """Every score as a metric, and all of them as one table where the logger has tables; the means of `model`."""
+        """Log every score and the means of `model` as metrics, and all scores as a table, if the logger has tables."""
         rows = [
             (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
             for model, found in self.models.items()

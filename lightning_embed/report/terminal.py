@@ -1,4 +1,4 @@
-"""The results on a terminal. Best scores are bold and carry a *, so that they stand out in a file too."""
+"""Tables of results on a terminal. Best scores are bold and marked by a *, which is visible in a file too."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,8 +20,8 @@ def print_results(models: Mapping[str, Results], console: Console) -> None:
     """Print the means over tasks, then every test.
 
     Args:
-        models: scores by name of a model; with what every query scored, where means are to be told from noise.
-        console: where to.
+        models: model -> its scores; with those of single queries, means are compared with the noise.
+        console: prints the tables.
     """
     blocks = summary(models)
     if not blocks:
@@ -33,7 +33,7 @@ def print_results(models: Mapping[str, Results], console: Console) -> None:
 
 
 def means_table(blocks: Sequence[Block], marks: Sequence[Mapping[str, str]]) -> Table:
-    """Models by tasks, one section per block, each with the marks of its models' means."""
+    """A table of models by tasks, one section per block; `marks` has those of the models' means in each block."""
     tasks = list(dict.fromkeys(task for block in blocks for task in block.tests))
     metrics = {task: name for block in blocks for task, name in block.metrics.items()}
     table = _table("\nmodel")
@@ -47,15 +47,15 @@ def means_table(blocks: Sequence[Block], marks: Sequence[Mapping[str, str]]) -> 
             cells[-1].append(marked.get(model, " ") if any(marks) else "")
             table.add_row(f"  {model}", *cells)
         table.add_section()
-    said = ["percent points", "* best of its column"]
+    caption = ["percent points", "* best of its column"]
     if any(marks):
-        said.append("+ above, - below the base by more than the noise of queries (95 %)")
-    table.caption = "; ".join(said)
+        caption.append("+ above, - below the base by more than the noise of queries (95 %)")
+    table.caption = "; ".join(caption)
     return table
 
 
 def _beside_base(models: Mapping[str, Results], block: Block) -> dict[str, str]:
-    """The marks of the models whose mean is apart from the base's by more than chance."""
+    """Model -> + or -, if its mean differs from the base's by more than the noise."""
     base = models.get(BASE, {})
     found = {
         model: interval({0: scores}, {0: base}, block.split, block.in_domain)
@@ -66,13 +66,13 @@ def _beside_base(models: Mapping[str, Results], block: Block) -> dict[str, str]:
 
 
 def tests_tables(models: Mapping[str, Results], width: int) -> list[Table]:
-    """Tests by models, in as many tables as the width asks for."""
+    """Tables of tests by models, as many as the width makes necessary."""
     names, per_table = list(models), max(1, (width - _NAMES_WIDTH) // _SCORE_WIDTH)
     return [_tests_table(models, names[i : i + per_table]) for i in range(0, len(names), per_table)]
 
 
 def print_recipes(compared: Compared, console: Console) -> None:
-    """Print recipes by the means of each block, best by `metric` first: test is shown, never chosen by."""
+    """Print recipes with their means in each block, best by `metric` first; test scores never choose."""
     table = _table("\nrecipe")
     several = compared.num_seeds > 1
     for column in ["cost", *(["seeds"] if several else [])]:
@@ -84,13 +84,13 @@ def print_recipes(compared: Compared, console: Console) -> None:
         seeds = [str(len(recipe.seeds))] if several else []
         cells = [_mean_cell(compared, recipe, title) for title in compared.titles]
         table.add_row(Text(recipe.name), show(cost), *seeds, *cells)
-    said = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
-    said += [f"cost in {compared.unit}", f"best {compared.chosen_by} first", "* best of its column"]
+    caption = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
+    caption += [f"cost in {compared.unit}", f"best {compared.chosen_by} first", "* best of its column"]
     if compared.reference is not None:
         noise = "queries and seeds" if several else "queries"
-        said.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")
+        caption.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")
     console.print(table)
-    console.print(Text("; ".join(said), style="dim italic"))  # a caption would be as narrow as the table
+    console.print(Text("; ".join(caption), style="dim italic"))  # rich's own caption would be as narrow as the table
 
 
 def _mean_cell(compared: Compared, recipe: Recipe, title: str) -> Text:

@@ -134,10 +134,10 @@ def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: Pl
     rows = _plan(training, _last_step(cfg, training, out))
     run_log.log_plan(loggers, rows)
     run_log.log_conflict(loggers, Path(cfg.out), expert.name)
-    start = lineage.Model(expert.start, out / "models" / expert.start)
+    start = lineage.LoggedModel(expert.start, out / "models" / expert.start)
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.sources(expert), start=1):
-        model = lineage.Model(name, out / "models" / name)
+        model = lineage.LoggedModel(name, out / "models" / name)
         seen = min(1.0, number / plan.snapshots)  # as `cost` counts: an average ends with the expert
         lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
 

@@ -151,7 +151,7 @@ def test_what_is_not_known(tiny_model: Path, run: Path, tmp_path: Path) -> None:
         (tmp_path / "models" / name / "README.md").unlink()
     known, text = _card(_merge(tmp_path, tmp_path / "out"))
     assert not {"license", "base_model", "base_model_relation", "language", "datasets"} & set(known)
-    assert "licence of what it was made from is not known to us" in text
+    assert "licence of the model that it was made from is not known" in text
     (tmp_path / "models" / "sts" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     (tmp_path / "models" / "retrieval" / "README.md").write_text("---\nlicense: mit\n---\n")
     known, text = _card(_merge(tmp_path, tmp_path / "again"))

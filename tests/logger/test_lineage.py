@@ -1,4 +1,4 @@
-"""What a logger is told of a model: its name among all runs, and what it was made of."""
+"""Logged models: their names among all runs, and the models that they were made from."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lightning_embed.logger.lineage import Model, coefficients
+from lightning_embed.logger.lineage import LoggedModel, coefficients
 
 
 def _model(folder: Path, value: float) -> Path:
@@ -16,8 +16,9 @@ def _model(folder: Path, value: float) -> Path:
 
 
 def test_a_base_is_called_by_its_weights(tmp_path: Path) -> None:
-    one, copy, other = (_model(tmp_path / name, value) for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
-    assert Model("base", one).artifact == Model("base", copy).artifact != Model("base", other).artifact
+    folders = [_model(tmp_path / name, value) for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0))]
+    one, copy, other = (LoggedModel("base", folder).artifact for folder in folders)
+    assert one == copy != other
 
 
 @pytest.mark.parametrize(("place", "name"), [("models/sts", "sts"), ("merged/soup-1/model", "soup-1")])
@@ -25,15 +26,15 @@ def test_a_model_is_called_by_the_run_that_wrote_it(tmp_path: Path, place: str, 
     """Whatever the run that asks calls it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.yaml").write_text("hash: 1a2b3c4d\nconfig: {name: my try}\n")
-    model = Model("run-models-sts", _model(tmp_path / "run" / place, 1.0))
+    model = LoggedModel("run-models-sts", _model(tmp_path / "run" / place, 1.0))
     assert model.artifact == f"my_try-1a2b3c4d-{name}"
-    assert model.told() == {
+    assert model.metadata() == {
         "name": "run-models-sts", "artifact": model.artifact, "path": str(model.folder), "sha256": model.sha256,
     }  # fmt: skip
 
 
 def test_a_strangers_model_is_called_by_its_folder(tmp_path: Path) -> None:
-    assert Model("all: mine", _model(tmp_path / "model", 1.0)).artifact == "all_mine"
+    assert LoggedModel("all: mine", _model(tmp_path / "model", 1.0)).artifact == "all_mine"
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,19 @@ def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
     toy.close({name: found[name] for name in toy.SHAPES}, {n: 0.25 * one[n] + 0.5 * other[n] for n in toy.SHAPES}, 1e-6)
 
 
+def test_a_record_of_an_earlier_version(tmp_path: Path) -> None:
+    """Its geometry has sentences in place of findings."""
+    sources, base = _run(tmp_path)
+    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    file = tmp_path / "merged/one/merge.json"
+    record = json.loads(file.read_text())
+    assert {"code", "facts"} == record["geometry"]["expectations"][0].keys()
+    record["geometry"]["expectations"] = ["The task vectors are nearly orthogonal."]
+    file.write_text(json.dumps(record))
+    _repeat(file, tmp_path / "merged/two")
+    assert _bytes(tmp_path / "merged/two") == _bytes(tmp_path / "merged/one")
+
+
 def test_times(tmp_path: Path) -> None:
     sources, base = _run(tmp_path)
     record = merge_models(toy.strategy("ties"), sources, base, tmp_path / "merged/one")

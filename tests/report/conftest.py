@@ -55,14 +55,18 @@ def record(strategy: str, ranks: list[float] | None = None) -> dict[str, Any]:
     merged = strategy != "none"
     places = {"embeddings": [0.5, 0.25], "layer.0": [1.0, 2.0], "layer.1": [0.5, 0.5], "pooler": [0.0, 0.0]}
     groups = {name: part(norms, merged=merged, ranks=ranks) for name, norms in places.items()}
-    said = ["The task vectors are <b>nearly</b> orthogonal."]
+    facts = {"layer": "<b>", "sources": ["retrieval", "sts"], "cosine": -0.25}
+    expectations = [
+        "The task vectors are <b>nearly</b> orthogonal.",  # of an earlier version
+        {"code": "opposed_in_layer", "facts": facts},
+    ]
     return {
         "strategy": strategy,
         "options": {"weighting": "equal"},
         "plan": {"weights": [0.5, 0.5]},
         "sources": [{"name": name, "sha256": {"model.safetensors": name}} for name in ("retrieval", "sts")],
         "base": {"name": "base", "sha256": {"model.safetensors": "base"}},
-        "geometry": part([1.234, 2.5], merged=merged, ranks=ranks) | {"groups": groups, "expectations": said},
+        "geometry": part([1.234, 2.5], merged=merged, ranks=ranks) | {"groups": groups, "expectations": expectations},
         "seconds": 1.3,
         "bytes": 91_000_000,
     }

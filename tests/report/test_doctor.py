@@ -28,7 +28,8 @@ def test_the_terminal_has_numbers_and_words():
     assert rows["retrieval"] == ["1.23", "1.23%", "1.00", "0.07"]
     assert rows["merged"][-4:] == ["1.50", "1.50%", "0.66", "0.77"]
     assert "signs conflict at 41% of the elements that moved (chance: 50%)" in " ".join(text)
-    assert text[-1] == "The task vectors are <b>nearly</b> orthogonal."
+    assert text[-2] == "The task vectors are <b>nearly</b> orthogonal."
+    assert text[-1] == "In <b> alone 'retrieval' and 'sts' point against each other (cosine -0.25)."
 
 
 def test_the_doctor_alone_has_no_merged_model():

@@ -82,6 +82,7 @@ def test_merges_of_the_same_sources_share_one_geometry(page):
         "41%",
         "1.90 independent directions",
         "are &lt;b&gt;nearly&lt;/b&gt; orthogonal",
+        "In &lt;b&gt; alone &#x27;retrieval&#x27; and &#x27;sts&#x27; point against each other",
         "3.5",
     ):
         assert text in page

@@ -51,7 +51,7 @@ def test_what_was_measured_otherwise_is_left_out_by_name(runs: Path) -> None:
         Run(runs / f"run-{name}", "other").add("joint", {"dev": {"squad": score("retrieval", 50)}})
         OmegaConf.save({"overrides": [f"optimizer.lr={name}"]}, runs / f"run-{name}" / "run.yaml")
     text, found = _compare(runs, f"{runs}/run-[abc]")
-    assert f"left out, because it was not measured as the others were: {runs}/run-c" in text.replace("\n", "")
+    assert f"left out, because its evaluation differs from that of the others: {runs}/run-c" in text.replace("\n", "")
     assert "lr=c joint" not in [recipe["name"] for recipe in found["recipes"]]
 
 

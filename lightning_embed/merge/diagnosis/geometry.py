@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_embed.merge.blocks.gram import _cosines, cosine_matrix, gram_matrix, group_of
 from lightning_embed.merge.blocks.stream import BLOCK_ELEMENTS, Block
+from lightning_embed.merge.diagnosis.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Geometry(Part):
     """Where the sources lie: in the whole model, in each of its layers, and what to expect of merging them."""
 
     groups: dict[str, Part] = field(default_factory=dict)
-    expectations: list[str] = field(default_factory=list)
+    expectations: list[Finding] = field(default_factory=list)
 
 
 def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums:

@@ -1,4 +1,4 @@
-"""Recipes side by side: means, standard errors, and what is outside the noise."""
+"""Comparison of recipes: means, standard errors, and differences with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lightning_embed.types import JOINT, Results
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean over seeds, in points, and its standard error; None: one seed."""
+    """The mean over seeds, in percent points, and its standard error; None: one seed."""
 
     points: float
     error: float | None
@@ -22,16 +22,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Compared:
-    """Recipes side by side.
+    """A comparison of recipes.
 
     Args:
-        recipes: best by `metric` first; those that lack a seed that others have come last.
-        means: recipe -> title of a block (dev, test in domain, ...) -> mean of tasks; only of all tests of a block.
-        reference: what the others are compared with: the best joint training by dev, else the base; None: neither is there.
-        differences: recipe -> title of a block -> its distance from the reference.
-        blocks: title of a block -> its tests, and what every recipe scored there at every seed.
+        recipes: best by `metric` first; recipes without some of the seeds of others come last.
+        means: recipe -> title of a block (dev, test in domain, ...) -> mean of tasks; none if a test of it is missing.
+        reference: name of the recipe with which the others are compared: the best joint training by dev, else the base;
+            None: there is neither.
+        differences: recipe -> title of a block -> its difference from the reference.
+        blocks: title of a block -> its tests, and the scores of every recipe at every seed.
         joint_rows: rows of the cheapest joint training; None: there is none.
-        metric: what recipes are chosen by: dev/mean, or dev/<task>.
+        metric: chooses and orders recipes: dev/mean, or dev/<task>.
     """
 
     recipes: Sequence[Recipe]
@@ -44,58 +45,58 @@ class Compared:
 
     @property
     def titles(self) -> list[str]:
-        """The blocks that anything was measured in."""
+        """The titles of the blocks with scores."""
         return list(self.blocks)
 
     @property
     def num_seeds(self) -> int:
-        """The most that a recipe has."""
+        """The largest number of seeds of a recipe."""
         return max(len(recipe.seeds) for recipe in self.recipes)
 
     @property
     def chosen_by(self) -> str:
-        """What comes first is best ..."""
+        """The metric in words: the first recipe is the best "on dev", for example."""
         return "on dev" if self.metric == f"dev/{MEAN}" else f"by {self.metric}"
 
     @property
     def unit(self) -> str:
-        """What costs are told in."""
+        """The unit of costs, in words."""
         return "thousands of rows" if self.joint_rows is None else "joint trainings"
 
     def cost(self, recipe: Recipe) -> float | None:
-        """In `unit`; None: not known."""
+        """The cost of a recipe, in `unit`; None: not known."""
         return None if recipe.rows is None else recipe.rows / (self.joint_rows or 1000)
 
     def is_complete(self, recipe: Recipe) -> bool:
-        """Whether it was measured at all seeds: a mean over fewer is the mean of something else."""
+        """Whether a recipe was measured at all seeds; means over fewer seeds are not compared."""
         return len(recipe.seeds) == self.num_seeds
 
     def is_best(self, recipe: Recipe, title: str) -> bool:
-        """Whether its mean is the highest of a block, ensembles left out: they are no models."""
+        """Whether a recipe's mean is the highest of a block, without ensembles, which are not single models."""
         known = [r for r in self.recipes if self.is_complete(r) and title in self.means[r.name]]
         top = max((self.means[r.name][title].points for r in known if r.kind is not Kind.ensemble), default=None)
         return recipe in known and show(self.means[recipe.name][title].points) == show(top)
 
     def stands_out(self, recipe: Recipe, title: str) -> bool:
-        """Whether it is apart from the reference by more than noise, at all seeds."""
+        """Whether a recipe differs from the reference by more than the noise, measured at all seeds."""
         found = self.differences.get(recipe.name, {}).get(title)
         return found is not None and found.outside_noise and found.num_seeds == self.num_seeds
 
     @property
     def chosen(self) -> Recipe | None:
-        """The best by `metric` that is one model; None: nothing was measured on dev."""
+        """The best single model by `metric`; None: nothing was measured on dev."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is not Kind.ensemble]
         return known[0] if known else None
 
     @property
     def best_merge(self) -> Recipe | None:
-        """By `metric`; None: there is none."""
+        """The best merge by `metric`; None: there is none."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is Kind.merge]
         return known[0] if known else None
 
 
 def compare(recipes: Sequence[Recipe], metric: str = f"dev/{MEAN}") -> Compared:
-    """Means, standard errors, and what is outside the noise; best by `metric` first."""
+    """Compare recipes: means, standard errors, and differences from the reference; best by `metric` first."""
     blocks = {found.title: found for found in sections(_flat(recipes))}
     means = {
         recipe.name: {title: mean for title, found in blocks.items() if (mean := _mean(found, recipe)) is not None}

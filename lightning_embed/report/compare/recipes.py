@@ -1,4 +1,4 @@
-"""The models of a sweep, those that differ in their seed alone taken together."""
+"""Recipes of a sweep: its models, grouped so that those of one recipe differ in their seed alone."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from lightning_embed.types import Results
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to a model, at one or several seeds.
+    """A row of the comparison: one way to make a model, at one or several seeds.
 
     Args:
-        name: what sets it apart in the sweep.
+        name: distinguishes it from the other recipes of the sweep.
         kind: base, source, merge or ensemble.
-        rows: that were trained on; None: not known.
-        seeds: the scores at each seed.
+        rows: training rows, the mean over seeds; None: not known.
+        seeds: seed -> scores.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Recipe:
 
 
 def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
-    """The recipes of a sweep: of its folders, the models that were measured as most were last.
+    """The recipes of a sweep, from the models that `measured_alike` selects.
 
     Args:
-        folders: of its jobs, each with the overrides that all its jobs share.
+        folders: of its jobs, each with the overrides that all jobs of the folder share.
     """
     measured = measured_alike(folders)
     records = {folder: read_records(folder) for folder in measured}
@@ -59,7 +59,7 @@ def _named(
     own: Mapping[Path, Sequence[str]],
     seeds: Mapping[Path, int],
 ) -> list[tuple[Path, str, str]]:
-    """(folder, model, name) of every model: as short as tells all of them apart, at worst with the folder's own name."""
+    """(folder, model, name) of every model: the shortest distinct names, at worst with the folder's own name."""
     models = [(folder, model) for folder, found in measured.items() for model in found]
     shared = {model for _, model in models if _is_shared(model, measured, seeds)}
     chosen: list[tuple[Path, str, str]] = []
@@ -81,7 +81,7 @@ def _named(
 
 
 def _is_shared(model: str, measured: Mapping[Path, Mapping[str, Results]], seeds: Mapping[Path, int]) -> bool:
-    """Whether all folders of a seed have this model with the same scores: the base, say."""
+    """Whether all folders of a seed have this model with the same scores, as they have the base."""
     scores: dict[int, list[Results | None]] = {}
     for folder, models in measured.items():
         scores.setdefault(seeds[folder], []).append(models.get(model))
@@ -89,7 +89,7 @@ def _is_shared(model: str, measured: Mapping[Path, Mapping[str, Results]], seeds
 
 
 def _short(overrides: Sequence[str]) -> list[str]:
-    """experiment=grid/joint, optimizer.lr=1e-5 as joint, lr=1e-5: the word of a group speaks for itself."""
+    """Shortened overrides: experiment=grid/joint, optimizer.lr=1e-5 become joint, lr=1e-5."""
     pairs = [override.lstrip("+").partition("=") for override in overrides]
     return [
         value.rpartition("/")[2] if "." not in key and value[:1].isalpha() else f"{key.rpartition('.')[2]}={value}"
@@ -109,13 +109,13 @@ def _is_seed(override: str) -> bool:
 
 
 def _seed(overrides: Iterable[str]) -> int:
-    """The seed that a job was given; 0: none, so all jobs have the same."""
+    """The seed in the overrides of a job; 0: none, so all jobs have the same one."""
     given = (override.partition("=")[2] for override in overrides if _is_seed(override))
     return next((int(value) for value in given if value.isdigit()), 0)
 
 
 def measured_alike(folders: Iterable[Path]) -> dict[Path, dict[str, Results]]:
-    """Of each folder the models whose scores are of the evaluation that most folders saw last."""
+    """Folder -> model -> scores by the evaluation of the latest models of most folders; other scores are left out."""
     contents: dict[Path, Any] = {folder: results_file.read(folder) for folder in folders}
     last = {
         folder: content["evaluations"][next(reversed(content["models"]))]

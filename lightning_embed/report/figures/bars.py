@@ -1,4 +1,4 @@
-"""Bars as inline SVG, told apart by name, number and shade, so that they survive a grey printer."""
+"""Bar charts as inline SVG, with bars distinct by name, number and shade, for printing in grey too."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ _LETTER = 0.083  # inches, of ten points
 
 
 def panels(block: Block) -> list[str]:
-    """One SVG per column: the models' distance from the base, or their scores where there is no base."""
+    """One SVG per column: the models' difference from the base, or their scores if there is no base."""
     return [_panel(block, column) for column in block.columns]
 
 
@@ -34,7 +34,9 @@ def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str
         for model, bar in zip(bars, drawn, strict=True):
             if is_ensemble(model):
                 bar.set(facecolor="white", edgecolor=_OTHER)
-        for row, value in enumerate(bars.values()):  # in a column of their own: beside a bar they meet the names
+        for row, value in enumerate(
+            bars.values()
+        ):  # in a column of their own: beside a bar they would overlap the names
             axes.text(
                 1.04,
                 row,

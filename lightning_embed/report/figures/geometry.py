@@ -1,4 +1,4 @@
-"""What the doctor saw, as pictures."""
+"""Pictures of the geometry of sources and merges."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -8,7 +8,7 @@ from lightning_embed.report.figures.svg import beside_each_other, heat_map, line
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
 
 FILE = "geometry.svg"
-_MOST_PAIRS = 3  # that have a line each
+_MOST_PAIRS = 3  # with a line each; of more pairs, the closest, the mean and the furthest are drawn
 _MOST_LINES = 8
 
 
@@ -19,7 +19,7 @@ def draw_geometry(folder: Path, record: Record) -> None:
 
 
 def pictures(seen: Examined) -> list[str]:
-    """Norms, cosines, sign conflicts and ranks of the deltas: SVG each. Layers that nobody has changed are left out."""
+    """Norms, cosines, sign conflicts and ranks of the deltas, one SVG each, without the layers that are unchanged."""
     groups = seen.groups
     if not groups:
         return []
@@ -30,7 +30,7 @@ def pictures(seen: Examined) -> list[str]:
 
 
 def _norms(seen: Examined, groups: Mapping[str, Geometry]) -> str:
-    """Of a merge with many others, the sources alone."""
+    """The lengths of the deltas in each layer; with many merges, those of the sources alone."""
     moved = {name: [part["delta_norms"][i] for part in groups.values()] for i, name in enumerate(seen.names)}
     if len(seen.merges) == 1 or len(seen.names) + len(seen.merges) <= _MOST_LINES:
         moved |= {

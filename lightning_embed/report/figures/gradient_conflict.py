@@ -1,4 +1,4 @@
-"""How the tasks of a training agreed: cosines of their gradients against steps, as `callback=diagnostics` logs them."""
+"""Curves of the cosines between the tasks' gradients against steps, as `callback=diagnostics` logs them."""
 
 import csv
 import re
@@ -25,7 +25,7 @@ _FIXED: Mapping[str, Mapping[str, Any]] = {
 
 
 def read_conflict(folder: Path) -> Curves:
-    """The curves of an expert, from `<out>/logs/<expert>`; a resumed training goes on in the next version."""
+    """The curves of an expert, from `<out>/logs/<expert>`; a resumed training continues in the next version."""
     curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(dict))
     files = {int(v[1]): f for f in folder.glob("*/metrics.csv") if (v := _VERSION.fullmatch(f.parent.name))}
     for _, path in sorted(files.items()):
@@ -40,7 +40,7 @@ def read_conflict(folder: Path) -> Curves:
 
 
 def draw_conflict(curves: Curves, title: str) -> Any:
-    """One panel per pair: the embeddings, each layer from the first (dark) to the last (light), all parameters."""
+    """A figure with one panel per pair: embeddings, layers from first (dark) to last (light), all parameters."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
     with drawing(4.2 * columns + 1.6, 3.3 * rows + 0.4) as figure:
@@ -58,7 +58,7 @@ def draw_conflict(curves: Curves, title: str) -> Any:
 
 
 def _panel(axes: Any, pair: str, groups: Mapping[str, Curve]) -> None:
-    """All groups of one pair; below zero the tasks pull against each other."""
+    """Draw all groups of one pair; below zero the tasks' gradients oppose each other."""
     from matplotlib import colormaps
 
     layers = sorted((group for group in groups if group not in _FIXED), key=lambda group: int(group.split("_")[1]))

@@ -1,9 +1,9 @@
-"""Names beside points, moved to where they cover neither each other nor other points."""
+"""Names beside points, placed so that they cover neither each other nor other points."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-Box = tuple[float, float, float, float]  # left, bottom, right, top, in points of the printer
+Box = tuple[float, float, float, float]  # left, bottom, right, top, in typographic points
 
 _MARK = 4.0  # half a marker
 _WIDE, _HIGH = 0.60, 1.25  # of a letter, in font sizes
@@ -17,14 +17,14 @@ def add_labels(
     others: Sequence[tuple[float, float]] = (),
     size: float = 8.0,
 ) -> None:
-    """Write `names` beside `points`, first names first; a name that had to go far gets a line to its point.
+    """Write `names` beside `points`; earlier names get the better places, and a distant name a line to its point.
 
     Args:
         axes: of matplotlib, with everything else drawn.
         points: in the units of the data.
         names: of the points.
-        others: points that must not be covered either.
-        size: of the letters, in points of the printer.
+        others: further points that must not be covered.
+        size: of the letters, in typographic points.
     """
     axes.figure.draw_without_rendering()
     unit, frame = 72 / axes.figure.dpi, axes.get_window_extent()
@@ -45,18 +45,19 @@ def add_labels(
 def best_place(
     at: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], room: Box
 ) -> tuple[tuple[float, float], Box]:
-    """The offset, and the box, nearest to a point that covers least of what is taken and leaves the room least."""
+    """The offset and the box with the least area over `taken` or outside `room`; of equal ones, the nearest to `at`."""
     found = [(_cost(box, taken, room), order, offset, box) for order, (offset, box) in enumerate(_places(at, size))]
     _, _, offset, box = min(found)
     return offset, box
 
 
 def _places(at: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[tuple[float, float], Box]]:
-    """Around the point, near ones first."""
+    """Offsets and boxes around the point, near ones first."""
     (x, y), (width, height) = at, size
     for distance in (1.5, 4.0, 7.0, 10.0, 14.0):
         for side, up in _AROUND:
-            dx, dy = side * _MARK * min(distance, 4.0), up * (_MARK * distance * 0.7 + height / 2 * (side == 0))
+            half = height / 2 if side == 0 else 0.0
+            dx, dy = side * _MARK * min(distance, 4.0), up * (_MARK * distance * 0.7 + half)
             left = x + dx - (0 if side > 0 else width if side < 0 else width / 2)
             yield (dx, dy), (left, y + dy - height / 2, left + width, y + dy + height / 2)
 

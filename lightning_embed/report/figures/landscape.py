@@ -1,4 +1,4 @@
-"""The loss between the sources, as pictures: along paths, and on the plane of two of them."""
+"""Pictures of the loss between the sources: along paths, and on the plane of two of them."""
 
 import json
 import math
@@ -16,17 +16,17 @@ from lightning_embed.report.scores.merge_groups import Examined, Record, examine
 from lightning_embed.types import BASE
 
 LANDSCAPES = "landscapes"
-"""Folder of a run that has what was measured."""
+"""Folder of a run with the measured landscapes."""
 
 PATHS, PLANE = "paths", "plane"  # files, without suffix
-_IN_PLANE = 0.1  # of a delta's length outside the plane: what is less is drawn as if it lay in it
+_IN_PLANE = 0.1  # of a delta's length outside the plane: with less, the model is drawn as if it were in the plane
 
 Landscape = Mapping[str, Any]
 """A file of `<out>/landscapes`: see `lightning_embed.merge.diagnosis.landscape`."""
 
 
 def read_landscapes(out: Path) -> list[Landscape]:
-    """All that was measured in a folder."""
+    """All landscapes of a folder."""
     return [json.loads(file.read_text()) for file in sorted((out / LANDSCAPES).glob("*.json"))]
 
 
@@ -39,12 +39,12 @@ def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:
 
 
 def landscape_pictures(landscape: Landscape, seen: Examined, searches: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The paths and the plane, where they were measured, by the name of the file without suffix.
+    """The pictures of the paths and the plane, if they were measured, by the name of the file without suffix.
 
     Args:
-        landscape: what was measured.
-        seen: its sources, and the merges that are shown in the plane.
-        searches: name of a merge -> the points that its search went through.
+        landscape: the measured losses.
+        seen: its sources, and the merges that are drawn in the plane.
+        searches: name of a merge -> the points of its search.
     """
     paths = {PATHS: draw_paths(landscape)} if landscape["walks"] else {}
     return paths | ({PLANE: draw_plane(landscape, seen, searches)} if landscape["plane"] else {})
@@ -67,7 +67,7 @@ def draw_paths(landscape: Landscape) -> Any:
                 axes.plot(walk["shares"], values, **line)
                 axes.plot([0, 1], [values[0], values[-1]], color="#bbb", linewidth=0.7, zorder=0)
             first, _, last = axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
-            first.label1.set_horizontalalignment("left")  # else they meet those of the next panel
+            first.label1.set_horizontalalignment("left")  # centred, they would overlap those of the next panel
             last.label1.set_horizontalalignment("right")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color="#eee")
@@ -100,7 +100,7 @@ def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> No
 
 
 def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mapping[str, Sequence[Any]]) -> None:
-    """Filled: in the plane. Hollow: its projection; the label says how much of its delta lies outside."""
+    """Draw the models: filled in the plane, hollow as projections, with the share of the delta outside as a label."""
     view = _View(plane, seen)
     points, names = [(0.0, 0.0)], [BASE]
     axes.plot(0, 0, marker="s", color=INK, linestyle="")
@@ -121,7 +121,7 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
         for name, path in searches.items()
         if path
     }
-    for name, way in ways.items():  # each ends at its model, which has its name
+    for name, way in ways.items():  # each ends at its model, whose name is already there
         label = f"search of {name}" if len(ways) == 1 else "searches" if name == next(iter(ways)) else None
         axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=label)
         axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
@@ -131,12 +131,12 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
     margin = 0.04 * (max(edge) - min(edge))
     axes.set(xlim=(min(edge) - margin, max(edge) + margin), ylim=(min(edge) - margin, max(edge) + margin))
     if any("outside" in name for name in names):
-        axes.set_xlabel("hollow: its nearest point in the plane; its loss is another", fontsize=8)
+        axes.set_xlabel("hollow: the nearest point in the plane, with a different loss", fontsize=8)
     add_labels(axes, points, names)
 
 
 class _View:
-    """Where deltas lie in the picture, from their inner products with the sources' deltas."""
+    """The projection of deltas to the picture, from their inner products with the sources' deltas."""
 
     def __init__(self, plane: Mapping[str, Any], seen: Examined) -> None:
         self.seen = seen
@@ -146,7 +146,7 @@ class _View:
         self.places = np.array(plane["places"])
 
     def models(self) -> list[tuple[str, NDArray[np.float64], float]]:
-        """Name, inner products and length: the sources, then the merges."""
+        """Name, inner products with the sources' deltas, and length, of the sources and then the merges."""
         sources = [(name, self.gram[i], float(self.norms[i])) for i, name in enumerate(self.seen.names)]
         merges = [
             (name, found["merged_norm"] * self.norms * np.array(found["merged_cosines"]), found["merged_norm"])
@@ -155,7 +155,7 @@ class _View:
         return sources + merges
 
     def place(self, products: NDArray[np.float64], norm: float) -> tuple[tuple[float, float], float]:
-        """Coordinates of the nearest point in the plane, and the share of the length that lies outside it."""
+        """Coordinates of the nearest point in the plane, and the share of the length outside the plane."""
         near = products[self.pair]
         weights = np.linalg.solve(self.gram[np.ix_(self.pair, self.pair)], near)
         inside = float(weights @ near) / norm**2 if norm else 1.0

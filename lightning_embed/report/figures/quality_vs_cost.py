@@ -1,4 +1,4 @@
-"""Quality against cost: what a recipe gives, and how many joint trainings it takes."""
+"""Picture of quality against cost: the points of each recipe, and its cost in joint trainings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from lightning_embed.report.figures.label_placement import add_labels
 from lightning_embed.report.figures.style import INK, MARKS, WORDS, drawing
 from lightning_embed.report.scores.model_kinds import Kind
 
-_SOFT, _MOST_NAMES = "#999", 3  # names: the choice of dev, and the best of the panel
+_SOFT, _MOST_NAMES = "#999", 3  # names: the recipe that dev chooses, and the best of the panel
 
 
 def quality(compared: Compared) -> Any | None:
-    """A panel per block, cost to the right, points upwards, standard errors as bars; None where costs are not known."""
+    """A figure with a panel per block: points against cost, with standard errors; None if costs are not known."""
     drawn = [r for r in compared.recipes if r.rows is not None and r.kind is not Kind.base and compared.means[r.name]]
     if len({r.rows for r in drawn}) < 2:
         return None

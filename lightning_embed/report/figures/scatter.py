@@ -1,4 +1,4 @@
-"""All models of a folder or a sweep in one picture: in domain against out of domain."""
+"""Picture of all models of a folder or a sweep: scores in domain against scores out of domain."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +16,12 @@ _SOFT = "#bbb"
 def scatter(
     models: Mapping[str, Results], kinds: Mapping[str, Kind], names: Mapping[str, str] | None = None
 ) -> Any | None:
-    """The figure; None where models were not measured both in domain and out of it.
+    """The figure; None if fewer than two models were measured both in domain and out of domain.
 
     Args:
-        models: scores by name of a model.
-        kinds: what each of them is.
-        names: what to write beside a point instead of its name.
+        models: model -> its scores.
+        kinds: model -> its kind.
+        names: model -> the name beside its point, if it differs.
     """
     inside, outside = block(models, "test", True), block(models, "test", False)
     if inside is None or outside is None:
@@ -67,6 +67,6 @@ def _draw(at: Mapping[str, tuple[float, float]], kinds: Mapping[str, Kind], name
 
 
 def _shown(at: Mapping[str, tuple[float, float]], kinds: Mapping[str, Kind]) -> Sequence[str]:
-    """Whose name is written: first what merges are compared with, then the best of these."""
+    """The models with a name beside their point: all that are not merges, then the best merges."""
     compared = [model for model in at if kinds[model] is not Kind.merge]
     return [*compared, *[model for model in at if kinds[model] is Kind.merge][:_MOST_NAMES]]

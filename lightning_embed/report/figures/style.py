@@ -1,4 +1,4 @@
-"""What the pictures of matplotlib share: how they begin, how they end, and the mark of each kind of model."""
+"""Style shared by the pictures of matplotlib: figures, output files, and the mark of each kind of model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ WORDS = {Kind.base: "base", Kind.source: "trained", Kind.merge: "merged", Kind.e
 
 @contextmanager
 def drawing(width: float, height: float, letters: int = 9) -> Iterator[Any]:
-    """An empty figure of so many inches, whose letters have so many points while the context lasts."""
+    """An empty figure of `width` by `height` inches, with letters of `letters` points inside the context."""
     import matplotlib as mpl  # takes half a second
     from matplotlib.figure import Figure
 
@@ -24,7 +24,7 @@ def drawing(width: float, height: float, letters: int = 9) -> Iterator[Any]:
 
 
 def as_svg(figure: Any) -> str:
-    """A figure as inline SVG: letters are letters, and the same figure gives the same text."""
+    """A figure as inline SVG: letters stay text, and the same figure gives the same SVG."""
     import matplotlib as mpl
 
     image = StringIO()

@@ -1,16 +1,16 @@
 """Line charts and heat maps as SVG, written as text: importing matplotlib takes as long as a small merge.
 
-Lines are told apart by the name at their end and by their dashes, cells by their number, so that both survive a grey
-printer.
+Lines are distinct by the name at their end and by their dashes, cells by their number, for printing in grey too.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 WIDTH = 340.0
 _INK, _SOFT, _LINE = "#1a1a1a", "#666", "#ddd"
-# Okabe and Ito's colours, which colour-blind people tell apart; the merged model and what stands alone is black.
+# Okabe and Ito's colours, which colour-blind people can distinguish; merged models and single lines are black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "10 4", "4 2 1 2")
 _LEFT, _TOP, _HEIGHT, _BOTTOM = 46.0, 42.0, 150.0, 64.0
@@ -31,7 +31,7 @@ def lines(
     bold: Sequence[str] = (),
     level: tuple[str, float] | None = None,
 ) -> str:
-    """A line per series over the layers of a model.
+    """A chart with a line per series over the layers of a model.
 
     Args:
         title: above the chart.
@@ -53,16 +53,16 @@ def lines(
         return _TOP + _HEIGHT * (high - value) / (high - low)
 
     parts = [
-        _text(WIDTH / 2, 14.0, title, size=12.0, longest=60),
-        _text(4.0, _TOP - 14, unit, anchor="start", colour=_SOFT, longest=40),
+        _title(title),
+        _text(4.0, _TOP - 14, unit, _Letters(anchor="start", colour=_SOFT, longest=40)),
     ]
     for tick in ticks:
         parts.append(_line(_LEFT, y(tick), right, y(tick), _INK if tick == 0 else _LINE))
-        parts.append(_text(_LEFT - 5, y(tick) + 3.5, f"{tick:g}", anchor="end"))
+        parts.append(_text(_LEFT - 5, y(tick) + 3.5, f"{tick:g}", _Letters(anchor="end")))
     parts += _places(places, x)
     ends = {}
     for number, (name, values) in enumerate(series.items()):
-        style = (COLOURS[number % 6], DASHES[(number + number // 6) % 6], 1.6)  # no pair comes again before the 36th
+        style = (COLOURS[number % 6], DASHES[(number + number // 6) % 6], 1.6)  # 36 distinct pairs
         if name in bold:
             style = (_INK, DASHES[bold.index(name) % 6], 2.2)
         points = [(x(place), y(value)) for place, value in enumerate(values) if value is not None]
@@ -76,29 +76,28 @@ def lines(
 
 
 def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """Numbers from -1 to 1 in cells: blue above 0, orange below."""
+    """A heat map of numbers from -1 to 1: blue above 0, orange below."""
     names, top = 12 + _width(rows), 38 + 0.6 * _width(columns)
     side = min(46.0, (WIDTH - names - 8) / len(columns), max(16.0, 180 / len(rows)))
     left = max(names, (WIDTH - side * len(columns)) / 2)
-    parts = [_text(WIDTH / 2, 14.0, title, size=12.0, longest=60)]
+    parts = [_title(title)]
     for column, name in enumerate(columns):
-        parts.append(_text(left + side * (column + 0.5), top - 6, name, turn=-35.0, anchor="start"))
+        parts.append(_text(left + side * (column + 0.5), top - 6, name, _Letters(turn=-35.0, anchor="start")))
     for row, name in enumerate(rows):
         middle = top + side * (row + 0.5)
-        parts.append(_text(left - 6, middle + 3.5, name, anchor="end"))
+        parts.append(_text(left - 6, middle + 3.5, name, _Letters(anchor="end")))
         for column, value in enumerate(values[row]):
-            corner = f'x="{left + side * column:.1f}" y="{middle - side / 2:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"'
+            corner = f'x="{left + side * column:.1f}" y="{middle - side / 2:.1f}"'
+            square = f'width="{side - 1:.1f}" height="{side - 1:.1f}"'
             colour = COLOURS[0] if value >= 0 else COLOURS[1]
-            parts.append(f'<rect {corner} fill="{colour}" fill-opacity="{0.06 + 0.8 * abs(value):.3f}"/>')
-            ink = "#fff" if abs(value) > 0.6 else _INK
-            parts.append(
-                _text(left + side * (column + 0.5), middle + 3.5, f"{value:.2f}", colour=ink, size=min(10.0, side / 3))
-            )
+            parts.append(f'<rect {corner} {square} fill="{colour}" fill-opacity="{0.06 + 0.8 * abs(value):.3f}"/>')
+            letters = _Letters(colour="#fff" if abs(value) > 0.6 else _INK, size=min(10.0, side / 3))
+            parts.append(_text(left + side * (column + 0.5), middle + 3.5, f"{value:.2f}", letters))
     return _frame(parts, top + side * len(rows) + 14)
 
 
 def beside_each_other(charts: Sequence[str], columns: int = 2) -> str:
-    """One image of several."""
+    """Several charts in one image, in rows of `columns`."""
     heights = [float(chart.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) for chart in charts]
     parts, top = [], 0.0
     for start in range(0, len(charts), columns):
@@ -118,7 +117,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def _places(places: Sequence[str], x: Callable[[int], float]) -> list[str]:
-    """Numbered layers by their number, and below them what is numbered; other modules by their names."""
+    """Labels of the x axis: numbered layers by number, with their common name below; other modules by name."""
     numbered = [place.rpartition(".") for place in places]
     counted = [i for i, (_, _, last) in enumerate(numbered) if last.isdigit()]
     shown = set(counted[:: math.ceil(len(counted) / _MOST_TICKS)]) if counted else set()
@@ -128,16 +127,16 @@ def _places(places: Sequence[str], x: Callable[[int], float]) -> list[str]:
         if place in shown:
             parts.append(_text(x(place), below, last))
         elif place not in counted:
-            parts.append(_text(x(place) + 3, below, last, turn=-50.0, anchor="end"))
+            parts.append(_text(x(place) + 3, below, last, _Letters(turn=-50.0, anchor="end")))
     if counted:
         middle = (x(counted[0]) + x(counted[-1])) / 2
         kinds = ", ".join(dict.fromkeys(numbered[i][0] for i in counted))
-        parts.append(_text(middle, below + 16, kinds, colour=_SOFT, longest=40))
+        parts.append(_text(middle, below + 16, kinds, _Letters(colour=_SOFT, longest=40)))
     return parts
 
 
 def _end_labels(ends: Mapping[str, tuple[float, str]], right: float) -> list[str]:
-    """Names at the ends of lines, moved apart where they would meet."""
+    """Names at the ends of lines, moved apart where they would overlap."""
     order = sorted(ends, key=lambda name: ends[name][0])
     heights = [ends[name][0] for name in order]
     for i in range(1, len(heights)):
@@ -147,36 +146,44 @@ def _end_labels(ends: Mapping[str, tuple[float, str]], right: float) -> list[str
         limit = heights[i + 1] - _LABEL if i + 1 < len(heights) else heights[i] - overflow
         heights[i] = min(heights[i], limit)
     return [
-        _text(right + 4, height + 3.5, name, anchor="start", colour=ends[name][1])
+        _text(right + 4, height + 3.5, name, _Letters(anchor="start", colour=ends[name][1]))
         for name, height in zip(order, heights, strict=True)
     ]
 
 
 def _width(names: Sequence[str]) -> float:
-    """Of the longest name."""
+    """The width of the longest name."""
     return _LETTER * max(min(_LONGEST, len(name)) for name in names)
 
 
 def _frame(parts: Sequence[str], height: float, width: float = WIDTH) -> str:
     body = "\n".join(parts)
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" font-family="DejaVu Sans, sans-serif">\n{body}\n</svg>\n'
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="DejaVu Sans, sans-serif">\n{body}\n</svg>\n'
 
 
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    anchor: str = "middle",
-    colour: str = _INK,
-    size: float = 10.0,
-    turn: float = 0.0,
-    longest: int = _LONGEST,
-) -> str:
-    turned = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
-    shown = text if len(text) <= longest else f"{text[: longest - 9]}…{text[-8:]}"  # a hash stands at the end
+@dataclass(frozen=True)
+class _Letters:
+    """The look of a text; one of more than `longest` letters is shortened in its middle."""
+
+    anchor: str = "middle"
+    colour: str = _INK
+    size: float = 10.0
+    turn: float = 0.0
+    longest: int = _LONGEST
+
+
+def _title(text: str) -> str:
+    return _text(WIDTH / 2, 14.0, text, _Letters(size=12.0, longest=60))
+
+
+def _text(x: float, y: float, text: str, letters: _Letters = _Letters()) -> str:
+    turned = f' transform="rotate({letters.turn} {x:.1f} {y:.1f})"' if letters.turn else ""
+    longest = letters.longest
+    shown = text if len(text) <= longest else f"{text[: longest - 9]}…{text[-8:]}"  # the end may be a hash
     hover = f"<title>{escape(text)}</title>" if shown != text else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" text-anchor="{anchor}" fill="{colour}"{turned}>{hover}{escape(shown)}</text>'
+    look = f'font-size="{letters.size:g}" text-anchor="{letters.anchor}" fill="{letters.colour}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {look}{turned}>{hover}{escape(shown)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "") -> str:

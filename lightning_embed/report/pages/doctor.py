@@ -1,4 +1,4 @@
-"""What the doctor says, in numbers and in words: on the terminal and in report.html."""
+"""The doctor's report, in numbers and in words: on the terminal and in report.html."""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,14 +9,15 @@ from rich.markup import escape as plainly
 from rich.table import Table
 
 from lightning_embed.report.figures.geometry import pictures
+from lightning_embed.report.pages.advice_text import sentence
 from lightning_embed.report.pages.template import table
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
 
-_MOST_COLUMNS = 4  # cosines side by side, that a line of eighty letters has room for
+_MOST_COLUMNS = 4  # cosines that fit side by side in a line of eighty letters
 
 
 def print_doctor(record: Record, console: Console) -> None:
-    """Print how the sources of a merge lie, and what to expect of that."""
+    """Print the geometry of a merge's sources, and advice on merging them."""
     for seen in examined({f"merged by {record['strategy']}": record}):
         header, *rows = _numbers(seen)
         shown = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -25,14 +26,14 @@ def print_doctor(record: Record, console: Console) -> None:
         for row in rows:
             shown.add_row(*map(plainly, row))
         console.print(shown)
-        for sentence in [f"{_together(seen)}.", *seen.geometry["expectations"]]:
-            console.print(sentence, markup=False, highlight=False)
+        for text in [f"{_together(seen)}.", *_sentences(seen)]:
+            console.print(text, markup=False, highlight=False)
 
 
 def doctor_section(seen: Examined) -> str:
-    """The same as HTML, with the pictures and, to open, the numbers of each layer."""
+    """The same as HTML, with the pictures and, folded, the numbers of each layer."""
     header, *rows = ([escape(cell).replace("\n", "<br>") for cell in row] for row in _numbers(seen))
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in seen.geometry["expectations"])
+    sentences = "".join(f"<p>{escape(text)}</p>" for text in _sentences(seen))
     charts = f'<div class="panels">{"".join(pictures(seen))}</div>'
     return (
         f'{sentences}{table(header, rows)}<p class="note">{_together(seen)}.</p>{charts}'
@@ -40,8 +41,12 @@ def doctor_section(seen: Examined) -> str:
     )
 
 
+def _sentences(seen: Examined) -> list[str]:
+    return [sentence(finding) for finding in seen.geometry["expectations"]]
+
+
 def _together(seen: Examined) -> str:
-    """The numbers that all sources have together."""
+    """The numbers that describe all sources together."""
     count = len(seen.names)
     if count == 1:
         return "One source"

@@ -1,4 +1,4 @@
-"""`<out>/report.html`: what came out of a run, on one page without external requests."""
+"""`<out>/report.html`: the results of a run, on one page without external requests."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.merge.examine import NOTHING
 from lightning_embed.report.figures.bars import panels
 from lightning_embed.report.figures.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.figures.scatter import scatter
@@ -15,7 +16,7 @@ from lightning_embed.report.figures.style import as_svg
 from lightning_embed.report.pages.doctor import doctor_section
 from lightning_embed.report.pages.template import PAGE, details, table
 from lightning_embed.report.scores.bootstrap import interval
-from lightning_embed.report.scores.merge_groups import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.scores.merge_groups import Examined, Record, contents, examined
 from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
 from lightning_embed.report.scores.results_file import read_each
 from lightning_embed.report.scores.summary import (
@@ -40,7 +41,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
 
     Args:
         out: folder of the run.
-        models: scores by name of a model.
+        models: model -> its scores.
         config: the resolved config.
     """
     records = read_records(out)
@@ -48,7 +49,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     each = {
         model: (read_each(out, model) if model in (BASE, *chosen) else {}) or found for model, found in models.items()
     }
-    # A source may be called soup, too.
+    # A source may have the name of a merge's label, such as soup.
     called = {name: name if label in models else label for name, label in labels(records).items()}
     shown = {called.get(model, model): found for model, found in each.items()}
     parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
@@ -63,7 +64,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
 
 
 def headline(models: Mapping[str, Results]) -> str:
-    """Which model dev chooses, what it then scores on test, and whether its distance from the base is noise."""
+    """The model that dev chooses, its test scores, and the noise of their differences from the base."""
     if not summary(models):
         return "Nothing was measured."
     chosen = next((model for model in by_dev(models) if not is_ensemble(model)), None)
@@ -71,12 +72,12 @@ def headline(models: Mapping[str, Results]) -> str:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
     blocks = sections(models)
-    read = [block for block in blocks if block.split == "test"] or blocks  # without a test, at least how sure dev is
+    read = [block for block in blocks if block.split == "test"] or blocks  # without a test, at least the noise of dev
     return " ".join([found, *(beside_base(models, block, chosen) for block in read)])
 
 
 def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
-    """A sentence without markup: what a model scores, and whether its distance from the base is noise."""
+    """A sentence without markup: a model's score, and the noise of its difference from the base."""
     score, base = block.rows[model][MEAN], block.rows.get(BASE, {}).get(MEAN)
     if score is None:
         return f"It was not measured on all of {block.title}."
@@ -97,7 +98,8 @@ def _block(block: Block) -> str:
     ]
     sets = "; ".join(f"{task_name(task)}: {escape(', '.join(names))}" for task, names in block.tests.items())
     note = f'<p class="note">Percent points, mean over the sets of a task. {sets}.</p>'
-    return f'<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}<div class="panels">{"".join(panels(block))}</div>'
+    charts = f'<div class="panels">{"".join(panels(block))}</div>'
+    return f"<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}{charts}"
 
 
 def _tests(models: Mapping[str, Results]) -> str:
@@ -130,8 +132,8 @@ def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[
     searches = {name: records[name]["plan"].get("path", []) for name in seen.merges}
     for landscape in landscapes:
         if contents(landscape) == seen.contents:
-            said = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
-            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{said}</ul>")
+            items = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
+            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{items}</ul>")
             parts += [
                 f"<figure>{as_svg(figure)}</figure>"
                 for figure in landscape_pictures(landscape, seen, searches).values()

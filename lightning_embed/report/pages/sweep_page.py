@@ -1,4 +1,4 @@
-"""The page of a sweep: who won, by how much, and whether that is outside the noise."""
+"""Page of a sweep: the best recipe, its difference from the reference, and the noise of that."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,7 +16,7 @@ from lightning_embed.storage.atomic import write_whole
 
 
 def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> Path:
-    """Write the page; it needs nothing beside it."""
+    """Write the page, which needs no other file."""
     parts = [f'<p class="headline">{headline(compared)}</p>']
     parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
     parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
@@ -25,22 +25,23 @@ def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> 
 
 
 def headline(compared: Compared) -> str:
-    """What dev chooses, and how far that is from the reference; where it is the reference, how far the best merge is."""
+    """The recipe that dev chooses, and its difference from the reference (or, if it is that, the best merge's)."""
     chosen = compared.chosen
     if chosen is None:
         return "No dev scores: nothing here chooses a recipe."
     means = compared.means[chosen.name]
     dev = f"{': ' if compared.chosen_by == 'on dev' else '; mean of dev '}{_points(means['dev'])}"
-    said = [f"<b>{escape(chosen.name)}</b> is best {compared.chosen_by}{dev}."]
+    sentences = [f"<b>{escape(chosen.name)}</b> is best {compared.chosen_by}{dev}."]
     for title in [title for title in means if title != "dev"]:
         found = compared.differences.get(chosen.name, {}).get(title)
         beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""
-        said.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
+        sentences.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
     merge = compared.best_merge
     if chosen.name == compared.reference and merge is not None:
         apart = [f"{t} {_signed(i)}, {_verdict(i)}" for t, i in compared.differences.get(merge.name, {}).items()]
-        said += [f"The best merge, {escape(merge.name)}, differs from it by: {'; '.join(apart)}."] if apart else []
-    return " ".join(said)
+        if apart:
+            sentences.append(f"The best merge, {escape(merge.name)}, differs from it by: {'; '.join(apart)}.")
+    return " ".join(sentences)
 
 
 def _means(compared: Compared) -> str:
@@ -50,14 +51,15 @@ def _means(compared: Compared) -> str:
         cost = compared.cost(recipe)
         cells = [_cell(compared, recipe, title) for title in compared.titles]
         rows.append([escape(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
-    said = "Percent points, mean of tasks, ± standard error over seeds."
-    said += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
+    note = "Percent points, mean of tasks, ± standard error over seeds."
+    note += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
     if compared.reference is not None:
-        said += (
-            f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap over queries and pairs and "
-            "the spread over seeds (one seed: over queries alone); bold where it excludes zero and all seeds are there."
+        note += (
+            f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap "
+            "over queries and pairs and the spread over seeds (one seed: over queries alone); bold where it excludes "
+            "zero and all seeds are there."
         )
-    return f'<h2>Recipes</h2><p class="note">{said}</p>{table(header, rows)}'
+    return f'<h2>Recipes</h2><p class="note">{note}</p>{table(header, rows)}'
 
 
 def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
@@ -73,7 +75,7 @@ def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
 
 
 def _tests(compared: Compared, title: str) -> str:
-    """Every test of a block, mean over seeds."""
+    """The table of all tests of a block, means over seeds."""
     block = compared.blocks[title]
     tests = [(task, test) for task, names in block.tests.items() for test in names]
     header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in tests)]

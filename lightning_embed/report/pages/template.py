@@ -1,4 +1,4 @@
-"""The frame of report.html: everything that a browser needs stands in the file."""
+"""Template of report.html, which holds everything that a browser needs."""
 
 from string import Template
 
@@ -42,14 +42,14 @@ $body
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table of HTML cells; a row of one cell is a heading of the rows below it."""
+    """A table of HTML cells; a row of one cell is a heading for the rows below it."""
     head = "".join(f"<th>{cell}</th>" for cell in header)
     body = "".join(f"<tr>{_cells(row, len(header))}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def details(title: str, content: str) -> str:
-    """Preformatted HTML that a reader opens."""
+    """Preformatted HTML, folded under `title`."""
     return f"<details><summary>{title}</summary><pre>{content}</pre></details>"
 
 

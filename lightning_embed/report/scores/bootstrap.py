@@ -1,4 +1,4 @@
-"""Whether two recipes differ by more than chance: a paired bootstrap over queries and pairs, and the spread over seeds."""
+"""Confidence intervals for differences of recipes: paired bootstrap over queries and pairs, and spread over seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Results, Score
 
 NUM_SAMPLES = 500
-_CHUNK = 100  # samples at a time: memory is a few times that many rows of a test
-Array = Any  # numpy's arrays have no shape that mypy could check
+_CHUNK = 100  # samples at a time: memory for a few times as many copies of a test's scores
+Array = Any  # mypy cannot check the shapes of NumPy's arrays
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference of means in points, and the 95 % interval around it.
+    """A difference of means in percent points, and its 95 % interval.
 
     Args:
         difference: mean over seeds, of the mean over tasks.
         low: end of the interval.
         high: end of the interval.
-        num_seeds: that both recipes were trained with; with one, the interval knows of queries only.
+        num_seeds: seeds that both recipes have; with one, the interval covers the noise of queries only.
     """
 
     difference: float
@@ -43,23 +43,23 @@ class Interval:
 def interval(
     ours: Mapping[int, Results], theirs: Mapping[int, Results], split: str, in_domain: bool | None = None
 ) -> Interval | None:
-    """The difference of two recipes at the seeds that both have.
+    """The difference of two recipes over their common seeds, with its interval.
 
         half = sqrt((1.96 s_q)^2 + (t s_d)^2 / n)        n seeds, s_d: standard deviation of their n differences
 
     with s_q the standard deviation of the difference over samples of the queries (pairs) of every test, the same for
-    both recipes, and t Student's 97.5 % quantile at n - 1 degrees of freedom: 12.7 at two seeds, 4.3 at three. (To
-    resample three seeds as one resamples queries would find the smallest three times in one sample of 27.) One seed:
-    the first term alone.
+    both recipes, and t Student's 97.5 % quantile at n - 1 degrees of freedom: 12.7 at two seeds, 4.3 at three. (A
+    bootstrap over three seeds would draw the smallest one three times in one of 27 samples.) One seed: the first term
+    alone.
 
     Args:
-        ours: seed -> scores with `each`. One model for all seeds, as the base is, stands at each of them.
-        theirs: of the recipe that is compared with.
+        ours: seed -> scores with `each`. A model for all seeds, such as the base, is given at each of them.
+        theirs: the same of the recipe that is subtracted.
         split: dev or test.
-        in_domain: which tests; None: all.
+        in_domain: whether the tests are in domain; None: all tests.
 
     Returns:
-        The interval; None where a test is missing somewhere or did not keep its queries, or no seed is common.
+        The interval; None if a test is missing in a model or has no `each`, or if no seed is common.
     """
     pairs = [
         (_tests(ours[seed], split, in_domain), _tests(theirs[seed], split, in_domain))
@@ -77,7 +77,7 @@ def interval(
 
 
 def resampled(score: Score, test: str, num_samples: int = NUM_SAMPLES) -> Float[Array, " samples"]:
-    """The score on resamplings of its queries or pairs; which ones depends on `test` and their number alone."""
+    """The score on resamplings of its queries or pairs; the resamplings depend on `test` and their number alone."""
     each = np.asarray(score["each"])
     draw = np.random.default_rng(derive_seed("bootstrap", test))
     found = []
@@ -94,7 +94,7 @@ def resampled(score: Score, test: str, num_samples: int = NUM_SAMPLES) -> Float[
 def spearman(
     one: Float[Array, " pairs"], other: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]
 ) -> Float[Array, " samples"]:
-    """Spearman's correlation in samples that hold pair i `counts[:, i]` times: Pearson's, of the ranks in the sample."""
+    """Spearman's correlation in samples with `counts[:, i]` copies of pair i: Pearson's, of the ranks in the sample."""
     x, y = _ranks(one, counts), _ranks(other, counts)
     total = counts.sum(axis=1, keepdims=True)
     x -= (counts * x).sum(axis=1, keepdims=True) / total
@@ -105,7 +105,7 @@ def spearman(
 
 
 def _ranks(values: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]) -> Float[Array, "samples pairs"]:
-    """Of every pair in every sample, equal values (and the copies of a pair) sharing their mean rank."""
+    """The rank of every pair in every sample; equal values, and the copies of a pair, share their mean rank."""
     distinct, place = np.unique(values, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(len(distinct)))
@@ -116,7 +116,7 @@ def _ranks(values: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]) 
 
 
 def _counts(draw: np.random.Generator, number: int, num_samples: int) -> Int[Array, "samples pairs"]:
-    """How often each query or pair is in each sample."""
+    """The number of times that each query or pair is in each sample."""
     return np.stack([np.bincount(draw.integers(number, size=number), minlength=number) for _ in range(num_samples)])
 
 

@@ -1,8 +1,10 @@
-"""What the doctor saw, as merge.json has it: one set of sources, and all that was merged of them."""
+"""Groups of merge.json files: one set of sources, and all merges of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from lightning_embed.merge.examine import NOTHING
 
 Record = Mapping[str, Any]
 """merge.json."""
@@ -10,18 +12,16 @@ Record = Mapping[str, Any]
 Geometry = Mapping[str, Any]
 """Its part `geometry`, or one group of that: see `lightning_embed.merge.diagnosis.geometry`."""
 
-NOTHING = "none"  # the strategy of the doctor alone
-
 
 @dataclass(frozen=True)
 class Examined:
-    """Sources that were looked at together.
+    """Sources that were examined together, and their merges.
 
     Args:
         names: of the sources.
         geometry: of the sources.
-        contents: tells these sources from others of the same names.
-        merges: name of a merge -> the geometry that was measured with it.
+        contents: identifies the sources and the base by name and digest.
+        merges: name of a merge -> the geometry in its merge.json.
     """
 
     names: list[str]
@@ -31,27 +31,27 @@ class Examined:
 
     @property
     def groups(self) -> Mapping[str, Geometry]:
-        """The layers that some source has changed."""
+        """The layers that a source has changed."""
         return {name: part for name, part in self.geometry["groups"].items() if any(part["delta_norms"])}
 
 
 def examined(records: Mapping[str, Record]) -> list[Examined]:
-    """Put together the records of the same sources and base; those without a geometry are left out."""
+    """Group the records by sources and base; those without a geometry are left out."""
     alike: dict[str, dict[str, Record]] = {}
     for name, record in records.items():
-        if "groups" in (record["geometry"] or {}):  # which an old merge.json has not
+        if "groups" in (record["geometry"] or {}):  # an old merge.json has none
             alike.setdefault(contents(record), {})[name] = record
     return [_joined(found) for found in alike.values()]
 
 
 def contents(record: Record) -> str:
-    """What tells the sources and the base of a record from others."""
+    """Names and digests of the sources and the base of a record."""
     models = [*record["sources"], *([record["base"]] if record["base"] else [])]
     return repr([(model["name"], model["sha256"]) for model in models])
 
 
 def _joined(records: Mapping[str, Record]) -> Examined:
-    """The doctor alone sees the most."""
+    """One group; the geometry is that of the doctor alone, if there is one, because it has the stable ranks."""
     fullest = max(records.values(), key=lambda record: record["strategy"] == NOTHING)
     merges = {name: record["geometry"] for name, record in records.items() if record["geometry"]["merged_cosines"]}
     names = [source["name"] for source in fullest["sources"]]

@@ -1,4 +1,4 @@
-"""What the models of a folder are: base, sources, merges; and merges by the options that set them apart."""
+"""Kinds of the models of a folder (base, source, merge, ensemble), and labels of merges by their distinct options."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from lightning_embed.types import BASE
 
 
 class Kind(StrEnum):
-    """A measured model."""
+    """The kind of a measured model."""
 
     base = "base"
     source = "source"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 
 def kind_of(model: str, records: Mapping[str, Any]) -> Kind:
-    """What a model is, given the records of all merges by name."""
+    """The kind of a model, given the records of all merges by name."""
     if model == BASE:
         return Kind.base
     if is_ensemble(model):
@@ -30,16 +30,19 @@ def kind_of(model: str, records: Mapping[str, Any]) -> Kind:
 
 
 def read_records(folder: Path) -> dict[str, Any]:
-    """Every merge.json of a run, by the name of its merge."""
+    """Name of a merge -> its merge.json, for all merges of a run."""
     return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("merged/*/merge.json"))}
 
 
 def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
-    """For each merge its strategy, and the options, of its probe too, in which it differs from others of that strategy.
+    """For each merge its strategy, and the options in which it differs from other merges of that strategy.
 
-    `beside`: merges of other folders that it must be told apart from too.
+    The options include those of its probe. Merges with equal options, which differ in the seed for example, keep the
+    hash of their folder.
 
-    Merges that differ in something else, in the seed for example, keep the hash of their folder.
+    Args:
+        records: name of a merge -> its merge.json.
+        beside: merges of other folders, from which the labels must differ too.
     """
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for record in [*records.values(), *beside]:
@@ -69,6 +72,6 @@ def _values(key: str, options: Iterable[Mapping[str, Any]]) -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{_short(each)}' for key, each in value.items())}}}"
-    if isinstance(value, float) and len(str(value)) > 6:  # what a search drew
+    if isinstance(value, float) and len(str(value)) > 6:  # drawn by a search
         return f"{value:.4g}"
     return f"[{','.join(map(_short, value))}]" if isinstance(value, list) else "null" if value is None else str(value)

@@ -1,11 +1,11 @@
-"""`<out>/results.json`: the scores of all models that were measured in a folder.
+"""`<out>/results.json`: the scores of all measured models of a folder.
 
     {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
      "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
-Scores are percent points. `evaluations` says how each model was measured (a hash of the evaluation's options and
-data): scores of different evaluations are never compared. `costs`: rows that were trained on to make the model; null:
-not known. What every query and pair scored stands beside it, in `<out>/each/<model>.json`.
+Scores are percent points. `evaluations` has a hash of the options and data with which each model was measured: scores
+of different evaluations are never compared. `costs`: training rows of the model; null: not known. The scores of single
+queries and pairs are in `<out>/each/<model>.json`.
 """
 
 import json
@@ -20,12 +20,12 @@ from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Results, Score
 
 FILE = "results.json"
-EACH = "each"  # folder of what every query and pair scored
+EACH = "each"  # folder of the scores of single queries and pairs
 _APART = ("each", "gold")
 
 
 class Content(TypedDict):
-    """What results.json holds, by name of a model."""
+    """The content of results.json, by name of a model."""
 
     models: dict[str, Results]
     evaluations: dict[str, str]
@@ -48,12 +48,12 @@ def read(out: Path) -> Content:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{file} is not what was written there ({error}). Delete it: the models are measured again."
+            f"{file} is not a valid results file ({error}). Delete it: the models are measured again."
         ) from None
 
 
 def read_each(out: Path, model: str) -> Results:
-    """The scores of a model with what every query and pair scored, where that was kept."""
+    """The scores of a model with those of its single queries and pairs; empty if they were not stored."""
     file = out / EACH / f"{model}.json"
     found: Results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return found
@@ -73,7 +73,7 @@ def add(out: Path, model: str, results: Results, evaluation: str = "", cost: flo
 
 
 def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
-    """Without what every query and pair scored."""
+    """The results without the scores of single queries and pairs."""
     return {
         split: {test: {k: v for k, v in score.items() if k not in _APART} for test, score in scores.items()}  # type: ignore[misc]
         for split, scores in results.items()

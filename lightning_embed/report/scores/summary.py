@@ -1,4 +1,4 @@
-"""From scores on tests to means over tasks."""
+"""Means over tasks, from the scores on tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _METRICS = {"ndcg_at_10": "nDCG@10", "cosine_spearman": "Spearman", "v_measure":
 
 @dataclass(frozen=True)
 class Block:
-    """Models by tasks, on the tests of one split and domain. All scores in percent points.
+    """Scores of models by tasks, on the tests of one split and domain, in percent points.
 
     The score of a task is the mean over its datasets; `mean` is the unweighted mean over tasks, so that many datasets
     of one task do not outvote the others (as MTEB's mean by task type). A model that lacks a test of a task has None
@@ -24,13 +24,13 @@ class Block:
     split: str
     in_domain: bool | None  # None: both
     tests: Mapping[str, list[str]]  # task -> names of its tests
-    metrics: Mapping[str, str]  # task -> mteb's main metric, as papers write it
+    metrics: Mapping[str, str]  # task -> mteb's main metric, in the spelling of papers
     scores: Mapping[str, Mapping[str, float | None]]  # test -> model -> score
     rows: Mapping[str, Mapping[str, float | None]]  # model -> task or "mean" -> score
 
     @property
     def title(self) -> str:
-        """What people call it; one chooses by the dev sets of what is trained on, where there are any."""
+        """The name of the block; plain "dev" is the block that chooses: the dev sets in domain."""
         if self.split == "dev" and self.in_domain:
             return "dev"
         return self.split + {True: " in domain", False: " out of domain", None: ""}[self.in_domain]
@@ -42,19 +42,19 @@ class Block:
 
     @property
     def best(self) -> dict[str, str | None]:
-        """Column -> its best score, as it is shown."""
+        """Column -> its best score, as `show` writes it."""
         return {column: best({model: row[column] for model, row in self.rows.items()}) for column in self.columns}
 
 
 def summary(models: Mapping[str, Results]) -> list[Block]:
-    """The sections, and all tests together where some are in domain and some out of it."""
+    """The sections, and a block of all tests if some are in domain and some out of domain."""
     blocks = sections(models)
     together = block(models, "test") if {b.in_domain for b in blocks} >= {True, False} else None
     return [*blocks, together] if together else blocks
 
 
 def sections(models: Mapping[str, Results]) -> list[Block]:
-    """Dev, test in domain and test out of domain, where there are tests: every test stands in one of them."""
+    """Dev, test in domain and test out of domain, if they have tests: every test is in one of them."""
     chosen_by = dev(models)
     found = [chosen_by, block(models, "test", True), block(models, "test", False)]
     if chosen_by and chosen_by.in_domain:
@@ -63,7 +63,7 @@ def sections(models: Mapping[str, Results]) -> list[Block]:
 
 
 def dev(models: Mapping[str, Results]) -> Block | None:
-    """What one chooses by: the dev sets of what is trained on; where none of them is, all."""
+    """The block that chooses: the dev sets in domain; if there are none, all dev sets."""
     return block(models, "dev", True) or block(models, "dev")
 
 
@@ -86,10 +86,10 @@ def block(models: Mapping[str, Results], split: str, in_domain: bool | None = No
 
 
 def metric(models: Mapping[str, Results], model: str, key: str) -> float | None:
-    """One number of one model for a sweeper: `dev/mean`, `dev/sts`, ...; None where it has no such score.
+    """One number of one model for a sweeper: `dev/mean`, `dev/sts`, ...; None if the model has no such score.
 
     Raises:
-        ConfigError: the key names no task that was measured.
+        ConfigError: the key names a task that was not measured.
     """
     split, _, column = key.partition("/")
     found = dev(models) if split == "dev" else block(models, split)
@@ -101,28 +101,28 @@ def metric(models: Mapping[str, Results], model: str, key: str) -> float | None:
 
 
 def task_name(task: str) -> str:
-    """The task as papers write it."""
+    """The task in the spelling of papers."""
     return "STS" if task == Task.sts else task.replace("_", " ")
 
 
 def ensemble_name(count: int) -> str:
-    """What the ensemble of so many sources is called, everywhere: its name is its price."""
+    """The name of the ensemble of `count` sources, which states its cost: `count` encoders."""
     return f"{_ENSEMBLE}{count} encoders"
 
 
 def is_ensemble(model: str) -> bool:
-    """Whether a row is no model, but what a merge is up against: it never counts as the best."""
+    """Whether a row is an ensemble: not a single model, but a comparison for merges. It never counts as the best."""
     return model.startswith(_ENSEMBLE)
 
 
 def best(scores: Mapping[str, float | None]) -> str | None:
-    """The best score of a model, as it is shown: what is equal to two digits is equally good."""
+    """The best score of a model, as `show` writes it: scores that are equal to two digits are equally good."""
     known = (show(score) for model, score in scores.items() if score is not None and not is_ensemble(model))
     return max(known, key=float, default=None)
 
 
 def show(score: float | None) -> str:
-    """A score for people."""
+    """A score with two digits, or - for none."""
     return "-" if score is None else f"{score:.2f}"
 
 
