@@ -165,6 +165,26 @@ class EvalSet:
     content: RetrievalSet | StsSet | LabelSet
 
 
+@dataclass(frozen=True, order=True)
+class Choice:
+    """One override of a command line.
+
+    Args:
+        key: of the option, or of the group's place in the config: optimizer.lr, sts_loss, hydra/launcher.
+        value: as typed.
+        text: the whole override, as typed.
+    """
+
+    key: str
+    value: str
+    text: str
+
+    @property
+    def owner(self) -> str:
+        """The first part of the key: optimizer, sts_loss, hydra."""
+        return self.key.replace("/", ".").partition(".")[0]
+
+
 class Score(TypedDict):
     """One model on one test; the plain dictionary that stands in results.json, without `each` and `gold`."""
 

@@ -17,7 +17,7 @@ from lightning_embed.card.origin import FILE, KEY, Origin
 from lightning_embed.card.results import eval_results
 from lightning_embed.card.training import Training
 from lightning_embed.card.usage import Usage
-from lightning_embed.config import run_yaml
+from lightning_embed.config import choices, run_yaml
 from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
@@ -126,20 +126,15 @@ def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """The commands that make the model again, without the paths of this machine, which are private."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [o for o in run_yaml.overrides() if _key(o) not in _HERE and not o.startswith("experts.only=")]
+    given = [each for each in choices.typed() if each.owner not in _HERE and each.key != "experts.only"]
     if merged is None:  # the experts do not depend on the rest
-        given = [o for o in given if _key(o) in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
-    line = shlex.join(["python", f"{command}.py", *map(_public, given)])
+        given = [each for each in given if each.owner in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
+    line = shlex.join(["python", f"{command}.py", *(_public(each.text) for each in given)])
     if merged is None:
         return [line]
     out = Path(cfg.out)
     recipe = (Path("...", out.name) if out.is_absolute() else out) / "merged" / merged / RECORD_FILE
     return [line, f"python merge.py recipe={recipe}  # the merge alone"]
-
-
-def _key(override: str) -> str:
-    """loss@sts_loss=pro -> sts_loss, +encoder.prompts.query=... -> encoder, hydra/launcher=ray -> hydra."""
-    return re.split(r"[./]", override.lstrip("+~").partition("=")[0].rpartition("@")[2])[0]
 
 
 def _public(override: str) -> str:

@@ -116,8 +116,8 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
         line = override.input_line
         owner = any(override.key_or_group.startswith(f"{word}.") for word in swept)
         if line and owner and not (override.is_sweep_override() or override.is_delete()):
-            key, _, value = line.partition("=")
-            arguments = [f"{key}=choice({value})" if argument == line else argument for argument in arguments]
+            swept_line = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
+            arguments = [swept_line if argument == line else argument for argument in arguments]
     return arguments
 
 

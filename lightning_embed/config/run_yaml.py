@@ -7,19 +7,21 @@ import sys
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
+from lightning_embed.config import choices
 from lightning_embed.config.identity import Identity
 from lightning_embed.config.values import shown_config
 from lightning_embed.errors import ConfigError
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.types import Choice
 
 FILE = "run.yaml"
 
@@ -33,13 +35,13 @@ def refuse_other_run(out: Path, identity: Identity) -> None:
         ConfigError: with the difference.
     """
     found = read(out)
-    if found is None or found["hash"] == identity.hash:
+    if found is None or found.get("hash") == identity.hash:
         return
     content = found.get("content")
     if content is not None and found.get("options_hash") == identity.options_hash:
         why = f"since then {_listed(identity.changed_since(content))} changed"
     else:
-        why = f"its config has the hash {found['hash']}, this one {identity.hash}"
+        why = f"its config has the hash {found.get('hash')}, this one {identity.hash}"
     raise ConfigError(f"{out} holds another run: {why}. Give another out=, or leave out= away for a folder of its own.")
 
 
@@ -73,7 +75,7 @@ def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
         "content": dict(identity.content),
         "id": folder_id(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
-        "overrides": overrides(),
+        "choices": [asdict(choice) for choice in choices.typed()],
         "git": _git_commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
@@ -89,16 +91,16 @@ def read(out: Path) -> Mapping[str, Any] | None:
         found = yaml.load(
             (out / FILE).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         )
-        return found if isinstance(found, dict) and "hash" in found else None
+        return found if isinstance(found, dict) else None
     return None
 
 
-def overrides() -> list[str]:
-    """What the command line changed, as it was typed."""
-    if not HydraConfig.initialized():
-        return []
-    found: list[str] = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # type: ignore[assignment]
-    return found
+def recorded_choices(out: Path) -> list[Choice]:
+    """The choices of the command that made a folder; older folders have them as plain overrides."""
+    found = read(out) or {}
+    if "choices" in found:
+        return [Choice(**each) for each in found["choices"]]
+    return choices.parsed(found.get("overrides", []))
 
 
 def versions() -> dict[str, str]:

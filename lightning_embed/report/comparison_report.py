@@ -18,16 +18,16 @@ from lightning_embed.report.pages.sweep_page import write_sweep_page
 from lightning_embed.report.scores import results_file
 from lightning_embed.report.terminal import print_recipes
 from lightning_embed.storage.atomic import write_whole
-from lightning_embed.types import Results
+from lightning_embed.types import Choice, Results
 
 
-def write_comparison(folders: Mapping[Path, set[str]], out: Path, console: Console, metric: str) -> None:
+def write_comparison(folders: Mapping[Path, set[Choice]], out: Path, console: Console, metric: str) -> None:
     """Print the table of several runs; write its page, its numbers and its pictures, if anything was measured.
 
     Runs whose last model was measured by a different evaluation than most are left out and named.
 
     Args:
-        folders: of the runs, each with the overrides that all its jobs share.
+        folders: of the runs, each with the choices that all its jobs share.
         out: folder to write.
         console: prints the table.
         metric: orders the recipes, best first: dev/mean, or dev/<task>.

@@ -3,14 +3,15 @@
 import glob
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lightning_embed.config.identity import TRAINED_BY
+from lightning_embed.config.run_yaml import recorded_choices
 from lightning_embed.errors import ConfigError
 from lightning_embed.report import write_comparison
 from lightning_embed.run.terminal import console
+from lightning_embed.types import Choice
 
 
 def compare(cfg: DictConfig) -> None:
@@ -19,7 +20,7 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         ConfigError: a folder in which nothing was measured, or `out` is the folder of a run.
     """
-    folders = {folder: _overrides(folder) for folder in _folders(cfg.compare)}
+    folders = {folder: _shared_choices(folder) for folder in _folders(cfg.compare)}
     write_comparison(folders, Path(cfg.out), console, cfg.optimized_metric)
 
 
@@ -36,8 +37,6 @@ def _folders(patterns: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _overrides(folder: Path) -> set[str]:
-    """What all jobs of a folder shared: what its experts depend on, and the seed."""
-    given: Any = OmegaConf.to_container(OmegaConf.load(folder / "run.yaml").overrides, resolve=False)
-    owners = {o: o.lstrip("+~").partition("=")[0].rpartition("@")[2].partition(".")[0] for o in given}
-    return {override for override, owner in owners.items() if owner in ("experiment", *TRAINED_BY)}
+def _shared_choices(folder: Path) -> set[Choice]:
+    """The choices that all jobs of a folder shared: those that its experts depend on, the seed included."""
+    return {choice for choice in recorded_choices(folder) if choice.owner in ("experiment", *TRAINED_BY)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_embed.config import run_yaml
+from lightning_embed.config.choices import typed
 from lightning_embed.config.identity import job_hash
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
@@ -39,7 +39,7 @@ def do(
     assert sweep is not None
     file = sweep.absolute() / records.FOLDER / f"{job_hash(command, cfg)}.json"
     if (job := records.read(file)) is not None and job.is_done:
-        print(f"done already: {' '.join(run_yaml.overrides())} ({cfg.out})", flush=True)
+        print(f"done already: {' '.join(choice.text for choice in typed())} ({cfg.out})", flush=True)
         return job.value
     if command == "train" and num_ranks(cfg) != 1:
         return _in_a_process_of_its_own(command, cfg, file).value
@@ -49,12 +49,12 @@ def do(
 def _recorded(
     file: Path, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    given, began, value, error = run_yaml.overrides(), time.monotonic(), None, None
+    given, began, value, error = typed(), time.monotonic(), None, None
     try:
         value = step()
     except Exception as failure:  # whatever it is, the other jobs go on
         error = explain(failure)
-        print(f"failed: {' '.join(given)}: {error}", file=sys.stderr, flush=True)
+        print(f"failed: {' '.join(choice.text for choice in given)}: {error}", file=sys.stderr, flush=True)
     records.write(file, Job(given, str(cfg.out), value, round(time.monotonic() - began, 1), error))
     return value
 
@@ -67,12 +67,12 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
-    arguments = [sys.executable, "-m", "lightning_embed", *flags, *run_yaml.overrides()]
+    arguments = [sys.executable, "-m", "lightning_embed", *flags, *(choice.text for choice in typed())]
     file.unlink(missing_ok=True)
     began = time.monotonic()
     ended = subprocess.run(arguments, env={**os.environ, JOB_VARIABLE: str(file)}, check=False)
     if (job := records.read(file)) is None:
         error = f"its process ended with the exit status {ended.returncode}"
-        job = Job(run_yaml.overrides(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
+        job = Job(typed(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         records.write(file, job)
     return job

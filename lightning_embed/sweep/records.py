@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.types import Choice
 
 FOLDER = "jobs"
 
@@ -15,14 +16,14 @@ class Job:
     """A job that ended.
 
     Args:
-        overrides: what sets it apart, as typed.
+        choices: of its command line.
         out: its folder.
         value: of the `optimized_metric`; None: it measured nothing.
         seconds: that it took.
         error: why it failed; None: it did not.
     """
 
-    overrides: Sequence[str]
+    choices: Sequence[Choice]
     out: str
     value: float | None
     seconds: float
@@ -42,8 +43,9 @@ def write(file: Path, job: Job) -> None:
 def read(file: Path) -> Job | None:
     """What became of a job; None: it has not ended, or its record is broken, so that it is to be done (again)."""
     try:
-        return Job(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Job(**{**found, "choices": [Choice(**each) for each in found["choices"]]})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -55,10 +57,10 @@ def forget_failures(sweep: Path) -> None:
 
 
 def read_all(sweep: Path) -> list[Job]:
-    """All that ended, in the order of their overrides, which no kill and no launcher changes.
+    """All that ended, in the order of their choices, which no kill and no launcher changes.
 
-    Of two with the same overrides, between which a file of the config was changed, the later one.
+    Of two with the same choices, between which a file of the config was changed, the later one.
     """
     files = sorted((sweep / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-    latest = {tuple(job.overrides): job for file in files if (job := read(file)) is not None}
-    return [latest[overrides] for overrides in sorted(latest)]
+    latest = {tuple(job.choices): job for file in files if (job := read(file)) is not None}
+    return [latest[choices] for choices in sorted(latest, key=lambda choices: [choice.text for choice in choices])]

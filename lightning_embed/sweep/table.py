@@ -13,6 +13,7 @@ from rich.console import Console
 from lightning_embed.report.comparison_report import write_comparison
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
+from lightning_embed.types import Choice
 
 
 class SweepTable(Callback):
@@ -44,10 +45,10 @@ class SweepTable(Callback):
         """Whether a job failed, or there is no table of those that did not."""
         folder, self._folder = self._folder, None
         found = [] if folder is None else records.read_all(folder)
-        done: dict[Path, set[str]] = {}
+        done: dict[Path, set[Choice]] = {}
         for job in found:
             if job.is_done:
-                done[Path(job.out)] = done.get(Path(job.out), set(job.overrides)) & set(job.overrides)
+                done[Path(job.out)] = done.get(Path(job.out), set(job.choices)) & set(job.choices)
         failed = False
         if folder is not None:
             try:
@@ -61,12 +62,12 @@ class SweepTable(Callback):
 def _tell_failures(found: Sequence[Job]) -> bool:
     """Whether a job failed; all that did are told, by what sets them apart."""
     failed = [job for job in found if job.error is not None]
-    common = set.intersection(*(set(job.overrides) for job in found)) if len(found) > 1 else set()
+    common = set.intersection(*(set(job.choices) for job in found)) if len(found) > 1 else set()
     if failed:
         print(
             f"{len(failed)} of {len(found)} jobs failed; the same command again does what is missing:", file=sys.stderr
         )
     for job in failed:
-        own = " ".join(override for override in job.overrides if override not in common)
+        own = " ".join(choice.text for choice in job.choices if choice not in common)
         print(f"  {own}: {job.error}", file=sys.stderr)
     return bool(failed)

@@ -18,6 +18,7 @@ from lightning_embed import load
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, cuts
 from lightning_embed.card.write import _commands
+from lightning_embed.config.choices import parsed
 from lightning_embed.run import merge, train
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
@@ -184,14 +185,14 @@ def test_a_card_of_others_or_of_another_version(tmp_path: Path, said: str, expec
 def test_the_command_is_the_one_that_was_typed_without_what_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     given = [
         "out=/home/me/x", "out_dtype=bfloat16", "hydra/launcher=ray", "logger=wandb", "experts.only=a", "push_to_hub=me/x", "+let.t=1",
-        "data.root='/home/John Doe/data/x'", "sources=[../../secret/a,runs/b,/m]", "base=~/m", "loss@sts_loss=pro",
+        "data.root='/home/John Doe/data/x'", "sources=[../../secret/a,runs/b,/m]", "base='~/m'", "loss@sts_loss=pro",
         "+encoder.prompts.query='/ask: '", "merge.layers=['*=0.5']", "experts.existing={a: /x/y}",
     ]  # fmt: skip
-    monkeypatch.setattr("lightning_embed.config.run_yaml.overrides", lambda: given)
+    monkeypatch.setattr("lightning_embed.config.choices.typed", lambda: parsed(given))
     cfg = OmegaConf.create({"encoder": {}, "out": "runs/x"})
     whole, alone = (shlex.split(_commands(cfg, merged)[0]) for merged in ("soup-1", None))
     kept = [
-        "data.root='.../x'", "sources=[.../a,runs/b,.../m]", "base=.../m", "loss@sts_loss=pro", "+encoder.prompts.query='/ask: '",
+        "data.root='.../x'", "sources=[.../a,runs/b,.../m]", "base='.../m'", "loss@sts_loss=pro", "+encoder.prompts.query='/ask: '",
         "merge.layers=['*=0.5']", "experts.existing={a: .../y}",
     ]  # fmt: skip
     assert whole == ["python", "train.py", "out_dtype=bfloat16", "+let.t=1", *kept]

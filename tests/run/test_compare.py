@@ -23,8 +23,11 @@ def runs(tmp_path: Path) -> Path:
             found = score("retrieval", points + shift)
             found["each"] = [(points + shift + i % 5 - 2) / 100 for i in range(40)]
             run.add(model, {"dev": {"squad": found}}, cost=points * 10.0 if model == "joint" else 0.0)
-        overrides = [f"optimizer.lr={lr}", "merge=none", "logger=none"]
-        OmegaConf.save({"overrides": overrides}, tmp_path / f"run-{name}" / "run.yaml")
+        typed = [f"optimizer.lr={lr}", "merge=none", "logger=none"]
+        choices = [{"key": text.partition("=")[0], "value": text.partition("=")[2], "text": text} for text in typed]
+        # the second as a folder of an earlier version has it
+        found = {"choices": choices} if name == "a" else {"overrides": typed}
+        OmegaConf.save(found, tmp_path / f"run-{name}" / "run.yaml")
     (tmp_path / "run-sweep").mkdir()
     return tmp_path
 
@@ -32,7 +35,9 @@ def runs(tmp_path: Path) -> Path:
 def _compare(runs: Path, *patterns: str) -> tuple[str, dict]:
     console = Console(file=io.StringIO(), width=100)
     cfg = {"compare": list(patterns), "out": str(runs / "out"), "optimized_metric": "dev/mean"}
-    compare.compare(console, OmegaConf.create(cfg))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare, "console", console)
+        compare.compare(OmegaConf.create(cfg))
     return console.file.getvalue(), json.loads((runs / "out" / "results.json").read_text())
 
 

@@ -133,7 +133,7 @@ def test_several_devices_in_a_job(given: list[str], tmp_path: Path) -> None:
     devices = ["trainer.devices=2", "trainer.strategy=ddp", *given]
     _run(tmp_path, "train.py", "-m", "seed=1,2", *devices)
     found = records.read_all(_sweep(tmp_path))
-    assert [job.overrides[0] for job in found] == ["seed=1", "seed=2"]
+    assert [job.choices[0].text for job in found] == ["seed=1", "seed=2"]
     assert all(job.is_done and job.value is not None for job in found)
     _run(tmp_path, "train.py", "seed=2", *devices, "out=alone")
     for expert in ("retrieval", "sts"):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from lightning_embed.config.choices import parsed
 from lightning_embed.report import Run
+from lightning_embed.report.compare import recipes as comparison_rows
 from lightning_embed.report.compare.comparison import compare
-from lightning_embed.report.compare.recipes import collect
 from lightning_embed.report.figures.quality_vs_cost import quality
 from lightning_embed.report.pages.sweep_page import headline
 from lightning_embed.report.scores.model_kinds import Kind
@@ -34,6 +35,10 @@ def measured(points: float, seed: int, outside: float | None = None):
             each["each"] = [level / 100 + draw.uniform(-0.1, 0.1) + 0.001 * (seed % 3) for _ in range(60)]
             each["score"] = 100 * sum(each["each"]) / 60
     return found
+
+
+def collect(folders: dict[Path, set[str]]) -> list:
+    return comparison_rows.collect({folder: set(parsed(given)) for folder, given in folders.items()})
 
 
 @pytest.fixture
@@ -114,7 +119,7 @@ def _run(folders, sweep: Path, failed=(), metric="dev/mean") -> None:
     table.on_multirun_start(config)
     for number, (folder, given) in enumerate(folders.items()):
         error = "ConfigError: so it is" if folder in failed else None
-        records.write(sweep / "jobs" / f"{number}.json", Job(sorted(given), str(folder), 1.0, 1.0, error))
+        records.write(sweep / "jobs" / f"{number}.json", Job(parsed(sorted(given)), str(folder), 1.0, 1.0, error))
     table.on_multirun_end(config)
 
 
@@ -189,16 +194,16 @@ def test_nothing_measured_leaves_nothing(tmp_path, capsys):
 
 
 def test_a_job_whose_folder_is_gone_is_not_done(folders, tmp_path):
-    gone = Job(["seed=1"], str(tmp_path / "gone"), 1.0, 1.0)
+    gone = Job(parsed(["seed=1"]), str(tmp_path / "gone"), 1.0, 1.0)
     assert not gone.is_done
-    assert Job(["seed=1"], str(next(iter(folders))), 1.0, 1.0).is_done
+    assert Job(parsed(["seed=1"]), str(next(iter(folders))), 1.0, 1.0).is_done
     (tmp_path / "broken.json").write_text("{")
     assert records.read(tmp_path / "broken.json") is None
 
 
 def test_of_the_same_job_under_two_configs_the_later_one_counts(tmp_path):
     for number, value in enumerate((1.0, 2.0)):
-        records.write(tmp_path / "jobs" / f"{9 - number}.json", Job(["seed=1"], ".", value, 1.0))
+        records.write(tmp_path / "jobs" / f"{9 - number}.json", Job(parsed(["seed=1"]), ".", value, 1.0))
     assert [job.value for job in records.read_all(tmp_path)] == [2.0]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_embed.report.scores import results_file
 from lightning_embed.report.scores.model_kinds import Kind, kind_of, labels, read_records
 from lightning_embed.storage.unique_names import distinct
-from lightning_embed.types import Results
+from lightning_embed.types import Choice, Results
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Recipe:
     seeds: Mapping[int, Results]
 
 
-def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
+def collect(folders: Mapping[Path, set[Choice]]) -> list[Recipe]:
     """The recipes of a sweep, from the models that `measured_alike` selects.
 
     Args:
-        folders: of its jobs, each with the overrides that all jobs of the folder share.
+        folders: of its jobs, each with the choices that all jobs of the folder share.
     """
     measured = measured_alike(folders)
     records = {folder: read_records(folder) for folder in measured}
     strategies = [record for found in records.values() for record in found.values()]
     called = {folder: labels(found, strategies) for folder, found in records.items()}
     common = set.intersection(*folders.values()) if folders else set()
-    own = {folder: sorted(o for o in folders[folder] - common if not _is_seed(o)) for folder in measured}
+    own = {folder: sorted(each for each in folders[folder] - common if each.key != "seed") for folder in measured}
     seeds = {folder: _seed(folders[folder]) for folder in measured}
 
     costs = {folder: results_file.read(folder)["costs"] for folder in measured}
@@ -56,7 +56,7 @@ def collect(folders: Mapping[Path, set[str]]) -> list[Recipe]:
 def _named(
     measured: Mapping[Path, Mapping[str, Results]],
     called: Mapping[Path, Mapping[str, str]],
-    own: Mapping[Path, Sequence[str]],
+    own: Mapping[Path, Sequence[Choice]],
     seeds: Mapping[Path, int],
 ) -> list[tuple[Path, str, str]]:
     """(folder, model, name) of every model: the shortest distinct names, at worst with the folder's own name."""
@@ -65,8 +65,8 @@ def _named(
     chosen: list[tuple[Path, str, str]] = []
     folders = zip(measured, distinct([folder.resolve() for folder in measured]), strict=True)
     steps: Sequence[Mapping[Path, Sequence[str]]] = (
-        {folder: _short(overrides) for folder, overrides in own.items()},
-        own,
+        {folder: list(map(_short, choices)) for folder, choices in own.items()},
+        {folder: [choice.text for choice in choices] for folder, choices in own.items()},
         {folder: [name] for folder, name in folders},
     )
     for words in steps:
@@ -88,13 +88,11 @@ def _is_shared(model: str, measured: Mapping[Path, Mapping[str, Results]], seeds
     return all(None not in found and all(each == found[0] for each in found) for found in scores.values())
 
 
-def _short(overrides: Sequence[str]) -> list[str]:
-    """Shortened overrides: experiment=grid/joint, optimizer.lr=1e-5 become joint, lr=1e-5."""
-    pairs = [override.lstrip("+").partition("=") for override in overrides]
-    return [
-        value.rpartition("/")[2] if "." not in key and value[:1].isalpha() else f"{key.rpartition('.')[2]}={value}"
-        for key, _, value in pairs
-    ]
+def _short(choice: Choice) -> str:
+    """A choice in few letters: experiment=grid/joint, optimizer.lr=1e-5 become joint, lr=1e-5."""
+    if "." not in choice.key and choice.value[:1].isalpha():
+        return choice.value.rpartition("/")[2]
+    return f"{choice.key.rpartition('.')[2]}={choice.value}"
 
 
 def _recipe(name: str, kind: Kind, by_seed: Mapping[int, tuple[Results, float | None]]) -> Recipe:
@@ -104,13 +102,9 @@ def _recipe(name: str, kind: Kind, by_seed: Mapping[int, tuple[Results, float | 
     return Recipe(name, kind, rows, {seed: scores for seed, (scores, _) in ordered.items()})
 
 
-def _is_seed(override: str) -> bool:
-    return override.lstrip("+").startswith("seed=")
-
-
-def _seed(overrides: Iterable[str]) -> int:
-    """The seed in the overrides of a job; 0: none, so all jobs have the same one."""
-    given = (override.partition("=")[2] for override in overrides if _is_seed(override))
+def _seed(choices: Iterable[Choice]) -> int:
+    """The chosen seed of a job; 0: none, so all jobs have the same one."""
+    given = (choice.value for choice in choices if choice.key == "seed")
     return next((int(value) for value in given if value.isdigit()), 0)
 
 

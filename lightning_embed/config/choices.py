@@ -1,0 +1,25 @@
+"""The overrides of a command line, taken apart once by Hydra's own parser."""
+
+from collections.abc import Iterable
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from lightning_embed.types import Choice
+
+
+def parsed(texts: Iterable[str]) -> list[Choice]:
+    """Overrides as they were typed, taken apart: loss@sts_loss=pro has the key sts_loss and the value pro."""
+    parser = OverridesParser.create()
+    found = [(text, parser.parse_override(text)) for text in texts]
+    return [Choice(each.package or each.key_or_group, text.partition("=")[2], text) for text, each in found]
+
+
+def typed() -> list[Choice]:
+    """The choices of this command, without those of Hydra itself."""
+    if not HydraConfig.initialized():
+        return []
+    texts = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(texts, list)
+    return parsed(map(str, texts))
