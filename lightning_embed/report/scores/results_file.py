@@ -3,9 +3,10 @@
     {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
      "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
-Scores are percent points. `evaluations` says how each model was measured (a hash of the evaluation's options and
-data): scores of different evaluations are never compared. `costs`: rows that were trained on to make the model; null:
-not known. What every query and pair scored stands beside it, in `<out>/each/<model>.json`.
+Scores are percent points. With several metrics a test has the further ones as `"more": {"recall@100": 93.4}`.
+`evaluations` says how each model was measured (a hash of the evaluation's options and data): scores of different
+evaluations are never compared. `costs`: rows that were trained on to make the model; null: not known. What every query
+and pair scored stands beside it, in `<out>/each/<model>.json`.
 """
 
 import json
@@ -21,7 +22,7 @@ from lightning_embed.types import Results, Score
 
 FILE = "results.json"
 EACH = "each"  # folder of what every query and pair scored
-_APART = ("each", "gold")
+_APART = ("each", "more_each", "gold")
 
 
 class Content(TypedDict):
