@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
+from lightning_embed.config.compose import check_command
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.evaluation import Local, Mteb
 from lightning_embed.evaluation.local_tasks import to_task
@@ -150,6 +151,13 @@ def test_k_is_what_mteb_computes_for_every_retrieval_task():
 def test_words_are_refused_where_the_evaluator_is_built(evaluator, word, message):
     with pytest.raises(ConfigError, match=message):
         evaluator(metrics=["spearman", word])
+
+
+def test_a_sweep_is_refused_before_it_starts():
+    words = ["data=sample", "seed=1,2"]
+    check_command("train", [*words, "evaluation.metrics=[recall@100]"], multirun=True)
+    with pytest.raises(ConfigError, match="Did you mean 'recall@k'"):
+        check_command("train", [*words, "evaluation.metrics=[recal@100]"], multirun=True)
 
 
 def test_a_word_given_twice_counts_once():

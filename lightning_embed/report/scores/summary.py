@@ -97,7 +97,7 @@ def block(models: Mapping[str, Results], split: str, in_domain: bool | None = No
         for name in known
     }
     rows = {model: _means({name: scores[name][model] for name in known}, tests) for model in models}
-    words = dict.fromkeys(word for score in known.values() for word in score.get("more", {}))
+    words = dict.fromkeys(word for names in tests.values() for name in names for word in known[name].get("more", {}))
     more = {word: block({m: by(found, word) for m, found in models.items()}, split, in_domain) for word in words}
     return Block(split, in_domain, tests, metrics, scores, rows, {word: found for word, found in more.items() if found})
 
