@@ -186,13 +186,15 @@ class Choice:
 
 
 class Score(TypedDict):
-    """One model on one test; the plain dictionary that stands in results.json, without `each` and `gold`."""
+    """One model on one test; the plain dictionary that stands in results.json, without `each`, `more_each` and `gold`."""
 
     task: str  # a Task, or the type of an mteb benchmark task: "reranking", "pair_classification", ...
-    metric: str  # mteb's name of its main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
+    metric: str  # mteb's name of the main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
     score: float  # percent points: 100 * what mteb says
     in_domain: bool
-    each: NotRequired[list[float]]  # nDCG@10 of every query, or the cosine of every pair; of the run's own sets
+    more: NotRequired[dict[str, float]]  # further metrics that were asked for: "recall@100" -> percent points
+    each: NotRequired[list[float]]  # main metric of every query, or the cosine of every pair; of the run's own sets
+    more_each: NotRequired[dict[str, list[float]]]  # further metrics of every query
     gold: NotRequired[list[float]]  # score of every pair
 
 

@@ -60,6 +60,7 @@ class WhileTraining(Callback):
     own tests are read once, at the end of the run, and never here. Logged, in points:
 
         while_training/<split>/<test>   each score
+        while_training/<split>/<test>/<metric>  each further metric of `evaluation.metrics`
         while_training/dev/mean         the mean over tasks of dev scores
         while_training/<metric>         what chooses, if that is another one
         while_training/time_share       share of the training's time that measuring has taken, in [0, 1]
@@ -183,6 +184,12 @@ class WhileTraining(Callback):
     def _numbers(self, found: Results) -> dict[str, float]:
         """Every score, and what may choose: that counts where a dataset has the name of a task."""
         tests = {f"{split}/{test}": score["score"] for split, scores in found.items() for test, score in scores.items()}
+        tests |= {
+            f"{split}/{test}/{word}": points
+            for split, scores in found.items()
+            for test, score in scores.items()
+            for word, points in score.get("more", {}).items()
+        }
         rows = dev.rows[""] if (dev := block({"": found}, "dev")) else {}
         means = {key: rows.get(key.removeprefix("dev/")) for key in (f"dev/{MEAN}", self.metric)}
         known = {key: value for key, value in means.items() if value is not None}

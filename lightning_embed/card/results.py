@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from lightning_embed.report.pages.run_page import beside_base
-from lightning_embed.report.scores.summary import best, sections, show, summary, task_name
+from lightning_embed.report.pages.run_page import beside_base, further
+from lightning_embed.report.scores.summary import best, metric_name, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def tables(models: Mapping[str, Results], own: str) -> str:
         ]
         parts.append(table(header, rows))
     if own != BASE:
-        parts += [beside_base(models, block, own) for block in sections(models) if block.split == "test"]
+        blocks = [block for block in sections(models) if block.split == "test"]
+        parts += [*(beside_base(models, block, own) for block in blocks), *further(models, own, blocks)]
     return "\n\n".join([*parts, _tests(models, own)])
 
 
@@ -43,10 +44,11 @@ def eval_results(models: Mapping[str, Results], own: str) -> "list[EvalResult]":
             dataset_type="unknown",  # the hub wants one of its own names there
             dataset_name=test,
             dataset_split="test",
-            metric_type=score["metric"],
-            metric_value=round(score["score"], 2),
+            metric_type=metric,
+            metric_value=round(points, 2),
         )
         for test, score in models.get(own, {}).get("test", {}).items()
+        for metric, points in {score["metric"]: score["score"], **score.get("more", {})}.items()
     ]
 
 
@@ -67,6 +69,9 @@ def _tests(models: Mapping[str, Results], own: str) -> str:
                 scores = {name: block.scores[test][name] for name in names}
                 cells = [_cell(score, best(scores)) for score in scores.values()]
                 rows.append([f"{test} ({block.title})", f"{task_name(task)}, {block.metrics[task]}", *cells])
+                for word, other in block.more_of(test).items():
+                    scores = {name: other[name] for name in names}
+                    rows.append(["", metric_name(word), *(_cell(score, best(scores)) for score in scores.values())])
     return table(["set", "metric", *(_named(name, own) for name in names)], rows, words=2)
 
 

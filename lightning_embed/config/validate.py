@@ -13,6 +13,7 @@ from lightning_embed.config.values import build_options, plain
 from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
+from lightning_embed.evaluation.metrics import parse_metrics
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
 from lightning_embed.types import Task
@@ -217,6 +218,7 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
             elif config.data.datasets[name].task != Task.retrieval:
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
+    yield from _refusal(parse_metrics, config.evaluation.get("metrics"))
     yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)
     looked_at = [

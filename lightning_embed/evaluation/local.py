@@ -7,6 +7,7 @@ from functools import partial
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation.base import SPLITS, Evaluator, Part, TextEncoder
 from lightning_embed.evaluation.dev_subset import subset
+from lightning_embed.evaluation.metrics import Metric, metrics_of, parse_metrics
 from lightning_embed.types import EvalSet, RetrievalSet, Score
 
 
@@ -18,14 +19,17 @@ class Local(Evaluator):
         splits: which of "dev" and "test".
         max_dev_queries: at most so many queries of a retrieval dev set; None for all.
         max_dev_documents: at most so many documents of a retrieval dev set, but always the relevant ones; None for all.
+        metrics: words such as ndcg@10, recall@100 or pearson; of each task the first is the main metric. None: ndcg@10,
+            spearman, accuracy and v_measure.
 
     Raises:
-        ConfigError: an unknown split or a number below 1.
+        ConfigError: an unknown split, a number below 1 or an unknown metric.
     """
 
     splits: Sequence[str] = SPLITS
     max_dev_queries: int | None = None
     max_dev_documents: int | None = None
+    metrics: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for split in self.splits:
@@ -35,14 +39,18 @@ class Local(Evaluator):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"evaluation.{name}={value}: expected 1 or more, or null for all.")
+        parse_metrics(self.metrics)
 
     def check(self) -> None:
         """Nothing to refuse: the data room has read the files."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
         """Every set of the chosen splits."""
-        chosen = [self._cut(eval_set) for eval_set in eval_sets if eval_set.split in self.splits]
-        return [Part(each.split, str(each.task), each.name, repr(each), partial(_run_local, each)) for each in chosen]
+        return [self._part(self._cut(eval_set)) for eval_set in eval_sets if eval_set.split in self.splits]
+
+    def _part(self, eval_set: EvalSet) -> Part:
+        given = eval_set, metrics_of(self.metrics, eval_set.task)
+        return Part(eval_set.split, str(eval_set.task), eval_set.name, repr(given), partial(_run_local, *given))
 
     def _cut(self, eval_set: EvalSet) -> EvalSet:
         if eval_set.split != "dev" or not isinstance(eval_set.content, RetrievalSet):
@@ -51,8 +59,8 @@ class Local(Evaluator):
         return replace(eval_set, content=content)
 
 
-def _run_local(eval_set: EvalSet, encoder: TextEncoder) -> Score:
+def _run_local(eval_set: EvalSet, metrics: Sequence[Metric], encoder: TextEncoder) -> Score:
     from lightning_embed.evaluation.local_tasks import to_task
     from lightning_embed.evaluation.score_task import run
 
-    return run(encoder, to_task(eval_set), eval_set.in_domain)
+    return run(encoder, to_task(eval_set, metrics), eval_set.in_domain, metrics)

@@ -1,24 +1,31 @@
 """An `EvalSet` as an mteb task: the data are ours, the metric is mteb's."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from datasets import Dataset
+from mteb._evaluators.retrieval_metrics import mrr
 from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from lightning_embed.errors import DataError
+from lightning_embed.evaluation.metrics import Metric, parse_metrics
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 
-def to_task(eval_set: EvalSet) -> AbsTask:
+def to_task(eval_set: EvalSet, metrics: Sequence[Metric] = ()) -> AbsTask:
     """Make a fresh mteb task: some carry a random state that one evaluation moves on, so none is used twice.
+
+    Args:
+        eval_set: the data.
+        metrics: of this task, beside those that mteb always computes.
 
     Raises:
         DataError: the set is too small for its metric.
     """
-    return _TASKS[eval_set.task](eval_set)
+    return _TASKS[eval_set.task](eval_set, metrics)
 
 
 class LocalTask(AbsTask):
@@ -27,9 +34,10 @@ class LocalTask(AbsTask):
     task_type: ClassVar[str]
     main_score: ClassVar[str]
 
-    def __init__(self, eval_set: EvalSet) -> None:
+    def __init__(self, eval_set: EvalSet, metrics: Sequence[Metric]) -> None:
         self.eval_set = eval_set
-        self.details: dict[str, list[float]] = {}  # `each` and `gold` of the Score, once it was evaluated
+        self.metrics = metrics
+        self.details: dict[str, Any] = {}  # `each`, `more_each` and `gold` of the Score, once it was evaluated
         super().__init__()
 
     @cached_property  # not an attribute: mteb deletes it when it unloads the data
@@ -66,7 +74,11 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
     task_type = "Retrieval"
     main_score = "ndcg_at_10"
     # mteb goes up to 1000: the same nDCG@10, in five times the time (measured on 4,452 queries).
-    k_values = (1, 3, 5, 10, 20, 100)
+    k_values: Sequence[int] = (1, 3, 5, 10, 20, 100)
+
+    def __init__(self, eval_set: EvalSet, metrics: Sequence[Metric]) -> None:
+        self.k_values = tuple(sorted({*self.k_values, *(metric.k for metric in metrics if metric.k)}))
+        super().__init__(eval_set, metrics or parse_metrics(["ndcg@10"]))
 
     def rows(self, content: RetrievalSet) -> dict[str, Any]:
         relevant = any(grade > 0 for grades in content.qrels.values() for grade in grades.values())
@@ -81,10 +93,26 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
             }
         }
 
-    def task_specific_scores(self, scores: dict[str, dict[str, float]], *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Keep the score of every query, in the order of their ids."""
-        self.details["each"] = [scores[query]["ndcg_cut_10"] for query in sorted(scores)]
-        found: dict[str, float] = super().task_specific_scores(scores, *args, **kwargs)
+    def task_specific_scores(
+        self,
+        scores: dict[str, dict[str, float]],
+        qrels: dict[str, dict[str, int]],
+        results: dict[str, dict[str, float]],
+        **kwargs: Any,
+    ) -> dict[str, float]:
+        """Keep the scores of every query, in the order of their ids."""
+        # The one metric here that mteb computes itself: pytrec_eval, which gives `scores`, lacks it.
+        ranks = [mrr(qrels, results, [metric.k]) for metric in self.metrics if metric.k and "mrr" in metric.key]
+        by_query = {
+            query: scores[query] | {name: values[i] for found in ranks for name, values in found.items()}
+            for i, query in enumerate(results)
+        }
+        each = {m.word: [by_query[query][m.each] for query in sorted(scores)] for m in self.metrics if m.each}
+        if (main := each.pop(self.metrics[0].word, None)) is not None:
+            self.details["each"] = main
+        if each:
+            self.details["more_each"] = each
+        found: dict[str, float] = super().task_specific_scores(scores, qrels, results, **kwargs)
         return found
 
 

@@ -1,11 +1,13 @@
 """evaluation=mteb: benchmark tasks by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation.base import SPLITS, Evaluator, Part, TextEncoder
+from lightning_embed.evaluation.local import Local
+from lightning_embed.evaluation.metrics import Metric, metrics_of, parse_metrics
 from lightning_embed.evaluation.none import Nothing
 from lightning_embed.types import EvalSet, Score
 
@@ -21,9 +23,10 @@ class Mteb(Evaluator):
         benchmark: name of an mteb benchmark, e.g. MTEB(eng, v2), whose splits and languages are taken; None: all that a
             task has.
         split: test, or dev: only the splits called dev or validation that tasks have beside their test, which may choose.
+        metrics: as of `Local`, which takes them over unless it names its own; None: the main metric that mteb gives a task.
 
     Raises:
-        ConfigError: another split.
+        ConfigError: another split, or an unknown metric.
     """
 
     tasks: Sequence[str] = ()
@@ -31,10 +34,12 @@ class Mteb(Evaluator):
     local: Evaluator = field(default_factory=Nothing)
     benchmark: str | None = None
     split: str = "test"
+    metrics: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ConfigError(f"evaluation.split: {self.split!r} is no split. {nearest(self.split, SPLITS)}")
+        parse_metrics(self.metrics)
 
     def check(self) -> None:
         """Refuse unknown tasks; downloads nothing.
@@ -57,23 +62,32 @@ class Mteb(Evaluator):
         from lightning_embed.evaluation.benchmark import get_tasks
         from lightning_embed.evaluation.score_task import task_word
 
-        own = self.local.parts(eval_sets)
+        own = self._own.parts(eval_sets)
         taken = {part.name for part in own if part.split == self.split}
         found = []
         for task in get_tasks(self.tasks, self.benchmark):
             name = task.metadata.name
             if name in taken:
                 raise ConfigError(f"Two tests are called {name!r}: rename the dataset, or drop the mteb task.")
-            given = name, self.benchmark, self.split, name in self.in_domain
-            found.append(Part(self.split, task_word(task), name, repr(given), partial(_run_task, *given)))
+            word = task_word(task)
+            given = name, self.benchmark, self.split, name in self.in_domain, metrics_of(self.metrics, word)
+            found.append(Part(self.split, word, name, repr(given), partial(_run_task, *given)))
         return own + found
 
+    @property
+    def _own(self) -> Evaluator:
+        if isinstance(self.local, Local) and self.local.metrics is None:
+            return replace(self.local, metrics=self.metrics)
+        return self.local
 
-def _run_task(name: str, benchmark: str | None, split: str, in_domain: bool, encoder: TextEncoder) -> Score:
+
+def _run_task(
+    name: str, benchmark: str | None, split: str, in_domain: bool, metrics: Sequence[Metric], encoder: TextEncoder
+) -> Score:
     from lightning_embed.evaluation.benchmark import dev_splits, get_tasks
     from lightning_embed.evaluation.score_task import run
 
     (task,) = get_tasks([name], benchmark)  # a fresh one: some carry a random state
     if split == "dev":
         task.filter_eval_splits(dev_splits(task))
-    return run(encoder, task, in_domain)
+    return run(encoder, task, in_domain, metrics)

@@ -77,10 +77,24 @@ def plain(compared: Compared) -> dict[str, Any]:
                     }
                     for seed, results in recipe.seeds.items()
                 },
+                "more": {seed: found for seed, results in recipe.seeds.items() if (found := _more(results))},
             }
             for recipe in compared.recipes
         ],
     }
+
+
+def _more(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """Split -> test -> further metric -> points; empty where there are none."""
+    found = {
+        split: {
+            test: {word: round(points, 3) for word, points in score["more"].items()}
+            for test, score in tests.items()
+            if "more" in score
+        }
+        for split, tests in results.items()
+    }
+    return {split: tests for split, tests in found.items() if tests}
 
 
 def _scatter(recipes: list[Recipe]) -> Any | None:

@@ -55,12 +55,16 @@ class Run:
         print_results({n: results_file.read_each(self.out, n) or models[n] for n in names if n in models}, console)
 
     def means(self, model: str) -> dict[str, float]:
-        """Means and cost of one model, by keys without its name: `dev/mean`, `test_in_domain/sts`, `cost/rows`."""
-        found = {
-            f"{block.title.replace(' ', '_')}/{column}": score
-            for block in summary(self.models)
-            for column, score in block.rows.get(model, {}).items()
-        }
+        """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them.
+
+        Of further metrics, the means of a task: `dev/retrieval/recall@100`.
+        """
+        found: dict[str, float | None] = {}
+        for block in summary(self.models):
+            title = block.title.replace(" ", "_")
+            found |= {f"{title}/{column}": score for column, score in block.rows.get(model, {}).items()}
+            for word, other in block.more.items():
+                found |= {f"{title}/{task}/{word}": other.rows.get(model, {}).get(task) for task in other.tests}
         found["cost/rows"] = results_file.read(self.out)["costs"].get(model)
         return {key: value for key, value in found.items() if value is not None}
 
@@ -70,15 +74,22 @@ class Run:
         return quality(compare(recipes)) if recipes else None
 
     def log(self, loggers: Sequence[Any], model: str) -> None:
-        """Log every score and the means of `model` as metrics, and all scores as a table, if the logger has tables."""
-        rows = [
-            (model, split, test, score["task"], score["metric"], score["in_domain"], score["score"])
-            for model, found in self.models.items()
-            for split, scores in found.items()
-            for test, score in scores.items()
-        ]
+        """Every score as a metric, and all of them as one table where the logger has tables; the means of `model`.
+
+        Keys: `<split>/<test>/<model>`, and `<split>/<test>/<model>/<metric>` for further metrics.
+        """
+        rows, numbers = [], self.means(model)
+        for name, found in self.models.items():
+            for split, scores in found.items():
+                for test, score in scores.items():
+                    key, more = f"{split}/{test}/{name}", score.get("more", {})
+                    numbers |= {key: score["score"], **{f"{key}/{word}": points for word, points in more.items()}}
+                    rows += [
+                        (name, split, test, score["task"], metric, score["in_domain"], points)
+                        for metric, points in {score["metric"]: score["score"], **more}.items()
+                    ]
         for logger in loggers:
-            logger.log_metrics({f"{row[1]}/{row[2]}/{row[0]}": row[-1] for row in rows} | self.means(model), step=0)
+            logger.log_metrics(numbers, step=0)
             if hasattr(logger, "log_table"):
                 columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
                 logger.log_table("results", columns=columns, data=rows)

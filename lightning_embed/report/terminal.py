@@ -10,7 +10,7 @@ from rich.text import Text
 from lightning_embed.report.compare.comparison import Compared
 from lightning_embed.report.compare.recipes import Recipe
 from lightning_embed.report.scores.bootstrap import interval
-from lightning_embed.report.scores.summary import MEAN, Block, best, sections, show, summary, task_name
+from lightning_embed.report.scores.summary import MEAN, Block, best, metric_name, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
 
 _NAMES_WIDTH, _SCORE_WIDTH = 32, 12  # of columns, spaces included
@@ -117,6 +117,9 @@ def _tests_table(models: Mapping[str, Results], names: Sequence[str]) -> Table:
                 scores = block.scores[test]
                 top = best(scores)
                 table.add_row(f"  {test}", block.metrics[task], *(_cell(scores[name], top) for name in names))
+                for word, other in block.more_of(test).items():
+                    cells = [_cell(other[name], best(other)) for name in names]
+                    table.add_row("", metric_name(word), *cells)
         table.add_section()
     return table
 

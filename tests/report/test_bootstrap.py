@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 
-from lightning_embed.report.scores.bootstrap import interval, resampled, spearman
+from lightning_embed.report.scores.bootstrap import interval, pearson, resampled, spearman
 
 
 def retrieval(each, in_domain=True):
@@ -17,7 +17,7 @@ def sts(each, gold):
     return {"task": "sts", "metric": "cosine_spearman", "score": score, "in_domain": True, "each": each, "gold": gold}
 
 
-def test_spearman_of_a_sample_is_scipys_of_its_rows():
+def test_correlations_of_a_sample_are_scipys_of_its_rows():
     draw = np.random.default_rng(0)
     gold = draw.integers(0, 6, 50).astype(float)  # many equal scores
     each = (gold + draw.normal(size=50)).round(1)
@@ -25,6 +25,9 @@ def test_spearman_of_a_sample_is_scipys_of_its_rows():
     for found, count in zip(spearman(each, gold, counts), counts, strict=True):
         rows = np.repeat(np.arange(50), count)
         assert found == pytest.approx(spearmanr(each[rows], gold[rows])[0], abs=1e-12)
+    for found, count in zip(pearson(each, gold, counts), counts, strict=True):
+        rows = np.repeat(np.arange(50), count)
+        assert found == pytest.approx(pearsonr(each[rows], gold[rows])[0], abs=1e-12)
 
 
 def test_samples_of_a_mean_spread_as_the_standard_error():

@@ -144,6 +144,21 @@ def test_the_end_of_a_sweep_leaves_a_table_a_page_and_the_numbers(folders, tmp_p
         assert shown in page
 
 
+def test_further_metrics_stand_in_the_numbers_and_on_the_page(folders, tmp_path):
+    for folder, given in folders.items():
+        recall = 70.0 + int(next(each for each in given if "seed" in each).partition("=")[2])
+        for name, found in Run(folder).models.items():
+            found["test"]["squad"]["more"] = {"recall@100": recall}
+            Run(folder).add(name, found, cost=0.0)
+    _run(folders, tmp_path / "sweep-1f")
+    recipes = json.loads((tmp_path / "sweep-1f" / "results.json").read_text())["recipes"]
+    soup = next(recipe for recipe in recipes if recipe["name"] == "per_task soup")
+    assert soup["more"]["10"] == {"test": {"squad": {"recall@100": 80.0}}}
+    page = (tmp_path / "sweep-1f" / "report.html").read_text()
+    assert "<th>squad<br>retrieval</th><th>squad<br>recall@100</th>" in page
+    assert f"{70 + sum(SEEDS) / 3:.2f}" in page
+
+
 def test_the_metric_that_a_sweep_optimises_decides_the_order(folders, tmp_path, capsys):
     """Joint training is made best on sts, and stays behind on the mean."""
     for folder in folders:

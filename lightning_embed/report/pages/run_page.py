@@ -23,9 +23,11 @@ from lightning_embed.report.scores.summary import (
     MEAN,
     Block,
     best,
+    by,
     by_dev,
     is_ensemble,
     metric,
+    metric_name,
     sections,
     show,
     summary,
@@ -53,7 +55,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     called = {name: name if label in models else label for name, label in labels(records).items()}
     shown = {called.get(model, model): found for model, found in each.items()}
     parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
-    parts += [*map(_block, summary(shown)), _tests(shown)]
+    parts += [*map(_block, summary(shown)), _tests(shown), _further(shown)]
     named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
     parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NOTHING]
@@ -67,13 +69,21 @@ def headline(models: Mapping[str, Results]) -> str:
     """The model that dev chooses, its test scores, and the noise of their differences from the base."""
     if not summary(models):
         return "Nothing was measured."
-    chosen = next((model for model in by_dev(models) if not is_ensemble(model)), None)
+    chosen = _chosen(models)
     if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
     found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
-    blocks = sections(models)
-    read = [block for block in blocks if block.split == "test"] or blocks  # without a test, at least the noise of dev
-    return " ".join([found, *(beside_base(models, block, chosen) for block in read)])
+    return " ".join([found, *(beside_base(models, block, chosen) for block in _read(models))])
+
+
+def further(models: Mapping[str, Results], model: str, blocks: Sequence[Block]) -> list[str]:
+    """Of every further metric a sentence as `beside_base`, about the tests that have it."""
+    words = dict.fromkeys(word for block in blocks for word in block.more)
+    views = {word: {name: by(found, word) for name, found in models.items()} for word in words}
+    return [
+        f"{metric_name(word)}: {' '.join(beside_base(views[word], b.more[word], model) for b in blocks if word in b.more)}"
+        for word in words
+    ]
 
 
 def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
@@ -111,7 +121,28 @@ def _tests(models: Mapping[str, Results]) -> str:
                 scores = block.scores[name]
                 top = best(scores)
                 rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores.values())])
+                for word, other in block.more_of(name).items():
+                    rows.append(["", metric_name(word), *(_cell(score, best(other)) for score in other.values())])
     return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
+
+
+def _further(models: Mapping[str, Results]) -> str:
+    """Sentences about the model that dev chooses, by every further metric."""
+    chosen = _chosen(models)
+    found = further(models, chosen, _read(models)) if chosen else []
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found)
+    return f"<h2>Further metrics of {escape(str(chosen))}</h2><ul>{said}</ul>" if found else ""
+
+
+def _chosen(models: Mapping[str, Results]) -> str | None:
+    """The model that dev chooses; an ensemble is none."""
+    return next((model for model in by_dev(models) if not is_ensemble(model)), None)
+
+
+def _read(models: Mapping[str, Results]) -> list[Block]:
+    """The tests; without any, at least dev."""
+    blocks = sections(models)
+    return [block for block in blocks if block.split == "test"] or blocks
 
 
 def _merge(name: str, label: str, record: Mapping[str, Any]) -> str:

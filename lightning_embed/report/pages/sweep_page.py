@@ -11,7 +11,7 @@ from lightning_embed.report.compare.recipes import Recipe
 from lightning_embed.report.figures.style import as_svg
 from lightning_embed.report.pages.template import PAGE, table
 from lightning_embed.report.scores.bootstrap import Interval
-from lightning_embed.report.scores.summary import show, task_name
+from lightning_embed.report.scores.summary import by, metric_name, show, task_name
 from lightning_embed.storage.atomic import write_whole
 
 
@@ -75,18 +75,23 @@ def _cell(compared: Compared, recipe: Recipe, title: str) -> str:
 
 
 def _tests(compared: Compared, title: str) -> str:
-    """The table of all tests of a block, means over seeds."""
+    """Every test of a block, mean over seeds; further metrics of a test stand to its right."""
     block = compared.blocks[title]
-    tests = [(task, test) for task, names in block.tests.items() for test in names]
-    header = ["recipe", *(f"{escape(test)}<br>{task_name(task)}" for task, test in tests)]
+    columns: dict[tuple[str, str], str] = {}  # (test, further metric, if any) -> what stands below the test's name
+    for task, names in block.tests.items():
+        for test in names:
+            columns[test, ""] = task_name(task)
+            columns |= {(test, word): metric_name(word) for word in block.more_of(test)}
+    header = ["recipe", *(f"{escape(test)}<br>{below}" for (test, _), below in columns.items())]
     rows = [
-        [escape(recipe.name), *(_test(recipe, block.split, test) for _, test in tests)] for recipe in compared.recipes
+        [escape(recipe.name), *(_test(recipe, block.split, *column) for column in columns)]
+        for recipe in compared.recipes
     ]
     return f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}"
 
 
-def _test(recipe: Recipe, split: str, test: str) -> str:
-    found = [scores.get(split, {}).get(test) for scores in recipe.seeds.values()]
+def _test(recipe: Recipe, split: str, test: str, word: str) -> str:
+    found = [(by(scores, word) if word else scores).get(split, {}).get(test) for scores in recipe.seeds.values()]
     known = [score["score"] for score in found if score is not None]
     return show(fmean(known)) if len(known) == len(found) else "-"
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import t as student
 
+from lightning_embed.report.scores.summary import metric_word
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Results, Score
 
@@ -77,14 +78,18 @@ def interval(
 
 
 def resampled(score: Score, test: str, num_samples: int = NUM_SAMPLES) -> Float[Array, " samples"]:
-    """The score on resamplings of its queries or pairs; the resamplings depend on `test` and their number alone."""
+    """The score on resamplings of its queries or pairs; which ones depends on `test` and their number alone.
+
+    Raises:
+        KeyError: the score is of pairs, and its metric is none of their correlations.
+    """
     each = np.asarray(score["each"])
     draw = np.random.default_rng(derive_seed("bootstrap", test))
     found = []
     for start in range(0, num_samples, _CHUNK):
         counts = _counts(draw, len(each), min(_CHUNK, num_samples - start))
         if "gold" in score:
-            found.append(spearman(each, np.asarray(score["gold"]), counts))
+            found.append(_CORRELATIONS[metric_word(score["metric"])](each, np.asarray(score["gold"]), counts))
         else:
             found.append(counts @ each / len(each))
     joined: Array = 100 * np.concatenate(found)
@@ -94,14 +99,23 @@ def resampled(score: Score, test: str, num_samples: int = NUM_SAMPLES) -> Float[
 def spearman(
     one: Float[Array, " pairs"], other: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]
 ) -> Float[Array, " samples"]:
-    """Spearman's correlation in samples with `counts[:, i]` copies of pair i: Pearson's, of the ranks in the sample."""
-    x, y = _ranks(one, counts), _ranks(other, counts)
+    """Spearman's correlation in samples that hold pair i `counts[:, i]` times: Pearson's, of the ranks in the sample."""
+    return pearson(_ranks(one, counts), _ranks(other, counts), counts)
+
+
+def pearson(
+    one: Float[Array, "*samples pairs"], other: Float[Array, "*samples pairs"], counts: Int[Array, "samples pairs"]
+) -> Float[Array, " samples"]:
+    """Pearson's correlation in samples that hold pair i `counts[:, i]` times; values may differ between samples."""
     total = counts.sum(axis=1, keepdims=True)
-    x -= (counts * x).sum(axis=1, keepdims=True) / total
-    y -= (counts * y).sum(axis=1, keepdims=True) / total
+    x = one - (counts * one).sum(axis=1, keepdims=True) / total
+    y = other - (counts * other).sum(axis=1, keepdims=True) / total
     spread = np.sqrt((counts * x * x).sum(axis=1) * (counts * y * y).sum(axis=1))
     found: Array = (counts * x * y).sum(axis=1) / np.maximum(spread, 1e-12)
     return found
+
+
+_CORRELATIONS = {"spearman": spearman, "pearson": pearson}
 
 
 def _ranks(values: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]) -> Float[Array, "samples pairs"]:
@@ -125,23 +139,27 @@ def _samples(tests: Mapping[str, Score], split: str) -> Float[Array, " samples"]
     by_task: dict[str, list[Array]] = {}
     for test, score in tests.items():
         gold = tuple(score["gold"]) if "gold" in score else None
-        by_task.setdefault(score["task"], []).append(_remembered(f"{split}/{test}", tuple(score["each"]), gold))
+        samples = _remembered(f"{split}/{test}", score["metric"], tuple(score["each"]), gold)
+        by_task.setdefault(score["task"], []).append(samples)
     means: Array = np.mean([np.mean(scores, axis=0) for scores in by_task.values()], axis=0)
     return means
 
 
 @lru_cache(maxsize=256)  # a reference is compared with every other recipe
-def _remembered(test: str, each: tuple[float, ...], gold: tuple[float, ...] | None) -> Float[Array, " samples"]:
-    score = Score(task="", metric="", score=0.0, in_domain=True, each=list(each))
+def _remembered(
+    test: str, metric: str, each: tuple[float, ...], gold: tuple[float, ...] | None
+) -> Float[Array, " samples"]:
+    score = Score(task="", metric=metric, score=0.0, in_domain=True, each=list(each))
     return resampled(score if gold is None else score | {"gold": list(gold)}, test)
 
 
 def _comparable(one: Mapping[str, Score], other: Mapping[str, Score]) -> bool:
-    """Whether two models were measured on the same queries and pairs."""
+    """Whether two models were measured on the same queries and pairs, by a metric that these have."""
     return one.keys() == other.keys() and all(
         "each" in one[test]
         and len(one[test]["each"]) == len(other[test].get("each", ()))
         and one[test].get("gold") == other[test].get("gold")
+        and ("gold" not in one[test] or metric_word(one[test]["metric"]) in _CORRELATIONS)
         for test in one
     )
 

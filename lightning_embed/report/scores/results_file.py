@@ -3,9 +3,10 @@
     {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
      "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
-Scores are percent points. `evaluations` has a hash of the options and data with which each model was measured: scores
-of different evaluations are never compared. `costs`: training rows of the model; null: not known. The scores of single
-queries and pairs are in `<out>/each/<model>.json`.
+Scores are percent points. With several metrics a test has the further ones as `"more": {"recall@100": 93.4}`.
+`evaluations` says how each model was measured (a hash of the evaluation's options and data): scores of different
+evaluations are never compared. `costs`: rows that were trained on to make the model; null: not known. What every query
+and pair scored stands beside it, in `<out>/each/<model>.json`.
 """
 
 import json
@@ -20,8 +21,8 @@ from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Results, Score
 
 FILE = "results.json"
-EACH = "each"  # folder of the scores of single queries and pairs
-_APART = ("each", "gold")
+EACH = "each"  # folder of what every query and pair scored
+_APART = ("each", "more_each", "gold")
 
 
 class Content(TypedDict):

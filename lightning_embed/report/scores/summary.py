@@ -1,7 +1,7 @@
 """Means over tasks, from the scores on tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from lightning_embed.errors import ConfigError, nearest
@@ -9,7 +9,15 @@ from lightning_embed.types import Results, Score, Task
 
 MEAN = "mean"
 _ENSEMBLE = "ensemble of "
-_METRICS = {"ndcg_at_10": "nDCG@10", "cosine_spearman": "Spearman", "v_measure": "V-measure"}
+_NAMES = {
+    "ndcg": "nDCG",
+    "map": "MAP",
+    "mrr": "MRR",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "f1": "F1",
+    "v_measure": "V-measure",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Block:
     metrics: Mapping[str, str]  # task -> mteb's main metric, in the spelling of papers
     scores: Mapping[str, Mapping[str, float | None]]  # test -> model -> score
     rows: Mapping[str, Mapping[str, float | None]]  # model -> task or "mean" -> score
+    more: Mapping[str, "Block"] = field(default_factory=dict)  # further metric -> its tests and scores
 
     @property
     def title(self) -> str:
@@ -39,6 +48,10 @@ class Block:
     def columns(self) -> list[str]:
         """The tasks, then the mean."""
         return [*self.tests, MEAN]
+
+    def more_of(self, test: str) -> dict[str, Mapping[str, float | None]]:
+        """Of one test: further metric -> model -> score."""
+        return {word: found.scores[test] for word, found in self.more.items() if test in found.scores}
 
     @property
     def best(self) -> dict[str, str | None]:
@@ -76,13 +89,25 @@ def block(models: Mapping[str, Results], split: str, in_domain: bool | None = No
     tests: dict[str, list[str]] = {}
     for name, score in sorted(known.items(), key=lambda item: _rank(item[1]["task"])):
         tests.setdefault(score["task"], []).append(name)
-    metrics = {task: " / ".join(dict.fromkeys(_metric_name(known[name]) for name in tests[task])) for task in tests}
+    metrics = {
+        task: " / ".join(dict.fromkeys(metric_name(known[name]["metric"]) for name in tests[task])) for task in tests
+    }
     scores = {
         name: {model: found[name]["score"] if name in found else None for model, found in chosen.items()}
         for name in known
     }
     rows = {model: _means({name: scores[name][model] for name in known}, tests) for model in models}
-    return Block(split, in_domain, tests, metrics, scores, rows)
+    words = dict.fromkeys(word for names in tests.values() for name in names for word in known[name].get("more", {}))
+    more = {word: block({m: by(found, word) for m, found in models.items()}, split, in_domain) for word in words}
+    return Block(split, in_domain, tests, metrics, scores, rows, {word: found for word, found in more.items() if found})
+
+
+def by(results: Results, word: str) -> Results:
+    """The tests that have a further metric, with this metric in the place of the main one."""
+    return {
+        split: {name: _by(score, word) for name, score in scores.items() if word in score.get("more", {})}
+        for split, scores in results.items()
+    }
 
 
 def metric(models: Mapping[str, Results], model: str, key: str) -> float | None:
@@ -136,8 +161,25 @@ def _rank(task: str) -> tuple[int, str]:
     return (ours.index(Task(task)), "") if task in ours else (len(ours), task)
 
 
-def _metric_name(score: Score) -> str:
-    return _METRICS.get(score["metric"], score["metric"].replace("_", " "))
+def metric_word(metric: str) -> str:
+    """The word of a metric, from the word or from mteb's name: ndcg_at_10 -> ndcg@10, cosine_pearson -> pearson."""
+    return metric.replace("_at_", "@").removeprefix("cosine_")
+
+
+def metric_name(metric: str) -> str:
+    """A metric as papers write it, from its word or from mteb's name."""
+    name, at, k = metric_word(metric).partition("@")
+    return _NAMES.get(name, name.replace("_", " ")) + at + k
+
+
+def _by(score: Score, word: str) -> Score:
+    """One score; the cosines and gold scores of pairs serve any metric."""
+    found = Score(task=score["task"], metric=word, score=score["more"][word], in_domain=score["in_domain"])
+    if "gold" in score:
+        found |= {"each": score["each"], "gold": score["gold"]}
+    elif word in score.get("more_each", {}):
+        found["each"] = score["more_each"][word]
+    return found
 
 
 def _means(scores: Mapping[str, float | None], tests: Mapping[str, list[str]]) -> dict[str, float | None]:
