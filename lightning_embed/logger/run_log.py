@@ -54,7 +54,9 @@ def log_merge(
         base: the model from which they started.
         target: folder with merge.json; None: nothing was merged or examined.
     """
-    run.log(loggers, name)
+    for logger in loggers:
+        logger.log_metrics(run.numbers(name), step=0)
+    _log_table(loggers, "results", run.rows())
     _draw(loggers, "quality", run.quality)
     if target is None:
         return

@@ -1,6 +1,6 @@
 """Scores of a run's folder, from the first measurement to the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning_embed.report.pages.run_page import write_report
 from lightning_embed.report.scores import results_file
 from lightning_embed.report.scores.summary import metric, summary
 from lightning_embed.report.terminal import print_results
-from lightning_embed.types import Results
+from lightning_embed.types import Results, Score
 
 
 class Run:
@@ -73,26 +73,37 @@ class Run:
         recipes = collect({self.out: set()})
         return quality(compare(recipes)) if recipes else None
 
-    def log(self, loggers: Sequence[Any], model: str) -> None:
-        """Every score as a metric, and all of them as one table where the logger has tables; the means of `model`.
+    def numbers(self, model: str) -> dict[str, float]:
+        """Every score of every model as `<split>/<test>/<model>`, further metrics with `/<metric>`; the means of `model`."""
+        found = self.means(model)
+        for name, split, test, score in self._scores():
+            key = f"{split}/{test}/{name}"
+            found[key] = score["score"]
+            found |= {f"{key}/{word}": points for word, points in score.get("more", {}).items()}
+        return found
 
-        Keys: `<split>/<test>/<model>`, and `<split>/<test>/<model>/<metric>` for further metrics.
-        """
-        rows, numbers = [], self.means(model)
+    def rows(self) -> list[dict[str, Any]]:
+        """Every score of every model, a row for each metric."""
+        return [
+            {
+                "model": name,
+                "split": split,
+                "test": test,
+                "task": score["task"],
+                "metric": metric,
+                "in_domain": score["in_domain"],
+                "score": points,
+            }
+            for name, split, test, score in self._scores()
+            for metric, points in {score["metric"]: score["score"], **score.get("more", {})}.items()
+        ]
+
+    def _scores(self) -> Iterator[tuple[str, str, str, Score]]:
+        """(model, split, test, score) of everything measured."""
         for name, found in self.models.items():
             for split, scores in found.items():
                 for test, score in scores.items():
-                    key, more = f"{split}/{test}/{name}", score.get("more", {})
-                    numbers |= {key: score["score"], **{f"{key}/{word}": points for word, points in more.items()}}
-                    rows += [
-                        (name, split, test, score["task"], metric, score["in_domain"], points)
-                        for metric, points in {score["metric"]: score["score"], **more}.items()
-                    ]
-        for logger in loggers:
-            logger.log_metrics(numbers, step=0)
-            if hasattr(logger, "log_table"):
-                columns = ["model", "split", "test", "task", "metric", "in_domain", "score"]
-                logger.log_table("results", columns=columns, data=rows)
+                    yield name, split, test, score
 
     def write_html(self, config: Mapping[str, Any]) -> Path:
         """Write report.html."""

@@ -49,7 +49,6 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
         LightningEmbedError: whatever a user can mend.
     """
     identity = freeze(cfg)
-    run_yaml.refuse_other_run(Path(cfg.out), identity)
     replay = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
     if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
