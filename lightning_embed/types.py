@@ -25,6 +25,21 @@ class Task(StrEnum):
     clustering = "clustering"
 
 
+@dataclass(frozen=True)
+class TrainSet:
+    """The train rows of a dataset as samplers and plans of experts see them.
+
+    Args:
+        task: the task of the dataset, or the group that it counts as.
+        num_rows: number of train rows.
+        batch_size: rows of a batch over all ranks.
+    """
+
+    task: str
+    num_rows: int
+    batch_size: int
+
+
 class StepMode(StrEnum):
     """How a training step runs its chunks; the gradient is the same."""
 
@@ -103,7 +118,7 @@ class Batch:
         return replace(self, **{name: change(part) for name, part in parts.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossInput:
     """A batch as a loss sees it: embeddings, hashes and rows of all ranks; `rows` are the ones of this rank."""
 

@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Prompts:
+class RowPrompts:
     """What stands before the queries and before the documents of a dataset."""
 
     query: str = ""
@@ -70,7 +70,7 @@ class Collator:
 
     rows: Mapping[str, Rows]
     tokenizer: Tokenizer
-    prompts: Mapping[str, Prompts] = field(default_factory=dict)
+    prompts: Mapping[str, RowPrompts] = field(default_factory=dict)
 
     def __call__(self, step: Sequence[Planned]) -> tuple[Batch, ...]:
         """Collate one step."""
@@ -79,7 +79,7 @@ class Collator:
     def _batch(self, plan: BatchPlan, groups: Sequence[Group]) -> Batch:
         rows = self.rows[plan.dataset]
         options = rows.options
-        prompts = self.prompts.get(plan.dataset, Prompts())
+        prompts = self.prompts.get(plan.dataset, RowPrompts())
         texts: dict[tuple[str, str], int] = {}
 
         def index(prompt: str, text: str) -> int:

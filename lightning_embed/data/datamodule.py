@@ -7,19 +7,19 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
+from lightning_embed.data.collator import Collator, PlannedRows, RowPrompts, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.options import check_divisible
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
 from lightning_embed.runtime import distributed
-from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler
+from lightning_embed.sampler import BatchPlan, Sampler, StepSampler
 from lightning_embed.types import Batch, Task
 
 
 @runtime_checkable
-class TextEncoder(Protocol):
-    """What the data needs of an encoder: its tokenizer and its prompts."""
+class Tokenizes(Protocol):
+    """The part of an encoder that the data modules use: its tokenizer and its prompts."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -50,9 +50,10 @@ class EmbeddingDataModule(LightningDataModule):
     def __init__(
         self,
         datasets: Mapping[str, EmbeddingDataset],
-        encoder: TextEncoder,
+        encoder: Tokenizes,
         sampler: Sampler,
         rows: Mapping[str, Sequence[int] | None] | None = None,
+        *,
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
@@ -78,13 +79,14 @@ class EmbeddingDataModule(LightningDataModule):
 
     def steps(self, first_step: int = 0) -> StepSampler:
         """The stream of steps of this rank, from a step on."""
-        feeds = {name: Feed(r.options.counts_as, len(r), r.options.batch_size) for name, r in self.train_rows.items()}
-        if not feeds:
+        datasets = {name: rows.train_set for name, rows in self.train_rows.items()}
+        if not datasets:
             raise DataError("No dataset has train rows.")
-        for name, feed in feeds.items():
-            parts = feed.batch_size // self.schedule.batch_rows(feed)
-            check_divisible(name, feed.batch_size, distributed.world_size(), parts)
-        stream = StepSampler(self.schedule, feeds, self.seed, distributed.rank(), distributed.world_size(), first_step)
+        for name, dataset in datasets.items():
+            parts = dataset.batch_size // self.schedule.batch_rows(dataset)
+            check_divisible(name, dataset.batch_size, distributed.world_size(), parts)
+        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+        stream = StepSampler(self.schedule, datasets, self.seed, first_step=first_step, **ranks)
         stream.set_epoch(first_step // len(stream))
         return stream
 
@@ -96,7 +98,7 @@ class EmbeddingDataModule(LightningDataModule):
     def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
         """Rows that a training with these limits goes through, repetitions included, at the mean batch of an epoch."""
         stream = self.steps()
-        rows = sum(count * stream.schedule.batch_rows(stream.feeds[n]) for n, count in stream.num_batches.items())
+        rows = sum(count * stream.schedule.batch_rows(stream.datasets[n]) for n, count in stream.num_batches.items())
         return self.num_steps(max_steps, max_epochs) * rows / len(stream)
 
     def first_batches(self) -> list[Batch]:
@@ -130,14 +132,14 @@ class EmbeddingDataModule(LightningDataModule):
         return tuple(part.to(device, non_blocking=True) for part in batch)
 
 
-def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
+def prompts_of(data: EmbeddingDataset, encoder: Tokenizes) -> RowPrompts:
     """The prompts of a dataset: its own, else the encoder's. Only retrieval has documents: of other tasks both sides are read alike."""
     options = data.options
     query, document = options.query_prompt, options.document_prompt
     query = encoder.prompt_for(options.task, "query", data.name) if query is None else query
     if options.task is not Task.retrieval:
-        return Prompts(query, query)
-    return Prompts(query, encoder.prompt_for(options.task, "document", data.name) if document is None else document)
+        return RowPrompts(query, query)
+    return RowPrompts(query, encoder.prompt_for(options.task, "document", data.name) if document is None else document)
 
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:

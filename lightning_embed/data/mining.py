@@ -27,6 +27,7 @@ def mine(
     model_path: Path,
     options: MiningOptions,
     target: Path,
+    *,
     query_prompt: str = "",
     document_prompt: str = "",
     seed: int = 0,

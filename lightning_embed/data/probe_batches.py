@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.data.collator import Collator, PlannedRows
-from lightning_embed.data.datamodule import TextEncoder, prompts_of
+from lightning_embed.data.datamodule import Tokenizes, prompts_of
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.row_groups import Rows
@@ -38,7 +38,7 @@ class ProbeBatches:
 
     datasets: Mapping[str, EmbeddingDataset]
     options: ProbeOptions
-    encoder: TextEncoder
+    encoder: Tokenizes
     seed: int
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Rows:
             [self.table[i]["text"] for i in positives[: self.options.num_positives]],
             [self.table[i]["text"] for i in sorted(negatives)],
         )
+
+    @property
+    def train_set(self) -> TrainSet:
+        """Task or group, number of rows and batch size, for samplers and plans of experts."""
+        return TrainSet(self.options.counts_as, len(self), self.options.batch_size)
 
     @cached_property
     def has_teacher(self) -> bool:

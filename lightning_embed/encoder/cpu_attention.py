@@ -101,7 +101,8 @@ def _parts(
     for texts, length in groups:
         part = probabilities[used : used + texts * heads * length**2].view(texts * heads, length, length)
         yield (start, texts, length), part
-        start, used = start + texts * length, used + part.numel() * keep
+        start += texts * length
+        used += part.numel() if keep else 0
 
 
 def _texts(row: Row, place: tuple[int, int, int]) -> Float[Tensor, "texts_and_heads length head_dim"]:

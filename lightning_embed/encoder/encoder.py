@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         return normalize(pooled, dim=-1) if self.options.normalize else pooled
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
-        """The prompt of a dataset's queries or documents; see `Prompts.choose`."""
+        """The prompt of a dataset's queries or documents; see `PromptSet.choose`."""
         return self.prompts.choose(task, role, dataset)
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.encoder.options import Pooling
-from lightning_embed.encoder.prompts import Prompts
+from lightning_embed.encoder.prompts import PromptSet
 from lightning_embed.errors import CheckpointError
 
 _MODULES = ("Transformer", "Pooling", "Normalize")
@@ -42,7 +42,7 @@ class Manifest:
     normalize: bool = True
     max_length: int | None = None
     lowercase: bool = False
-    prompts: Prompts = field(default_factory=Prompts)
+    prompts: PromptSet = field(default_factory=PromptSet)
     subfolder: str = ""  # where the backbone is: "0_Transformer" in the oldest directories
 
 
@@ -65,7 +65,7 @@ def read_manifest(path: str, revision: str | None = None) -> Manifest:
         normalize="Normalize" in folders,
         max_length=transformer.get("max_seq_length"),
         lowercase=bool(transformer.get("do_lower_case")),
-        prompts=Prompts.from_sentence_transformers(
+        prompts=PromptSet.from_sentence_transformers(
             _read_json(path, "config_sentence_transformers.json", revision) or {}
         ),
         subfolder=subfolder,

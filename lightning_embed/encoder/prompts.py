@@ -23,8 +23,8 @@ _OUR_NAME = {name: ours for ours, name in _MTEB_NAME.items()}
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Prompts by name, in our words; `default` names the one for texts that come without a name."""
+class PromptSet:
+    """PromptSet by name, in our words; `default` names the one for texts that come without a name."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
@@ -49,11 +49,11 @@ class Prompts:
             raise ConfigError(f"This encoder has no prompt {name!r}. {nearest(name, self.texts)}")
         return self.texts[name]
 
-    def __or__(self, more: Mapping[str, str]) -> "Prompts":
-        return Prompts({**self.texts, **more}, self.default)
+    def __or__(self, more: Mapping[str, str]) -> "PromptSet":
+        return PromptSet({**self.texts, **more}, self.default)
 
     @classmethod
-    def from_sentence_transformers(cls, config: Mapping[str, object]) -> "Prompts":
+    def from_sentence_transformers(cls, config: Mapping[str, object]) -> "PromptSet":
         """Read them from `config_sentence_transformers.json`."""
         texts: Mapping[str, str] = config.get("prompts") or {}  # type: ignore[assignment]
         default = config.get("default_prompt_name")

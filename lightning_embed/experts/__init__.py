@@ -3,4 +3,3 @@
 from lightning_embed.experts.base import Expert as Expert
 from lightning_embed.experts.base import ExpertPlan as ExpertPlan
 from lightning_embed.experts.base import Measure as Measure
-from lightning_embed.experts.base import TrainSet as TrainSet

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.experts.draw import draw
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.types import TrainSet
 
 
 @register("experts", "bagging")

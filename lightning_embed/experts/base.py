@@ -9,16 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.types import BASE
-
-
-@dataclass(frozen=True)
-class TrainSet:
-    """What a plan knows of a dataset: its task (or the group that it counts as), its train rows, the rows of a batch."""
-
-    task: str
-    num_rows: int
-    batch_size: int = 1
+from lightning_embed.types import BASE, TrainSet
 
 
 @runtime_checkable

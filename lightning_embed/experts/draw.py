@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import torch
 
-from lightning_embed.experts.base import TrainSet
+from lightning_embed.types import TrainSet
 
 
 def draw(dataset: TrainSet, share: float, seed: int, rest: bool = False) -> Sequence[int] | None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.registry import register
-from lightning_embed.types import BASE
+from lightning_embed.types import BASE, TrainSet
 
 
 class By(StrEnum):

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.types import JOINT
+from lightning_embed.types import JOINT, TrainSet
 
 
 class By(StrEnum):
@@ -99,4 +99,4 @@ def _distances(losses: Mapping[str, Mapping[str, float]], names: Sequence[str]) 
     worse = alone - torch.tensor([losses[JOINT][name] for name in names], dtype=torch.float64)
     mutual = (worse + worse.T) / 2
     others = ~torch.eye(len(names), dtype=torch.bool)
-    return (mutual - mutual[others].min()) * others
+    return (mutual - mutual[others].min()).where(others, 0)

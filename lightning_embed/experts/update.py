@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.experts.draw import draw
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.types import TrainSet
 
 
 @register("experts", "update")

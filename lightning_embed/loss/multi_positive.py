@@ -110,9 +110,9 @@ class MultiPositive(Contrastive):
             for mine in own.where(given, -1)[rows].T:
                 for theirs in own.where(given, -2).T:
                     related |= mine[:, None] == theirs
-        told = (related[:, :, None] & given).flatten(1)
-        votes = torch.zeros(len(rows), len(first), dtype=torch.int32, device=rows.device)
-        return votes.index_add_(1, own.flatten(), told.int()) > 0
+        positive = (related[:, :, None] & given).flatten(1)
+        counts = torch.zeros(len(rows), len(first), dtype=torch.int32, device=rows.device)
+        return counts.index_add_(1, own.flatten(), positive.int()) > 0
 
     def _candidate(
         self, batch: LossInput, rows: Int[Tensor, " part"], index: Int[Tensor, " all"], first: Int[Tensor, " all"]

@@ -49,12 +49,12 @@ class RankKL(Loss):
         """See the class."""
         cosine, score = cosines(batch), scores(batch)
         log_q = (cosine / self.temperature).log_softmax(0)
-        log_p = (_standing(score).to(cosine) / self.temperature).log_softmax(0)
+        log_p = (_relative_rank(score).to(cosine) / self.temperature).log_softmax(0)
         divergence = (log_p.exp() * (log_p - log_q)).sum()
         return LossOutput(divergence / len(score) if self.divide_by_rows else divergence, {})
 
 
-def _standing(score: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+def _relative_rank(score: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
     """Share of the other rows that a row stands above, equal ones counted half: (n - 1 - rank) / (n - 1)."""
     lower = (score[:, None] > score).sum(1)
     equal = (score[:, None] == score).sum(1) - 1

@@ -111,7 +111,7 @@ def datamodule(
     """The batches of one expert."""
     sampler = registry.build("sampler", plain(cfg.sampler))
     loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
-    return EmbeddingDataModule(data, model, sampler, expert.rows, training_seed(cfg, expert), **loader)
+    return EmbeddingDataModule(data, model, sampler, expert.rows, seed=training_seed(cfg, expert), **loader)
 
 
 def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
@@ -120,7 +120,14 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
     optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
     return EmbeddingModule(
-        model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, seed, step=cfg.step, step_memory=memory
+        model,
+        losses(cfg, tasks),
+        optimizer,
+        scheduler,
+        max_grad_norm=cfg.max_grad_norm,
+        seed=seed,
+        step=cfg.step,
+        step_memory=memory,
     )
 
 

@@ -183,7 +183,7 @@ def _plan(expert: Expert, batches: EmbeddingDataModule, steps: int) -> list[dict
             "rows_trained_on": steps * count * stream.schedule.batch_rows(feed) / len(stream),
         }
         for name, count in stream.num_batches.items()
-        for feed in [stream.feeds[name]]
+        for feed in [stream.datasets[name]]
     ]
 
 

@@ -78,14 +78,14 @@ def show_plan(console: Console, expert: Expert, batches: EmbeddingDataModule, tr
     for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
     for name, count in stream.num_batches.items():
-        feed = stream.feeds[name]
+        feed = stream.datasets[name]
         size = stream.schedule.batch_rows(feed)
         share = f"{count / sum(stream.num_batches.values()):.1%}"
         dropped = f"{feed.num_rows - count * size:,}"
         table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
     console.print(table)
     reached = set(stream.order(0)[:steps].flatten().tolist())
-    if missed := [name for number, name in enumerate(stream.feeds) if number not in reached]:
+    if missed := [name for number, name in enumerate(stream.datasets) if number not in reached]:
         console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")
 
 

@@ -46,7 +46,7 @@ def merge(cfg: DictConfig) -> float | None:
         strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
     doctor.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
     if strategy is None:
-        hub.check_one(cfg.push_to_hub, [])
+        hub.require_one_model(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
     run_yaml.write(cfg, out)
     return Ending(cfg, strategy, sources, base, scores, make_probe, recipe).run()

@@ -61,9 +61,16 @@ def _two_rows(dim: int) -> LossInput:
     embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
     scores = torch.tensor([[1.0], [0.0]])
     return LossInput(
-        Embeddings(embeddings, embeddings), torch.arange(6), torch.arange(2), column, column + 2, scores[:, 0], slice(0, 2),
-        scores, scores,
-    )  # fmt: skip
+        embeddings=Embeddings(embeddings, embeddings),
+        hashes=torch.arange(6),
+        query=torch.arange(2),
+        positives=column,
+        negatives=column + 2,
+        score=scores[:, 0],
+        rows=slice(0, 2),
+        positive_scores=scores,
+        negative_scores=scores,
+    )
 
 
 def mined(
@@ -81,7 +88,8 @@ def mined(
                 base.export(out / "models" / BASE)  # rank zero may still be at it
                 console.print(f"mining hard negatives for {name}: {file}")
                 prompts = prompts_of(dataset, base)
-                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
+                put_before = {"query_prompt": prompts.query, "document_prompt": prompts.document}
+                mine(dataset.train, out / "models" / BASE, options, file, **put_before, seed=cfg.seed)
         result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
     return result
 

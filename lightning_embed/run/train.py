@@ -18,7 +18,7 @@ from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
-from lightning_embed.experts import Expert, ExpertPlan, TrainSet
+from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
@@ -30,7 +30,7 @@ from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed
 from lightning_embed.storage import hub
-from lightning_embed.types import BASE, JOINT
+from lightning_embed.types import BASE, JOINT, TrainSet
 
 console = Console()
 # What Lightning says about itself, and about deprecations of its own, is not for the user of a run.
@@ -48,11 +48,7 @@ def train(cfg: DictConfig) -> float | None:
     plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
     data = _trained_on(plan.datasets, build.datasets(cfg))
     base = build.encoder(cfg, data.values())
-    train_sets = {
-        name: TrainSet(rows.options.counts_as, len(rows), rows.options.batch_size)
-        for name, dataset in data.items()
-        if (rows := dataset.train) is not None
-    }
+    train_sets = {name: rows.train_set for name, dataset in data.items() if (rows := dataset.train) is not None}
     strategy, evaluator = merge.strategy_of(cfg), build.evaluator(cfg)
     losses = build.losses(cfg, {data[name].options.task for name in train_sets})
     prepare.check_rows(losses, data, cfg.mining.datasets, base.dim)
@@ -62,7 +58,7 @@ def train(cfg: DictConfig) -> float | None:
     experts = plan.chosen(train_sets, cfg.seed, prepare.measure(console, cfg, data, base, out))
     sources = _sources_of(plan, experts, train_sets, out / "models")
     if strategy is None:
-        hub.check_one(cfg.push_to_hub, [source.name for source in sources])
+        hub.require_one_model(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:

@@ -46,9 +46,9 @@ def of_first(value: float) -> float:
     if world_size() == 1:
         return value
     on_gpu = torch_dist.get_backend() == "nccl"
-    told = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
-    torch_dist.broadcast(told, src=0)
-    return float(told)
+    broadcast = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
+    torch_dist.broadcast(broadcast, src=0)
+    return float(broadcast)
 
 
 def sizes(count: int, device: torch.device) -> list[int]:

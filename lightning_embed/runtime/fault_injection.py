@@ -12,6 +12,8 @@ _passed: Counter[str] = Counter()
 def point(name: str) -> None:
     """Die here if $LIGHTNING_EMBED_KILL_AT says so."""
     wanted, _, time = os.environ.get(VARIABLE, "").partition(":")
-    _passed[name] += wanted == name
-    if wanted == name and _passed[name] == int(time or 1):
+    if wanted != name:
+        return
+    _passed[name] += 1
+    if _passed[name] == int(time or 1):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "batch_shuffle")
@@ -27,7 +28,7 @@ class BatchShuffle(Sampler):
         accumulate: see `Sampler`.
     """
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         return self.single_task(steps[torch.randperm(len(steps), generator=generator)])

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "mixed")
@@ -48,29 +49,29 @@ class Mixed(Sampler):
         """See `Sampler.batches_per_step`."""
         return self.accumulate * self.num_parts
 
-    def batch_rows(self, feed: Feed) -> int:
+    def batch_rows(self, dataset: TrainSet) -> int:
         """See `Sampler.batch_rows`; one part of the batch size."""
-        rows, rest = divmod(feed.batch_size, self.num_parts)
+        rows, rest = divmod(dataset.batch_size, self.num_parts)
         if rest or rows < 2:
             near = (
                 " or ".join(str(size * self.num_parts) for size in (rows, rows + 1) if size > 1) or 2 * self.num_parts
             )
             raise ConfigError(
-                f"mixed: batch_size={feed.batch_size} cannot be cut into {self.num_parts} equal parts of 2 rows or more: use batch_size {near}, or another num_parts."
+                f"mixed: batch_size={dataset.batch_size} cannot be cut into {self.num_parts} equal parts of 2 rows or more: use batch_size {near}, or another num_parts."
             )
         return rows
 
-    def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
+    def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
         """See `Sampler.num_batches`; what fills no whole step is dropped from the datasets with the most batches."""
-        counts = {name: feed.num_rows // self.batch_rows(feed) for name, feed in feeds.items()}
+        counts = {name: dataset.num_rows // self.batch_rows(dataset) for name, dataset in datasets.items()}
         for _ in range(sum(counts.values()) % self.batches_per_step):
             counts[max(counts, key=lambda name: counts[name])] -= 1
         return counts
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        counts = torch.tensor(list(self.num_batches(feeds).values()))
-        datasets = torch.randperm(len(counts), generator=generator)
+        counts = torch.tensor(list(self.num_batches(datasets).values()))
+        shuffled = torch.randperm(len(counts), generator=generator)
         # Batch i of the pool goes to step i modulo T: a dataset's c batches in a row meet a step twice only if c > T.
-        steps = datasets.repeat_interleave(counts[datasets]).reshape(self.batches_per_step, -1).T
+        steps = shuffled.repeat_interleave(counts[shuffled]).reshape(self.batches_per_step, -1).T
         return steps[torch.randperm(len(steps), generator=generator)]

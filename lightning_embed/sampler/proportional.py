@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed
 from lightning_embed.sampler.batch_shuffle import BatchShuffle
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "proportional")
@@ -50,26 +50,26 @@ class Proportional(BatchShuffle):
                     f"proportional: step_shares.{name} must be a positive number, got {share}; to leave a dataset out, take it out of the data."
                 )
 
-    def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
+    def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
         """See `Sampler.num_batches`; in the proportions of the shares."""
-        available = {name: count // self.accumulate for name, count in super().num_batches(feeds).items()}
-        weights = {name: weight for name, weight in self._weights(feeds).items() if available[name]}
+        available = {name: count // self.accumulate for name, count in super().num_batches(datasets).items()}
+        weights = {name: weight for name, weight in self._weights(datasets).items() if available[name]}
         total = sum(weights.values())
         steps = min((available[name] * total // weight for name, weight in weights.items()), default=0)
         split = _largest_remainder({name: steps * weight / total for name, weight in weights.items()})
         # At least one step: the rounding is the same in every epoch, and would leave a dataset out for ever.
-        return {name: max(1, split[name]) * self.accumulate if name in split else 0 for name in feeds}
+        return {name: max(1, split[name]) * self.accumulate if name in split else 0 for name in datasets}
 
-    def _weights(self, feeds: Mapping[str, Feed]) -> dict[str, Fraction]:
+    def _weights(self, datasets: Mapping[str, TrainSet]) -> dict[str, Fraction]:
         """Shares before normalisation: as typed, so that 0.1 of 100 steps is 10 and never one step less."""
-        for name in feeds:
+        for name in datasets:
             if self.step_shares and name not in self.step_shares:
                 raise ConfigError(
                     f"proportional: step_shares has no share for the dataset {name}. {nearest(name, self.step_shares)}"
                 )
         return {
-            name: Fraction(str(self.step_shares.get(name) or feed.num_rows**self.exponent))
-            for name, feed in feeds.items()
+            name: Fraction(str(self.step_shares.get(name) or dataset.num_rows**self.exponent))
+            for name, dataset in datasets.items()
         }
 
 

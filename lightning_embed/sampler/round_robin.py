@@ -8,7 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "round_robin")
@@ -23,9 +24,9 @@ class RoundRobin(Sampler):
         accumulate: see `Sampler`.
     """
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`; nothing here is random."""
         del generator
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         turns = torch.cat([torch.arange(count) for count in steps.bincount().tolist()])
         return self.single_task(steps[turns.argsort(stable=True)])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lightning_embed.errors import DataError
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.sampler.base import BatchPlan, Feed, Sampler
+from lightning_embed.sampler.base import BatchPlan, Sampler
+from lightning_embed.types import TrainSet
 
 
 @dataclass
@@ -25,7 +26,7 @@ class StepSampler:
     """
 
     schedule: Sampler
-    feeds: Mapping[str, Feed]
+    datasets: Mapping[str, TrainSet]
     seed: int
     rank: int = 0
     world_size: int = 1
@@ -33,9 +34,9 @@ class StepSampler:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.num_batches = self.schedule.num_batches(self.feeds)
+        self.num_batches = self.schedule.num_batches(self.datasets)
         if not len(self):
-            sizes = ", ".join(f"{n}: {f.num_rows} rows, batch {f.batch_size}" for n, f in self.feeds.items())
+            sizes = ", ".join(f"{n}: {d.num_rows} rows, batch {d.batch_size}" for n, d in self.datasets.items())
             raise DataError(
                 f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): lower batch_size or accumulate."
             )
@@ -53,7 +54,7 @@ class StepSampler:
         return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
     def __iter__(self) -> Iterator[list[BatchPlan]]:
-        names = list(self.feeds)
+        names = list(self.datasets)
         rows = [self._shuffled(name) for name in names]
         order = self.order(self.epoch)
         done = max(0, self.first_step - self.epoch * len(self))
@@ -68,14 +69,14 @@ class StepSampler:
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
         """The number of the dataset of each batch of each step of an epoch."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        return self.schedule.order(self.feeds, generator)
+        return self.schedule.order(self.datasets, generator)
 
     def _shuffled(self, name: str) -> Int[Tensor, " rows"]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", self.epoch, name))
-        return torch.randperm(self.feeds[name].num_rows, generator=generator)
+        return torch.randperm(self.datasets[name].num_rows, generator=generator)
 
     def _batch(self, name: str, rows: Int[Tensor, " rows"], turn: int) -> BatchPlan:
-        size = self.schedule.batch_rows(self.feeds[name])
+        size = self.schedule.batch_rows(self.datasets[name])
         local = size // self.world_size
         start = turn * size + self.rank * local
         return BatchPlan(name, rows[start : start + local], 1 / self.schedule.batches_per_step, self.epoch)

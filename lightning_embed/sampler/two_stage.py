@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
-from lightning_embed.types import Task
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import Task, TrainSet
 
 
 @register("sampler", "two_stage")
@@ -43,11 +43,11 @@ class TwoStage(Sampler):
         if not 0 <= self.first_share <= 1:
             raise ConfigError(f"two_stage: first_share must be in [0, 1], got {self.first_share}.")
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         steps = steps[torch.randperm(len(steps), generator=generator)]
-        retrieval = torch.tensor([feed.task == Task.retrieval for feed in feeds.values()])[steps]
+        retrieval = torch.tensor([dataset.task == Task.retrieval for dataset in datasets.values()])[steps]
         first = retrieval & (retrieval.cumsum(0) <= round(self.first_share * int(retrieval.sum())))
         # Shuffled anew: what is left of retrieval stands behind what was taken, so at the end.
         second = steps[~first][torch.randperm(int((~first).sum()), generator=generator)]

@@ -12,7 +12,7 @@ from lightning_embed.errors import ConfigError, HubError
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: other shards beside ours are no model
 
 
-def check(name: str) -> None:
+def validate_push(name: str) -> None:
     """Refuse a push that cannot work; asks nobody.
 
     Raises:
@@ -37,7 +37,7 @@ def check(name: str) -> None:
         )
 
 
-def check_one(name: str | None, models: Sequence[str]) -> None:
+def require_one_model(name: str | None, models: Sequence[str]) -> None:
     """Refuse to push when a run without a merge does not leave one model.
 
     Args:
@@ -75,7 +75,7 @@ def push(model: Path, name: str, private: bool, message: str) -> str:
             repo_id=name, folder_path=model, commit_message=message, delete_patterns=_WEIGHTS, ignore_patterns=".*"
         )
     except Exception as error:  # of the network, the server or the client's many layers: no run is lost for it
-        again = shlex.join(["hf", "upload", name, str(model), ".", *["--private"] * private])
+        again = shlex.join(["hf", "upload", name, str(model), ".", *(["--private"] if private else [])])
         reason = " ".join(str(error).split())
         raise HubError(
             f"The model is whole, in {model}, but was not pushed to {name} ({type(error).__name__}: {reason}). Push it again by: {again}"

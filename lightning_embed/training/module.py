@@ -53,6 +53,7 @@ class EmbeddingModule(LightningModule):
         losses: Mapping[Task, Loss],
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
+        *,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
         step: StepMode = StepMode.plain,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import Expert, TrainSet
+from lightning_embed.experts import Expert
 from lightning_embed.experts.bagging import Bagging
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 from tests.experts.toy import SETS, NoMeasure
 
 LARGE = {"a": TrainSet(Task.retrieval, 1000, 8), "b": TrainSet(Task.sts, 1000, 8)}

@@ -91,9 +91,9 @@ class Writer:
     def _tell(self, fact: Fact, clue: str | None = None) -> str:
         return fact.render(self._phrasings(fact, 1)[0], clue)
 
-    def _describe(self, fact: Fact, *told: Fact) -> str | None:
+    def _describe(self, fact: Fact, *others: Fact) -> str | None:
         """Return a clue for a share of the calls, never one that quotes a fact which the other sentence tells."""
-        clues = [clue for clue in fact.clues if clue not in [other.relation.name for other in told]]
+        clues = [clue for clue in fact.clues if clue not in [other.relation.name for other in others]]
         return self.rng.choice(clues) if clues and self.rng.random() < DESCRIBED_SHARE else None
 
 
