@@ -15,7 +15,7 @@ from lightning_embed.types import LossInput, LossOutput, Task
 @register("loss", "rank_kl")
 @dataclass(frozen=True)
 class RankKL(Loss):
-    """Divergence between two distributions over the pairs of a batch: one from the ranks of the scores, one from the cosines.
+    """Divergence between two distributions over the pairs: one from the ranks of the scores, one from the cosines.
 
         P = softmax(u / t),  u_i = (n - 1 - r_i) / (n - 1)      r_i: rank of score i, 0 the highest; equal scores share
         Q = softmax(s / t)                                       the mean of their ranks; u = 0 if n = 1
@@ -24,8 +24,8 @@ class RankKL(Loss):
     s_i is the cosine of pair i, t the temperature, n the rows of the global batch. The step from one rank to the next
     is the same whatever the scores' distribution.
 
-    Source: a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442), whose code divides by n, so that the loss fades as
-    the batch grows: `divide_by_rows=false` is the plain divergence.
+    Source: a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442), whose code divides by n, so that the loss shrinks
+    as the batch grows: `divide_by_rows=false` is the plain divergence.
 
     Args:
         temperature: of both distributions; in (0, inf), typically 0.05.
@@ -55,7 +55,7 @@ class RankKL(Loss):
 
 
 def _relative_rank(score: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-    """Share of the other rows that a row stands above, equal ones counted half: (n - 1 - rank) / (n - 1)."""
+    """Share of the other rows with a lower score, equal scores counted half: (n - 1 - rank) / (n - 1)."""
     lower = (score[:, None] > score).sum(1)
     equal = (score[:, None] == score).sum(1) - 1
     return (lower + equal / 2) / max(1, len(score) - 1)

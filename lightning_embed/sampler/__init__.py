@@ -1,4 +1,4 @@
-"""Samplers: in which order the datasets dataset a model. Pure functions of (seed, epoch, step)."""
+"""Samplers: the order of the batches of a training. Pure functions of (seed, epoch, step)."""
 
 from lightning_embed.sampler.base import BatchPlan as BatchPlan
 from lightning_embed.sampler.base import Sampler as Sampler

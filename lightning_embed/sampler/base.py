@@ -1,4 +1,4 @@
-"""The contract of a sampler: the order of the steps of one epoch."""
+"""The interface of a sampler: the order of the batches of one epoch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ def _unpickled(dataset: str, rows: list[int], weight: float, epoch: int) -> Batc
 
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """Decides which datasets each step of an epoch takes; rows are shuffled within a dataset and used at most once.
+    """The order of the datasets in an epoch; rows are shuffled within a dataset and used at most once per epoch.
 
     Args:
-        accumulate: batches of a step. They come from the same dataset and the loss of the step is their mean, which
-            is not the loss of one larger batch: in-batch losses see only their own batch.
+        accumulate: batches of a step, all of one dataset. The loss of the step is their mean, which is not the loss of
+            one larger batch: in-batch negatives come from the same batch only.
     """
 
     accumulate: int = 1
@@ -56,7 +56,7 @@ class Sampler(ABC):
         return dataset.batch_size
 
     def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
-        """Batches that an epoch takes of each dataset, 0 of one that is left out; the rest of its rows waits for the next shuffle."""
+        """Batches of each dataset in an epoch; 0: left out. Rows that fill no step are not used in that epoch."""
         return {
             name: dataset.num_rows // (self.batch_rows(dataset) * self.accumulate) * self.accumulate
             for name, dataset in datasets.items()
@@ -67,11 +67,11 @@ class Sampler(ABC):
         """Arrange the batches of an epoch.
 
         Args:
-            datasets: the datasets.
+            datasets: the train sets, by name.
             generator: seeded by (seed, epoch); the same on all ranks.
 
         Returns:
-            The number of the dataset of each batch of each step; dataset `d` stands `num_batches[d]` times in it.
+            The index of the dataset of each batch of each step; dataset `d` occurs `num_batches[d]` times.
         """
 
     def single_task(self, datasets: Int[Tensor, " steps"]) -> Int[Tensor, "steps batches"]:

@@ -21,8 +21,8 @@ class BatchShuffle(Sampler):
     steps is its share of the batches.
 
     Papers: "batch-level shuffling" of BOOM (2026, arXiv 2602.05787); the dynamic sampler of CoDiEmb (2025, arXiv
-    2508.11442). Where we differ: with accumulation all rows of a step are used (the published CoDiEmb code drops all
-    but the first batch).
+    2508.11442). Where we differ: with accumulation all rows of a step are used (the published CoDiEmb code
+    uses only the first batch).
 
     Args:
         accumulate: see `Sampler`.

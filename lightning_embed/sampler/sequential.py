@@ -26,7 +26,7 @@ class Sequential(Sampler):
     """One dataset, or one task, after the other, in the order of the config.
 
     An epoch goes once through the order, so several epochs begin again with the first; a training cut short by
-    max_steps never reaches the last ones. What comes last is remembered best: this is the baseline that shows
+    max_steps never reaches the last ones. The last datasets are remembered best: the baseline that shows
     forgetting.
 
     Papers: dataset-level and task-level sequential training of BOOM (2026, arXiv 2602.05787), which names them but

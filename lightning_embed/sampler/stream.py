@@ -1,4 +1,4 @@
-"""From a sampler's order to the rows of each step, on each rank, from any step on."""
+"""Rows of each step on each rank, in a sampler's order, from any step on."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,8 @@ class StepSampler:
         if not len(self):
             sizes = ", ".join(f"{n}: {d.num_rows} rows, batch {d.batch_size}" for n, d in self.datasets.items())
             raise DataError(
-                f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): lower batch_size or accumulate."
+                f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): "
+                "lower batch_size or accumulate."
             )
 
     @property
@@ -63,11 +64,11 @@ class StepSampler:
             yield [self._batch(names[d], rows[d], next(turns[d])) for d in order[step].tolist()]
 
     def first_batches(self) -> list[BatchPlan]:
-        """The first batch of every dataset that the epoch takes batches of, wherever it stands in the order."""
+        """The first batch of every dataset that the epoch takes batches of, wherever it is in the order."""
         return [self._batch(name, self._shuffled(name), 0) for name, number in self.num_batches.items() if number]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
-        """The number of the dataset of each batch of each step of an epoch."""
+        """The index of the dataset of each batch of each step of an epoch."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
         return self.schedule.order(self.datasets, generator)
 

@@ -1,4 +1,4 @@
-"""SHA-256 of files: each file is read once in a process, and may be begun long before it is wanted."""
+"""SHA-256 of files: each file is read once per process, on request ahead of time in a thread."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def sha256(file: Path) -> str:
     """The digest of a file as it is now.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     path = file.resolve()
     now = path.stat()
@@ -39,11 +39,11 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 
 def begin(files: Iterable[Path]) -> None:
-    """Digest files in a thread of their own, which nobody waits for when the process ends."""
+    """Compute digests in a daemon thread, which does not delay the end of the process."""
 
     def work() -> None:
         for file in files:
-            with suppress(OSError):  # told to whoever wants the digest
+            with suppress(OSError):  # raised again where the digest is used
                 sha256(file)
 
     Thread(target=work, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a loss sees of a batch: the rows of this rank, or those of all ranks."""
+"""The input of a loss: a batch with the rows of this rank, or of all ranks."""
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -9,7 +9,7 @@ from lightning_embed.types import Batch, Embeddings, LossInput
 
 
 def local(batch: Batch, embeddings: Embeddings) -> LossInput:
-    """What a loss sees of the rows of this rank alone."""
+    """The rows of this rank only."""
     return LossInput(
         embeddings=embeddings,
         hashes=batch.hashes,
@@ -24,11 +24,11 @@ def local(batch: Batch, embeddings: Embeddings) -> LossInput:
 
 
 def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
-    """What a loss sees of the rows of all ranks: texts joined in the order of ranks, indices moved along."""
+    """The rows of all ranks: texts concatenated in the order of ranks, indices shifted accordingly."""
     if distributed.world_size() == 1:
         return local(batch, embeddings)
     texts = distributed.sizes(len(batch.tokens), batch.query.device)
-    rows = [len(batch.query)] * distributed.world_size()  # a global batch is shared equally
+    rows = [len(batch.query)] * distributed.world_size()  # a global batch is divided equally
     start = sum(texts[: distributed.rank()])
 
     def shifted(index: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
@@ -55,6 +55,6 @@ def _gather_scores(scores: Float[Tensor, "local slots"] | None, rows: list[int])
 
 
 def _widen(values: Num[Tensor, "rows slots"], missing: float = -1) -> Num[Tensor, "rows most"]:
-    """Fill up with `missing` to the widest of all ranks."""
+    """Pad with `missing` to the greatest width of all ranks."""
     most = max(distributed.sizes(values.shape[1], values.device))
     return torch.nn.functional.pad(values, (0, most - values.shape[1]), value=missing)

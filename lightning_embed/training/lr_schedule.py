@@ -1,4 +1,4 @@
-"""Learning-rate schedules whose warm-up is a share of the steps, whatever their number."""
+"""Learning-rate schedules whose warm-up is a share of the steps."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -7,7 +7,7 @@ from lightning_embed.errors import ConfigError
 
 
 def linear(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
-    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then linear decay to 0."""
+    """Linear warm-up over `warmup_share` of `num_steps` from a rate above 0, then linear decay to 0."""
     warmup = _warmup_steps(num_steps, warmup_share)
     return LambdaLR(
         optimizer, lambda step: min(_warmup_factor(step, warmup), (num_steps - step) / max(1, num_steps - warmup))
@@ -15,7 +15,7 @@ def linear(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> L
 
 
 def constant(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
-    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then constant."""
+    """Linear warm-up over `warmup_share` of `num_steps` from a rate above 0, then constant."""
     warmup = _warmup_steps(num_steps, warmup_share)
     return LambdaLR(optimizer, lambda step: _warmup_factor(step, warmup))
 

@@ -124,7 +124,7 @@ def test_what_we_cannot_represent_is_refused(old: Path) -> None:
     modules_json = json.loads((old / "modules.json").read_text())
     dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
     write(old / "modules.json", [*modules_json, dense])
-    with pytest.raises(CheckpointError, match=r"got Transformer, Pooling, Dense. Take a model without"):
+    with pytest.raises(CheckpointError, match=r"got Transformer, Pooling, Dense. Use a model without"):
         load(old)
     write(old / "modules.json", modules_json)
     for config, message in {

@@ -122,5 +122,5 @@ def test_a_complement_without_rows() -> None:
     with pytest.raises(ConfigError) as caught:
         _bags(Bagging(bag_shares=[0.5], complement=True), {"few": TrainSet(Task.sts, 4, 4)})
     assert str(caught.value) == (
-        "experts.complement: bag_0 takes a batch of each dataset, and that is all rows. Lower batch_size."
+        "experts.complement: bag_0 takes one batch of each dataset, which is all of its rows. Lower batch_size."
     )

@@ -329,8 +329,8 @@ REFUSED = [
         lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 30)),
         r"^mixed: batch_size=30 cannot be cut into 4 equal parts of 2 rows or more: use batch_size 28 or 32, or another",
     ),
-    (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 4)), r"use batch_size 8, or another num_parts\.$"),
-    (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 3)), r"use batch_size 8, or another num_parts\.$"),
+    (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 4)), r"use batch_size 8, or a different num_parts\.$"),
+    (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 3)), r"use batch_size 8, or a different num_parts\.$"),
 ]  # fmt: skip
 
 
