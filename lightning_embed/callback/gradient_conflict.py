@@ -30,7 +30,7 @@ class GradientConflict(Callback):
         conflict/cosine/<a>-<b>/<group>       g_a . g_b / (|g_a| |g_b|), in [-1, 1]; 0 if one of them is zero
         conflict/sign_share/<a>-<b>/<group>   share of the coordinates i with g_a,i g_b,i < 0, in [0, 1]
 
-    Negative cosines are what Yu et al. call conflicting gradients (2020, arXiv 2001.06782). A group is all parameters,
+    A negative cosine is a conflict in the sense of Yu et al. (2020, arXiv 2001.06782). A group is all parameters,
     the embeddings, layer_0, layer_1, ..., or other. Unrelated gradients have a cosine near 0 and a sign share near 0.5;
     less where the gradient of a task is zero, as for the embeddings of tokens that its batches lack. With one task,
     nothing is logged.

@@ -1,4 +1,4 @@
-"""The LightningDataModule: loaded datasets, a sampler and an encoder's tokenizer, as loaders of steps."""
+"""The LightningDataModule: DataLoaders of steps from loaded datasets, a sampler and an encoder's tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -23,7 +23,7 @@ class Tokenizes(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Turns texts into ragged token ids."""
+        """Tokenizer of texts into ragged token ids."""
 
     def prompt_for(self, task: Task, role: Literal["query", "document"], dataset: str) -> str:
         """The prompt for texts of a role."""
@@ -34,17 +34,17 @@ class EmbeddingDataModule(LightningDataModule):
     """Feeds single-task batches of several datasets, in the order of a sampler.
 
     Args:
-        datasets: from `load_datasets`; those without train rows are left alone.
-        encoder: whose tokenizer and prompts are used.
+        datasets: from `load_datasets`; those without train rows are ignored.
+        encoder: the encoder, for its tokenizer and prompts.
         sampler: the order of the steps.
-        rows: of each dataset, which train rows to use (None: all); datasets that are not named are not used.
-        seed: of the order of rows and of the drawn positives and negatives.
+        rows: the train rows to use of each dataset (None: all); datasets that are not named are not used.
+        seed: seed of the order of rows and of the drawn positives and negatives.
         num_workers: processes that read and tokenise; 0: the training process itself.
         pin_memory: copy batches to page-locked memory (GPU).
 
     Raises:
         DataError: no dataset fills one step.
-        ConfigError: a batch size that the ranks cannot share equally.
+        ConfigError: a batch size that cannot be divided equally among the ranks.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class EmbeddingDataModule(LightningDataModule):
         }
 
     def steps(self, first_step: int = 0) -> StepSampler:
-        """The stream of steps of this rank, from a step on."""
+        """The steps of this rank, from `first_step` on."""
         datasets = {name: rows.train_set for name, rows in self.train_rows.items()}
         if not datasets:
             raise DataError("No dataset has train rows.")
@@ -91,23 +91,23 @@ class EmbeddingDataModule(LightningDataModule):
         return stream
 
     def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
-        """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
+        """Steps of a training with these limits (-1 or None: no limit); the first limit reached ends it."""
         limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self.steps())]
         return min((limit for limit in limits if limit >= 0), default=0)
 
     def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
-        """Rows that a training with these limits goes through, repetitions included, at the mean batch of an epoch."""
+        """Rows processed by a training with these limits, repetitions included, at the mean batch size of an epoch."""
         stream = self.steps()
         rows = sum(count * stream.schedule.batch_rows(stream.datasets[n]) for n, count in stream.num_batches.items())
         return self.num_steps(max_steps, max_epochs) * rows / len(stream)
 
     def first_batches(self) -> list[Batch]:
-        """The first batch of every dataset that the sampler takes batches of."""
+        """The first batch of every dataset that the sampler uses."""
         plans = [[plan] for plan in self.steps().first_batches()]
         return [step[0] for step in self._loader(self.train_rows, plans)]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Steps from the trainer's global step on: all that resuming needs."""
+        """Steps from the trainer's global step on, so that a resumed training continues there."""
         first_step = self.trainer.global_step if self.trainer is not None else 0
         return self._loader(self.train_rows, self.steps(first_step))
 
@@ -127,13 +127,13 @@ class EmbeddingDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: tuple[Batch, ...], device: torch.device, dataloader_idx: int
     ) -> tuple[Batch, ...]:
-        """Move a step."""
+        """Move the batches of a step to `device`."""
         del dataloader_idx
         return tuple(part.to(device, non_blocking=True) for part in batch)
 
 
 def prompts_of(data: EmbeddingDataset, encoder: Tokenizes) -> RowPrompts:
-    """The prompts of a dataset: its own, else the encoder's. Only retrieval has documents: of other tasks both sides are read alike."""
+    """The prompts of a dataset: its own, else the encoder's. Except in retrieval, both sides have the query prompt."""
     options = data.options
     query, document = options.query_prompt, options.document_prompt
     query = encoder.prompt_for(options.task, "query", data.name) if query is None else query
@@ -143,7 +143,7 @@ def prompts_of(data: EmbeddingDataset, encoder: Tokenizes) -> RowPrompts:
 
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:
-    """Whole batches in order; one smaller batch where the dev set has fewer rows than a batch."""
+    """Whole batches in order; one smaller batch if the dev set has fewer rows than a batch."""
     ranks = distributed.world_size()
     size = min(rows.options.batch_size, len(rows) // ranks * ranks)
     if size < 2:

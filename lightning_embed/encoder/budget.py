@@ -25,7 +25,7 @@ class RunsChunks(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     def forward_chunk(self, tokens: Tokens, chunk: Int[Tensor, " texts"]) -> Embeddings:
         """Embed the texts of one chunk."""

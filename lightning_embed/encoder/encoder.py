@@ -78,7 +78,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, tokens: Tokens, *, seed: int | None = None, middle: bool = False) -> Embeddings:

@@ -13,7 +13,7 @@ from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput
 
-NO_HASH = torch.iinfo(torch.int64).min  # stands for "no document here"
+NO_HASH = torch.iinfo(torch.int64).min  # hash of an empty slot
 
 
 @register("loss", "multi_positive")

@@ -134,12 +134,12 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a directory with no model": (
         lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
-        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig reports: "
         "Unrecognized model in {toy}/tiny. Should have a `model_type` key in its config.json. Check the name, or the files in it.",
     ),
     "a truncated safetensors file": (
         truncated, [],
-        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel says: "
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel reports: "
         "Error while deserializing header: invalid header length. Check the name, or the files in it.",
     ),
     "a tokenizer without a pad token": (

@@ -327,7 +327,7 @@ REFUSED = [
     (lambda: Mixed(num_parts=0), r"^mixed: num_parts must be at least 1 batch, got 0\.$"),
     (
         lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 30)),
-        r"^mixed: batch_size=30 cannot be cut into 4 equal parts of 2 rows or more: use batch_size 28 or 32, or another",
+        r"^mixed: batch_size=30 cannot be cut into 4 equal parts of 2 rows or more: use batch_size 28 or 32, or a different",
     ),
     (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 4)), r"use batch_size 8, or a different num_parts\.$"),
     (lambda: Mixed(num_parts=4).batch_rows(TrainSet(Task.sts, 100, 3)), r"use batch_size 8, or a different num_parts\.$"),
