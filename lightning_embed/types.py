@@ -27,7 +27,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class TrainSet:
-    """The train rows of a dataset as samplers and plans of experts see them.
+    """Task and size of the train rows of a dataset, for samplers and plans of experts.
 
     Args:
         task: the task of the dataset, or the group that it counts as.

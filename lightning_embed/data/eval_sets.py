@@ -78,7 +78,7 @@ def lacks(content: RetrievalSet | StsSet | LabelSet, task: Task) -> str | None:
     if isinstance(content, LabelSet) and len(set(content.labels)) < 2:
         return "no two different labels"
     if isinstance(content, LabelSet) and task is Task.classification and len(set(content.train_labels)) < 2:
-        return "no train texts of two labels for its classifier (a train file with in_domain: false will do)"
+        return "no train texts of two labels for its classifier (a train file with in_domain: false is enough)"
     return None
 
 

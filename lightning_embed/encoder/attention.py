@@ -76,8 +76,8 @@ def packed_attention(
         masks = [layout.mask(length, sliding_window, causal, query.device) for _, length in layout.groups]
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         q, k, v = (_own_heads(row, query.shape[1]) for row in rows)
-        v = v * kept_scale(dropout)
-        output: Tensor = CpuAttention.apply(q * scale, k, v, layout.groups, masks, dropout)  # type: ignore[no-untyped-call]
+        q, v = q * scale, v * kept_scale(dropout)
+        output: Tensor = CpuAttention.apply(q, k, v, layout.groups, masks, dropout)  # type: ignore[no-untyped-call]
         return output[None], None
     sizes = [texts * length for texts, length in layout.groups]
     outputs = []

@@ -137,5 +137,6 @@ def _load(auto: Any, options: EncoderOptions, manifest: Manifest, **arguments: A
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"encoder.path={options.path!r}: expected a hub name, or a directory with config.json, "
-            f"weights and a tokenizer; {auto.__name__} reports: {reason.rstrip('.')}. Check the name, or the files in it."
+            f"weights and a tokenizer; {auto.__name__} reports: {reason.rstrip('.')}. "
+            "Check the name, or the files in it."
         ) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def is_active() -> bool:
-    """Whether there is a process group."""
+    """Whether a process group is initialised."""
     return torch_dist.is_available() and torch_dist.is_initialized()
 
 

@@ -64,7 +64,7 @@ class StepSampler:
             yield [self._batch(names[d], rows[d], next(turns[d])) for d in order[step].tolist()]
 
     def first_batches(self) -> list[BatchPlan]:
-        """The first batch of every dataset that the epoch takes batches of, wherever it is in the order."""
+        """The first batch of every dataset of the epoch, at any place in the order."""
         return [self._batch(name, self._shuffled(name), 0) for name, number in self.num_batches.items() if number]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
