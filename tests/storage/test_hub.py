@@ -101,7 +101,7 @@ def test_what_is_sent(server: Any, model: Path, private: bool) -> None:
 def test_nobody_answers(model: Path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        HubError, match=r"whole, in .*/model, but was not pushed .* by: hf upload team/x .*/model . --private"
+        HubError, match=r"/model is complete, but was not pushed .* again: hf upload team/x .*/model . --private"
     ):
         hub.push(model, "team/x", True, "soup")
 
