@@ -57,7 +57,16 @@ def ours(side: str, path: str, pairs: int) -> Callable[[], float]:
     def loss(embeddings: Embeddings) -> LossOutput:
         none = torch.empty(pairs, 0, dtype=torch.int64)
         hashes = torch.arange(2 * pairs)
-        return InfoNCE()(LossInput(embeddings, hashes, query, query[:, None] + pairs, none, None, slice(0, pairs)))
+        batch = LossInput(
+            embeddings=embeddings,
+            hashes=hashes,
+            query=query,
+            positives=query[:, None] + pairs,
+            negatives=none,
+            score=None,
+            rows=slice(0, pairs),
+        )
+        return InfoNCE()(batch)
 
     def run() -> float:
         if side == "plain":
@@ -116,7 +125,13 @@ def alone(side: str, path: str, pairs: int) -> Callable[[], float]:
 
     def run() -> float:
         batch = LossInput(
-            Embeddings(leaf), torch.arange(2 * pairs), query, query[:, None] + pairs, none, None, slice(0, pairs)
+            embeddings=Embeddings(leaf),
+            hashes=torch.arange(2 * pairs),
+            query=query,
+            positives=query[:, None] + pairs,
+            negatives=none,
+            score=None,
+            rows=slice(0, pairs),
         )
         value = InfoNCE()(batch).value
         value.backward()

@@ -64,8 +64,15 @@ def our_step(columns: list[list[str]], dtype: str) -> Callable[[], None]:
 
     def run() -> None:
         embeddings = encoder(tokens, seed=0)
-        roles = query, query[:, None] + len(query), query[:, None] + 2 * len(query)
-        batch = LossInput(embeddings, torch.arange(3 * len(query)), *roles, None, slice(0, len(query)))
+        batch = LossInput(
+            embeddings=embeddings,
+            hashes=torch.arange(3 * len(query)),
+            query=query,
+            positives=query[:, None] + len(query),
+            negatives=query[:, None] + 2 * len(query),
+            score=None,
+            rows=slice(0, len(query)),
+        )
         InfoNCE()(batch).value.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()

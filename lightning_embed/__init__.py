@@ -1,4 +1,4 @@
-"""Train general text-embedding models on many tasks, merge the models, measure them.
+"""General text-embedding models: training on many tasks, merging, evaluation.
 
 Public names load on first use: `load`, `Encoder`, `EmbeddingModule`, `EmbeddingDataModule`, `DatasetOptions`,
 `load_datasets`, `register`, `Task`.

@@ -1,4 +1,4 @@
-"""`python -m lightning_embed --config-name=train ...`: `train.py` and `merge.py` where there is no such file."""
+"""Entry point of `python -m lightning_embed --config-name=train`, or `merge`: `train.py` and `merge.py` of a wheel."""
 
 import re
 import sys

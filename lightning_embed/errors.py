@@ -1,4 +1,4 @@
-"""Every error that this library raises on purpose.
+"""Errors that this library raises on purpose.
 
     LightningEmbedError
     ├── ConfigError            the command line, a YAML file or an option; shown without a traceback
@@ -9,7 +9,7 @@
     ├── HubError               a model that could not be pushed to the hub
     └── PluginError            a plugin that cannot be imported or breaks its contract
 
-A message says what was expected, what was found, and what to do about it.
+A message names the expected value, the value found and the remedy.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from difflib import get_close_matches
 
 
 class LightningEmbedError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base class of all errors that a user can cause and fix."""
 
 
 class ConfigError(LightningEmbedError):
@@ -25,7 +25,7 @@ class ConfigError(LightningEmbedError):
 
 
 class RegistryError(ConfigError):
-    """A word that nobody has registered, or that two owners claim."""
+    """A word that is not registered, or that two owners register."""
 
 
 class DataError(LightningEmbedError):
@@ -41,7 +41,7 @@ class CheckpointMismatch(CheckpointError):
 
 
 class HubError(LightningEmbedError):
-    """A model that could not be pushed to the hub; it lies where it was written."""
+    """A model that could not be pushed to the hub; its directory is complete."""
 
 
 class PluginError(LightningEmbedError):

@@ -1,8 +1,7 @@
-"""The register of words: `@register("merge", "ties")` makes a class an answer to `merge=ties`.
+"""Registry of classes by room and word: `@register("merge", "ties")` makes a class the choice `merge=ties`.
 
-A registered class is a frozen dataclass. Its fields are its options, their annotations the types that Hydra
-checks, `__post_init__` the place where values are refused. The registry knows nothing of Hydra; `config.py`
-publishes what stands here.
+A registered class is a frozen dataclass: its fields are its options, their annotations are the types that Hydra checks,
+and `__post_init__` refuses invalid values. The registry does not import Hydra; `config.schema` publishes its entries.
 """
 
 import inspect
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered class and where it was written."""
+    """A registered class and its source location."""
 
     room: str
     name: str
@@ -28,7 +27,7 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """First line of the class docstring: what `--help` shows."""
+        """First line of the class docstring, printed by `--help`."""
         return (inspect.getdoc(self.cls) or "").partition("\n")[0]
 
 
@@ -36,10 +35,10 @@ _entries: dict[tuple[str, str], Entry] = {}
 
 
 def register(room: str, name: str) -> Callable[[type[T]], type[T]]:
-    """Make the decorated frozen dataclass the answer to `<room>=<name>`.
+    """Register the decorated frozen dataclass as `<room>=<name>`.
 
     Raises:
-        RegistryError: unknown room, not a frozen dataclass, or the word has another owner.
+        RegistryError: unknown room, a class that is no frozen dataclass, or a word with a different owner.
     """
     if room not in ROOMS:
         raise RegistryError(f"Cannot register {name!r}: no room {room!r}. {nearest(room, ROOMS)}")
@@ -47,7 +46,8 @@ def register(room: str, name: str) -> Callable[[type[T]], type[T]]:
     def add(cls: type[T]) -> type[T]:
         if not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             raise RegistryError(
-                f"{room}={name}: {cls.__qualname__} must be a frozen dataclass: put @dataclass(frozen=True) below @register."
+                f"{room}={name}: {cls.__qualname__} must be a frozen dataclass: "
+                "put @dataclass(frozen=True) below @register."
             )
         entry = Entry(room, name, cls, f"{inspect.getsourcefile(cls)}:{cls.__qualname__}")
         owner = _entries.setdefault((room, name), entry)
@@ -73,7 +73,7 @@ def get(room: str, name: str) -> type[Any]:
     """The class registered as `<room>=<name>`.
 
     Raises:
-        RegistryError: nobody registered it; the message lists the nearest words.
+        RegistryError: no such word; the message lists the nearest ones.
     """
     if (room, name) not in _entries:
         raise RegistryError(f"No {room}={name}. {nearest(name, names(room))}")

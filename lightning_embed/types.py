@@ -1,6 +1,6 @@
-"""What the rooms hand to each other. Nothing here computes.
+"""Data types that the rooms exchange: batches, embeddings, losses, evaluation sets and scores.
 
-Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An index of -1 means "none here".
+Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An index of -1 stands for an empty slot.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 BASE, JOINT = "base", "joint"
-"""Names of models: what all experts start from, and the expert on all datasets."""
+"""Names of models: the start of all experts, and the expert on all datasets."""
 
 
 class Task(StrEnum):
-    """What a dataset trains."""
+    """The task that a dataset trains."""
 
     retrieval = "retrieval"
     sts = "sts"
@@ -25,12 +25,27 @@ class Task(StrEnum):
     clustering = "clustering"
 
 
-class StepMode(StrEnum):
-    """How a training step runs its chunks; the gradient is the same."""
+@dataclass(frozen=True)
+class TrainSet:
+    """Task and size of the train rows of a dataset, for samplers and plans of experts.
 
-    plain = "plain"  # all at once: fastest
-    cached = "cached"  # twice, one at a time: the memory of one chunk
-    partial = "partial"  # as cached, but chunks whose activations fit a budget run once
+    Args:
+        task: the task of the dataset, or the group that it counts as.
+        num_rows: number of train rows.
+        batch_size: rows of a batch over all ranks.
+    """
+
+    task: str
+    num_rows: int
+    batch_size: int
+
+
+class StepMode(StrEnum):
+    """Execution of the chunks of a training step; the gradient is the same in every mode."""
+
+    plain = "plain"  # all chunks in one graph: fastest
+    cached = "cached"  # every chunk twice, one at a time: the memory of one chunk
+    partial = "partial"  # as cached; chunks whose activations fit a memory budget run once
 
 
 @dataclass  # not frozen: Lightning's precision plugins copy a batch field by field
@@ -49,11 +64,11 @@ class Tokens:
         return self.offsets.diff()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Tokens":
-        """The same tokens on `device`; the offsets stay where they are, so that nobody waits for a GPU to read a length."""
+        """The same tokens on `device`. The offsets stay on their device: reading a length never waits for a GPU."""
         return Tokens(self.ids.to(device, non_blocking=non_blocking), self.offsets)
 
     def pin_memory(self) -> "Tokens":
-        """The same tokens in page-locked memory; the DataLoader asks for it."""
+        """The same tokens in page-locked memory; called by the DataLoader."""
         return Tokens(self.ids.pin_memory(), self.offsets)
 
     @classmethod
@@ -65,7 +80,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What an encoder makes of `Tokens`: L2-normalised rows in the order given; `middle` from the middle layer, if asked for."""
+    """L2-normalised embeddings of `Tokens`, in their order; `middle` is from the middle layer, if requested."""
 
     final: Float[Tensor, "texts dim"]
     middle: Float[Tensor, "texts dim"] | None = None
@@ -73,7 +88,7 @@ class Embeddings:
 
 @dataclass  # not frozen: as Tokens
 class Batch:
-    """Rows of one dataset. Every distinct text stands once in `tokens`; the roles are indices into it.
+    """Rows of one dataset. Every distinct text occurs once in `tokens`; the roles are indices into it.
 
     An STS pair is a query with one positive and a score.
     """
@@ -95,7 +110,7 @@ class Batch:
         return self._each(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; the DataLoader asks for it."""
+        """The same batch in page-locked memory; called by the DataLoader."""
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, change: Callable[[Any], Any]) -> "Batch":
@@ -103,9 +118,9 @@ class Batch:
         return replace(self, **{name: change(part) for name, part in parts.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossInput:
-    """A batch as a loss sees it: embeddings, hashes and rows of all ranks; `rows` are the ones of this rank."""
+    """The input of a loss: embeddings, hashes and rows of all ranks; `rows` are the rows of this rank."""
 
     embeddings: Embeddings
     hashes: Int[Tensor, " texts"]
@@ -128,7 +143,13 @@ class LossOutput:
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """A retrieval test: `corpus` id -> {"title", "text"}, `queries` id -> text, `qrels` query id -> document id -> relevance."""
+    """A retrieval test.
+
+    Args:
+        corpus: document id -> {"title", "text"}.
+        queries: query id -> text.
+        qrels: query id -> document id -> relevance.
+    """
 
     corpus: Mapping[str, Mapping[str, str]]
     queries: Mapping[str, str]
@@ -137,7 +158,7 @@ class RetrievalSet:
 
 @dataclass(frozen=True)
 class StsSet:
-    """An STS test: pairs with scores, in the dataset's own range (Spearman does not care)."""
+    """An STS test: pairs with scores, in the dataset's own range (Spearman's correlation does not depend on it)."""
 
     text1: Sequence[str]
     text2: Sequence[str]
@@ -146,7 +167,7 @@ class StsSet:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A classification or clustering test; `train_*` is what the probe classifier of a classification test learns from."""
+    """A classification or clustering test; `train_*` train the classifier of a classification test."""
 
     texts: Sequence[str]
     labels: Sequence[str]
@@ -186,11 +207,11 @@ class Choice:
 
 
 class Score(TypedDict):
-    """One model on one test; the plain dictionary that stands in results.json, without `each`, `more_each` and `gold`."""
+    """Score of one model on one test: an entry of results.json, where `each`, `more_each` and `gold` are left out."""
 
     task: str  # a Task, or the type of an mteb benchmark task: "reranking", "pair_classification", ...
-    metric: str  # mteb's name of the main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
-    score: float  # percent points: 100 * what mteb says
+    metric: str  # mteb's name of its main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
+    score: float  # in points: 100 * mteb's value
     in_domain: bool
     more: NotRequired[dict[str, float]]  # further metrics that were asked for: "recall@100" -> percent points
     each: NotRequired[list[float]]  # main metric of every query, or the cosine of every pair; of the run's own sets

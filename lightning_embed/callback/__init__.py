@@ -1,4 +1,4 @@
-"""Lightning callbacks: what happens beside the steps."""
+"""Lightning callbacks: measurements, snapshots, averages and checkpoints of a training."""
 
 from lightning_embed.callback.embedding_geometry import EmbeddingGeometry as EmbeddingGeometry
 from lightning_embed.callback.evaluate import WhileTraining as WhileTraining

@@ -1,4 +1,4 @@
-"""How the embeddings of a model, and the token states that they are made of, lie in space."""
+"""Geometry of the embeddings of a model, and of the token states that they are pooled from."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from lightning_embed.runtime.seeding import derive_seed
 logger = logging.getLogger(__name__)
 
 POSITIVE_SCORE = 0.8  # of 1: 4 of 5 in STS-B, where SimCSE draws the line (Gao et al. 2021, arXiv 2104.08821)
-_MOST_ROWS = 10_000  # that are looked at for pairs
+_MOST_ROWS = 10_000  # searched for pairs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Pairs:
 
 
 class EmbeddingGeometry(Callback):
-    """Logs `geometry/<measure>/<dataset>`: how embeddings and token states of dev pairs (else train pairs) lie in space.
+    """Logs `geometry/<measure>/<dataset>`: the geometry of embeddings and token states of dev pairs (else train pairs).
 
     Of the sentence embeddings x, y of pairs, on the unit sphere (Wang and Isola 2020, arXiv 2005.10242):
 
@@ -45,19 +45,19 @@ class EmbeddingGeometry(Callback):
     Of the last layer's token states H (tokens x dim) of a text, mean over texts; CoDiEmb (2025, arXiv 2508.11442) names
     them and gives no formulas, so these are our reading. s are the singular values of H, p = s / sum s:
 
-        token_similarity   mean cosine of two different tokens; low: tokens keep apart
-        rank               number of s that are not zero, as far as the dtype can tell
+        token_similarity   mean cosine of two different tokens; low: tokens differ
+        rank               number of s that are not zero, within the precision of the dtype
         svd_entropy        -sum p ln p, at most ln rank; high: no direction dominates
         condition_number   max s / min s, over those that are not zero; low: the same
 
-    STS pairs count as positive from a score of 0.8 (of 1) on; our reading. Rank zero measures alone.
+    STS pairs count as positive from a score of 0.8 (of 1) on; our reading. Only rank zero measures.
 
     Args:
         every_n_steps: steps between two measurements; None: with every validation.
         num_texts: texts of each dataset, half of them queries; at least 4, typically 64.
 
     Raises:
-        ConfigError: a number below that.
+        ConfigError: a number below its minimum.
     """
 
     def __init__(self, every_n_steps: int | None = None, num_texts: int = 64) -> None:
@@ -74,7 +74,7 @@ class EmbeddingGeometry(Callback):
         self._pairs = dict(choose_pairs(trainer.datamodule, self.num_texts // 2))  # type: ignore[attr-defined]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Measure if it is time."""
+        """Measure every `every_n_steps` steps."""
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
             self._log(trainer, pl_module)
 
@@ -96,7 +96,7 @@ class EmbeddingGeometry(Callback):
 
 
 def choose_pairs(datamodule: Any, num_pairs: int) -> Iterator[tuple[str, Pairs]]:
-    """At most `num_pairs` positive pairs of each dataset that has two or more; always the same."""
+    """At most `num_pairs` positive pairs of each dataset with at least two; a pure function of the seed."""
     for name, train in datamodule.train_rows.items():
         rows = datamodule.dev_rows.get(name, train)
         prompts = datamodule.prompts[name]

@@ -1,4 +1,4 @@
-"""How far the tasks of a training pull against each other."""
+"""Conflict between the gradients of the tasks of a training."""
 
 import re
 from collections import defaultdict
@@ -23,28 +23,28 @@ _EMBEDDINGS = re.compile(r"embed|\b(?:wte|wpe|shared)\.")
 
 
 class GradientConflict(Callback):
-    """Logs how far the gradients of each two tasks agree, at the weights before a step, without changing the training.
+    """Logs the agreement of the gradients of each two tasks, at the weights before a step. The training is unchanged.
 
     With g_a and g_b the gradients of the losses of tasks a and b, always on the same batches, dropout off:
 
         conflict/cosine/<a>-<b>/<group>       g_a . g_b / (|g_a| |g_b|), in [-1, 1]; 0 if one of them is zero
         conflict/sign_share/<a>-<b>/<group>   share of the coordinates i with g_a,i g_b,i < 0, in [0, 1]
 
-    Negative cosines are what Yu et al. call conflicting gradients (2020, arXiv 2001.06782). A group is all parameters,
-    the embeddings, layer_0, layer_1, ..., or the other ones. Two gradients that have nothing to do with each other have
-    a cosine near 0 and a sign share near 0.5; less where a task leaves coordinates at zero, as it does with the
-    embeddings of words that its batches lack. With one task there is nothing to log.
+    A negative cosine is a conflict in the sense of Yu et al. (2020, arXiv 2001.06782). A group is all parameters,
+    the embeddings, layer_0, layer_1, ..., or other. Unrelated gradients have a cosine near 0 and a sign share near 0.5;
+    less where the gradient of a task is zero, as for the embeddings of tokens that its batches lack. With one task,
+    nothing is logged.
 
-    A measurement costs a step on each of the batches, run as the training's steps are (plain or cached), and one gradient
-    in memory per task, each as large as the model. Several processes measure the gradient of the global batch.
+    A measurement costs a step on each of the batches, run like the steps of the training (plain or cached), and one
+    gradient in memory per task, each as large as the model. Several processes measure the gradient of the global batch.
 
     Args:
         every_n_steps: steps between two measurements; the first is before the first step.
-        by: what is compared: "task" or "dataset". The gradient of a task is the mean over its datasets.
+        by: "task" or "dataset": the unit of comparison. The gradient of a task is the mean over its datasets.
         num_batches: batches of each dataset: the first of as many epochs, typically 1.
 
     Raises:
-        ConfigError: another `by`, or a number below 1.
+        ConfigError: an unknown `by`, or a number below 1.
     """
 
     def __init__(self, every_n_steps: int = 20, by: str = "task", num_batches: int = 1) -> None:
@@ -70,7 +70,7 @@ class GradientConflict(Callback):
                 self._batches[str(getattr(batch, self.by))].append(batch)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Measure if it is time."""
+        """Measure every `every_n_steps` steps."""
         if len(self._batches) < 2 or trainer.global_step % self.every_n_steps:
             return
         gradients = {name: _gradient(trainer, pl_module, batches) for name, batches in self._batches.items()}
@@ -84,7 +84,7 @@ class GradientConflict(Callback):
 
 
 def _gradient(trainer: Trainer, pl_module: Any, batches: Sequence[Batch]) -> Gradient:
-    """The gradient of the mean loss of batches, averaged over ranks. `.grad` and DDP's hooks are left alone."""
+    """The gradient of the mean loss of batches, averaged over ranks; `.grad` and DDP's hooks are not touched."""
     backbone = pl_module.encoder.backbone
     parameters = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     total: list[Tensor] = [torch.zeros_like(p) for p in parameters.values()]
@@ -130,7 +130,7 @@ def layer_group(parameter: str) -> str:
 
 
 def _sums(first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]) -> Float[Tensor, " 5"]:
-    """What adds up over parameters: g_a . g_b, |g_a|^2, |g_b|^2, coordinates of opposite sign, coordinates."""
+    """Sums over a parameter: g_a . g_b, |g_a|^2, |g_b|^2, coordinates of opposite sign, coordinates."""
     wide = torch.promote_types(first.dtype, torch.float32)
     a, b = first.to(wide), second.to(wide)
     opposite = (a.sign() * b.sign() < 0).sum()  # signs first: the product of two small gradients may be 0

@@ -1,4 +1,4 @@
-"""Checkpoints for resuming: one file, replaced whole or not at all."""
+"""Checkpoints for resuming: one file, replaced atomically."""
 
 import os
 import time
@@ -16,7 +16,7 @@ FILE = "last.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves beside the target, flushes to the disk, then replaces the target in one step.
+    """Saves beside the target, flushes to the disk, then replaces the target atomically.
 
     Lightning's own save writes to the system's temporary folder and copies: a kill or a full disk leaves half a file.
     """
@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint that this run wrote itself; so its Python objects are trusted."""
+        """Read a checkpoint; its Python objects are trusted, because this run wrote it."""
         del weights_only
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=False)
         return checkpoint
@@ -47,11 +47,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class ResumeCheckpoint(Callback):
     """Saves the whole training state every few minutes, always in the same file.
 
-    Lightning's ModelCheckpoint does not: under manual optimisation it ignores its time interval (2.6.6).
+    Lightning's ModelCheckpoint (2.6.6) ignores its time interval under manual optimisation.
 
     Args:
-        folder: where `last.ckpt` is written.
-        minutes: between two saves.
+        folder: folder of `last.ckpt`.
+        minutes: time between two saves.
     """
 
     def __init__(self, folder: Path, minutes: float) -> None:
@@ -65,7 +65,7 @@ class ResumeCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time; rank zero's clock decides for all."""
+        """Save if the interval is over; the clock of rank zero decides for all."""
         if trainer.strategy.broadcast(time.monotonic() - self.last >= self.seconds):
             trainer.save_checkpoint(self.file)
             self.last = time.monotonic()

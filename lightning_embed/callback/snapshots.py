@@ -1,4 +1,4 @@
-"""More sources out of one training: snapshots on the way, and an average of its weights."""
+"""Additional sources from one training: snapshots at given steps, and an average of the weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from lightning_embed.runtime import distributed
 class Snapshots(Callback):
     """Saves the encoder as a model directory after given steps.
 
-    It stands before the callback that saves checkpoints, so that a checkpoint never is ahead of a missing snapshot.
+    It must precede the callback that saves checkpoints, so that no checkpoint is ahead of a missing snapshot.
 
     Args:
-        targets: step -> directory.
+        targets: step -> directory of the model.
     """
 
     def __init__(self, targets: Mapping[int, Path]) -> None:
@@ -25,16 +25,16 @@ class Snapshots(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if this was such a step."""
+        """Save after the given steps."""
         if trainer.global_step in self.targets and distributed.rank() == 0:
             pl_module.encoder.export(self.targets[trainer.global_step])  # type: ignore[operator, union-attr]
 
 
 class ExponentialAverage(EMAWeightAveraging):
-    """Exponential moving average of the weights, kept beside the training and saved as one more model.
+    """Exponential moving average of the weights, kept beside the training and saved as a model of its own.
 
-    Lightning's callback puts the average in the place of the model, for validation and at the end. Here the two are
-    different sources, and the dev loss is that of the expert.
+    Lightning's callback replaces the model by the average, for validation and at the end. Here the two are different
+    sources, and the dev loss is that of the expert.
 
     Args:
         decay: share of the average that a step keeps, in (0, 1).
@@ -49,7 +49,7 @@ class ExponentialAverage(EMAWeightAveraging):
         """Validate the expert itself."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing was swapped."""
+        """No weights were swapped."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the expert as it is."""

@@ -1,4 +1,4 @@
-"""How fast a training runs, and on what."""
+"""Throughput of a training."""
 
 import time
 from typing import Any
@@ -11,10 +11,10 @@ from lightning_embed.types import Batch, Tokens
 
 
 class Throughput(Callback):
-    """Logs, per step: texts/s and real tokens/s of all ranks, the share of padding, and the number of the dataset.
+    """Logs, per step: texts/s and tokens/s of all ranks (no padding), share of padding, index of the dataset.
 
-    `throughput/texts_per_second` counts every text of every role; a text that is encoded once for two rows counts
-    twice. `throughput/padding_share` is the share of the encoded tokens that were padding, in [0, 1].
+    `throughput/texts_per_second` counts every text of every role; a text that is encoded once for two rows
+    counts twice. `throughput/padding_share` is the share of the encoded tokens that were padding, in [0, 1].
     `throughput/dataset` numbers the datasets in the order of the config.
     """
 
@@ -43,7 +43,7 @@ class Throughput(Callback):
 
 
 def _tokens_run(encoder: Encoder, tokens: Tokens) -> int:
-    """Tokens that went through the encoder, padding included."""
+    """Tokens that the encoder processed, padding included."""
     if encoder.packed:
         return len(tokens.ids)
     lengths = tokens.lengths

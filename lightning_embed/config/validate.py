@@ -185,7 +185,7 @@ def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield f"push_to_hub={name} in a sweep: every job would push to it. Push the one you choose, by its own command."
     if "experts" in config and config.experts.only is not None:
         yield f"push_to_hub={name} with experts.only={config.experts.only}: the model is pushed by the command that merges."
-    yield from _refusal(hub.check, name)
+    yield from _refusal(hub.validate_push, name)
 
 
 def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:

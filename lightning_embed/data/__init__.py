@@ -1,4 +1,4 @@
-"""Data: files and hub datasets into rows, rows into batches of distinct texts. Public names load on first use."""
+"""Data: rows from files and hub datasets, batches of distinct texts from rows. Public names load on first use."""
 
 from typing import TYPE_CHECKING, Any
 

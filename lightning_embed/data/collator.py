@@ -1,4 +1,4 @@
-"""Rows into batches: each distinct text once, as ragged token ids."""
+"""Collation of rows into batches: each distinct text once, as ragged token ids."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ from lightning_embed.types import Batch, Tokens
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What the collator asks of an encoder's tokenizer."""
+    """The tokenizer interface that the collator uses."""
 
     def __call__(self, texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> Tokens:
-        """Token ids of prompt + text, special tokens included, cut at `max_length`."""
+        """Token ids of prompt + text, special tokens included, truncated at `max_length`."""
         ...
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """What stands before the queries and before the documents of a dataset."""
+class RowPrompts:
+    """The prompts put before the queries and the documents of a dataset."""
 
     query: str = ""
     document: str = ""
@@ -34,18 +34,18 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Planned:
-    """A planned batch with its texts."""
+    """A batch plan with its texts."""
 
     plan: BatchPlan
     groups: Sequence[Group]
 
 
 class PlannedRows(Dataset[Planned]):
-    """All train (or dev) rows; indexed by the plans of a step.
+    """All train (or dev) rows, indexed by batch plans.
 
     Args:
-        rows: of each dataset.
-        seed: with the epoch of a plan it draws positives and negatives.
+        rows: the rows of each dataset.
+        seed: seed of the drawn positives and negatives, together with the epoch of a plan.
     """
 
     def __init__(self, rows: Mapping[str, Rows], seed: int) -> None:
@@ -63,14 +63,14 @@ class Collator:
     """Turns the planned batches of a step into `Batch`es.
 
     Args:
-        rows: of each dataset, for task and maximum length.
-        tokenizer: of the encoder.
-        prompts: of each dataset.
+        rows: the rows of each dataset, with task and maximum length.
+        tokenizer: the tokenizer of the encoder.
+        prompts: the prompts of each dataset.
     """
 
     rows: Mapping[str, Rows]
     tokenizer: Tokenizer
-    prompts: Mapping[str, Prompts] = field(default_factory=dict)
+    prompts: Mapping[str, RowPrompts] = field(default_factory=dict)
 
     def __call__(self, step: Sequence[Planned]) -> tuple[Batch, ...]:
         """Collate one step."""
@@ -79,7 +79,7 @@ class Collator:
     def _batch(self, plan: BatchPlan, groups: Sequence[Group]) -> Batch:
         rows = self.rows[plan.dataset]
         options = rows.options
-        prompts = self.prompts.get(plan.dataset, Prompts())
+        prompts = self.prompts.get(plan.dataset, RowPrompts())
         texts: dict[tuple[str, str], int] = {}
 
         def index(prompt: str, text: str) -> int:
@@ -113,7 +113,7 @@ def _hash(text: str) -> int:
 
 
 def _rectangle(lists: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Rows of unequal length, filled up with -1."""
+    """Rows of unequal length, padded with -1."""
     width = max(map(len, lists), default=0)
     return torch.tensor([[*row, *[-1] * (width - len(row))] for row in lists], dtype=torch.int64).reshape(
         len(lists), width
@@ -121,7 +121,7 @@ def _rectangle(lists: Sequence[Sequence[int]]) -> torch.Tensor:
 
 
 def _scores(lists: Sequence[Sequence[float | None] | None], documents: Sequence[Sequence[int]]) -> torch.Tensor:
-    """A teacher's scores in the places of their documents, NaN elsewhere."""
+    """A teacher's scores at the positions of their documents, NaN elsewhere."""
     result = torch.full((len(lists), max(map(len, documents), default=0)), math.nan)
     for row, scores in enumerate(lists):
         for place, score in enumerate(scores or ()):

@@ -1,4 +1,4 @@
-"""The LightningDataModule: loaded datasets, a sampler and an encoder's tokenizer, as loaders of steps."""
+"""The LightningDataModule: DataLoaders of steps from loaded datasets, a sampler and an encoder's tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -7,23 +7,23 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_embed.data.collator import Collator, PlannedRows, Prompts, Tokenizer
+from lightning_embed.data.collator import Collator, PlannedRows, RowPrompts, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.options import check_divisible
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
 from lightning_embed.runtime import distributed
-from lightning_embed.sampler import BatchPlan, Feed, Sampler, StepSampler
+from lightning_embed.sampler import BatchPlan, Sampler, StepSampler
 from lightning_embed.types import Batch, Task
 
 
 @runtime_checkable
-class TextEncoder(Protocol):
-    """What the data needs of an encoder: its tokenizer and its prompts."""
+class Tokenizes(Protocol):
+    """The part of an encoder that the data modules use: its tokenizer and its prompts."""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Turns texts into ragged token ids."""
+        """Tokenizer of texts into ragged token ids."""
 
     def prompt_for(self, task: Task, role: Literal["query", "document"], dataset: str) -> str:
         """The prompt for texts of a role."""
@@ -34,25 +34,26 @@ class EmbeddingDataModule(LightningDataModule):
     """Feeds single-task batches of several datasets, in the order of a sampler.
 
     Args:
-        datasets: from `load_datasets`; those without train rows are left alone.
-        encoder: whose tokenizer and prompts are used.
+        datasets: from `load_datasets`; those without train rows are ignored.
+        encoder: the encoder, for its tokenizer and prompts.
         sampler: the order of the steps.
-        rows: of each dataset, which train rows to use (None: all); datasets that are not named are not used.
-        seed: of the order of rows and of the drawn positives and negatives.
+        rows: the train rows to use of each dataset (None: all); datasets that are not named are not used.
+        seed: seed of the order of rows and of the drawn positives and negatives.
         num_workers: processes that read and tokenise; 0: the training process itself.
         pin_memory: copy batches to page-locked memory (GPU).
 
     Raises:
         DataError: no dataset fills one step.
-        ConfigError: a batch size that the ranks cannot share equally.
+        ConfigError: a batch size that cannot be divided equally among the ranks.
     """
 
     def __init__(
         self,
         datasets: Mapping[str, EmbeddingDataset],
-        encoder: TextEncoder,
+        encoder: Tokenizes,
         sampler: Sampler,
         rows: Mapping[str, Sequence[int] | None] | None = None,
+        *,
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
@@ -78,33 +79,33 @@ class EmbeddingDataModule(LightningDataModule):
         }
 
     def steps(self, first_step: int = 0) -> StepSampler:
-        """The stream of steps of this rank, from a step on."""
-        feeds = {name: Feed(r.options.counts_as, len(r), r.options.batch_size) for name, r in self.train_rows.items()}
-        if not feeds:
+        """The steps of this rank, from `first_step` on."""
+        datasets = {name: rows.train_set for name, rows in self.train_rows.items()}
+        if not datasets:
             raise DataError("No dataset has train rows.")
-        for name, feed in feeds.items():
-            parts = feed.batch_size // self.schedule.batch_rows(feed)
-            check_divisible(name, feed.batch_size, distributed.world_size(), parts)
-        stream = StepSampler(self.schedule, feeds, self.seed, distributed.rank(), distributed.world_size(), first_step)
+        for name, dataset in datasets.items():
+            parts = dataset.batch_size // self.schedule.batch_rows(dataset)
+            check_divisible(name, dataset.batch_size, distributed.world_size(), parts)
+        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+        stream = StepSampler(self.schedule, datasets, self.seed, first_step=first_step, **ranks)
         stream.set_epoch(first_step // len(stream))
         return stream
 
     def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
-        """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
+        """Steps of a training with these limits (-1 or None: no limit); the first limit reached ends it."""
         return self.steps().num_steps(max_steps, max_epochs)
 
     def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
-        """Rows that a training with these limits goes through, repetitions included, at the mean batch of an epoch."""
-        stream = self.steps()
-        return stream.num_steps(max_steps, max_epochs) * stream.rows_of_epoch / len(stream)
+        """Rows processed by a training with these limits, repetitions included, at the mean batch size of an epoch."""
+        return self.steps().num_rows(max_steps, max_epochs)
 
     def first_batches(self) -> list[Batch]:
-        """The first batch of every dataset that the sampler takes batches of."""
+        """The first batch of every dataset that the sampler uses."""
         plans = [[plan] for plan in self.steps().first_batches()]
         return [step[0] for step in self._loader(self.train_rows, plans)]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Steps from the trainer's global step on: all that resuming needs."""
+        """Steps from the trainer's global step on, so that a resumed training continues there."""
         first_step = self.trainer.global_step if self.trainer is not None else 0
         return self._loader(self.train_rows, self.steps(first_step))
 
@@ -124,23 +125,23 @@ class EmbeddingDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: tuple[Batch, ...], device: torch.device, dataloader_idx: int
     ) -> tuple[Batch, ...]:
-        """Move a step."""
+        """Move the batches of a step to `device`."""
         del dataloader_idx
         return tuple(part.to(device, non_blocking=True) for part in batch)
 
 
-def prompts_of(data: EmbeddingDataset, encoder: TextEncoder) -> Prompts:
-    """The prompts of a dataset: its own, else the encoder's. Only retrieval has documents: of other tasks both sides are read alike."""
+def prompts_of(data: EmbeddingDataset, encoder: Tokenizes) -> RowPrompts:
+    """The prompts of a dataset: its own, else the encoder's. Except in retrieval, both sides have the query prompt."""
     options = data.options
     query, document = options.query_prompt, options.document_prompt
     query = encoder.prompt_for(options.task, "query", data.name) if query is None else query
     if options.task is not Task.retrieval:
-        return Prompts(query, query)
-    return Prompts(query, encoder.prompt_for(options.task, "document", data.name) if document is None else document)
+        return RowPrompts(query, query)
+    return RowPrompts(query, encoder.prompt_for(options.task, "document", data.name) if document is None else document)
 
 
 def _dev_plans(name: str, rows: Rows) -> list[BatchPlan]:
-    """Whole batches in order; one smaller batch where the dev set has fewer rows than a batch."""
+    """Whole batches in order; one smaller batch if the dev set has fewer rows than a batch."""
     ranks = distributed.world_size()
     size = min(rows.options.batch_size, len(rows) // ranks * ranks)
     if size < 2:

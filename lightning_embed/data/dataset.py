@@ -38,15 +38,15 @@ class EmbeddingDataset:
 def load_datasets(
     datasets: Mapping[str, DatasetOptions], *, seed: int = 0, cache: Path | None = None
 ) -> dict[str, EmbeddingDataset]:
-    """Read and check every dataset; the first bad row stops everything, before any training.
+    """Read and check every dataset. The first invalid row raises, before any training.
 
     Args:
-        datasets: options of each, by name.
-        seed: chooses dev rows where no dev set is given.
-        cache: folder for Arrow files; None: ~/.cache/lightning_embed, or $LIGHTNING_EMBED_CACHE.
+        datasets: options of each dataset, by name.
+        seed: seed of the choice of dev rows where no dev set is given.
+        cache: folder of Arrow files; None: ~/.cache/lightning_embed, or $LIGHTNING_EMBED_CACHE.
 
     Raises:
-        DataError: a file or row that cannot be used, with file, line and reason.
+        DataError: an invalid file or row, with file, line and reason.
         ConfigError: options that do not fit the files.
     """
     return {name: _load(name, options, seed, cache or CACHE) for name, options in datasets.items()}
@@ -68,7 +68,7 @@ def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> Embeddi
 
 
 def _documents(rows: Rows) -> Iterator[Sequence[str]]:
-    """Of each row, the texts that must not stand both in train and dev."""
+    """The texts of each row that must not occur in both train and dev."""
     columns = _DOCUMENTS[rows.options.task]
     for batch in rows.table.select_columns(columns).with_format("arrow").iter(1000):
         for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
@@ -85,10 +85,10 @@ def _drawn(rows: Rows, seed: int) -> Rows:
 
 
 def _usable(rows: Rows) -> Rows:
-    """Rows that can train: a label that stands only once has no positive.
+    """Rows that can train: a label that occurs only once has no positive.
 
     Raises:
-        DataError: all scores are equal, so that there is nothing to learn from comparing them.
+        DataError: all scores are equal, so that comparing them teaches nothing.
     """
     if rows.options.task is Task.sts:
         score = rows.table.with_format("numpy")["score"][:]

@@ -1,4 +1,4 @@
-"""Where the parts of a dataset are: named by its options, found in its folder, or on the hub."""
+"""Locations of the parts of a dataset: named by its options, found in its folder, or on the hub."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +17,7 @@ from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 
 def _sample(cache: Path) -> Path:
-    """The folder of the embedded data set, generated on first use, and anew when its generator has changed."""
+    """The folder of the embedded data set, generated on first use, and again after a change of its generator."""
     from lightning_embed.data import sample
 
     folder = cache / f"sample-{fingerprint(Path(sample.__file__).parent)}"
@@ -32,7 +32,7 @@ def _sample(cache: Path) -> Path:
 
 @dataclass(frozen=True)
 class Files:
-    """Where the train, dev and test rows of a dataset are: named by its options, or found in its folder."""
+    """The train, dev and test rows of a dataset, named by its options or found in its folder."""
 
     name: str
     options: DatasetOptions
@@ -63,7 +63,7 @@ class Files:
         return True
 
     def find(self, part: str) -> Path | None:
-        """The file or folder of a part, if there is one."""
+        """The file or folder of a part; None if it does not exist."""
         given: str | None = getattr(self.options, part)
         if given is not None:
             path = (self.folder or Path()) / given
@@ -88,7 +88,7 @@ class Files:
         return [] if path is None or path.is_dir() else [path]
 
     def rows(self, part: str) -> Rows | None:
-        """The rows of a part; None where there are none."""
+        """The rows of a part; None if it does not exist."""
         if self.is_hub:
             return self._hub(part)
         path = self.find(part)
@@ -115,7 +115,7 @@ class Files:
         return file
 
     def eval_sets(self, train: Rows | None, dev: Rows | None) -> Iterator[EvalSet]:
-        """The dev and test set, where there is one."""
+        """The dev and test sets that exist."""
         in_domain = self.options.in_domain and train is not None
         for part, rows in (("dev", dev), ("test", self.rows("test"))):
             content: RetrievalSet | StsSet | LabelSet

@@ -1,4 +1,4 @@
-"""Test formats into `EvalSet`s: corpus + queries + qrels, or rows."""
+"""Evaluation sets from files: corpus + queries + qrels, or rows."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,28 +13,28 @@ from lightning_embed.data.readers import json_lines
 from lightning_embed.errors import DataError
 from lightning_embed.types import LabelSet, RetrievalSet, StsSet, Task
 
-_HEADER = "query-id\tcorpus-id\tscore"  # of BEIR's
+_HEADER = "query-id\tcorpus-id\tscore"  # of BEIR's qrels
 
 
 def qrels_file(folder: Path, part: str) -> Path | None:
-    """The judgements of a retrieval test: BEIR's qrels/<part>.tsv, or qrels.tsv; None: `folder` holds no such test."""
+    """The judgements of a retrieval test: BEIR's qrels/<part>.tsv, or qrels.tsv; None: `folder` has no such test."""
     if not all((folder / name).is_file() for name in ("corpus.jsonl", "queries.jsonl")):
         return None
     return next((file for file in (beir_qrels(folder, part), folder / "qrels.tsv") if file.is_file()), None)
 
 
 def beir_qrels(folder: Path, part: str) -> Path:
-    """Where BEIR's folders have the judgements of a part."""
+    """Path of the judgements of a part in a folder of BEIR."""
     return folder / "qrels" / f"{part}.tsv"
 
 
 def read_retrieval(qrels_file: Path) -> RetrievalSet:
     """Read corpus.jsonl {"id", "title"?, "text"}, queries.jsonl {"id", "text"}, and qrels (query, document, relevance).
 
-    As BEIR has them too: "_id" for "id", a header above the qrels.
+    The variants of BEIR are accepted: "_id" for "id", and a header above the qrels.
 
     Raises:
-        DataError: a line that breaks this, or a judgement of a query or document that does not exist.
+        DataError: a line in a different format, or a judgement of a query or document that does not exist.
     """
     folder = qrels_file.parent.parent if qrels_file.parent.name == "qrels" else qrels_file.parent
     corpus = {}
@@ -50,9 +50,8 @@ def read_retrieval(qrels_file: Path) -> RetrievalSet:
             continue
         query, document, relevance = _judgement(line, f"{qrels_file}: line {number}")
         if query not in queries or document not in corpus:
-            raise DataError(
-                f"{qrels_file}: line {number}: no {f'query {query!r}' if query not in queries else f'document {document!r}'}."
-            )
+            missing = f"query {query!r}" if query not in queries else f"document {document!r}"
+            raise DataError(f"{qrels_file}: line {number}: no {missing}.")
         qrels[query][document] = relevance
     judged = {query: text for query, text in queries.items() if any(r > 0 for r in qrels.get(query, {}).values())}
     if not judged:
@@ -61,7 +60,7 @@ def read_retrieval(qrels_file: Path) -> RetrievalSet:
 
 
 def from_rows(rows: Dataset, task: Task, train: Dataset | None) -> RetrievalSet | StsSet | LabelSet:
-    """A test set from rows. Retrieval: every document of the rows is the corpus, a query's positives are relevant."""
+    """A test set from rows. Retrieval: all documents are the corpus, and a query's positives are relevant."""
     if task is Task.sts:
         return StsSet(list(rows["text1"]), list(rows["text2"]), list(rows["score"]))
     if task is Task.retrieval:
@@ -73,13 +72,13 @@ def from_rows(rows: Dataset, task: Task, train: Dataset | None) -> RetrievalSet 
 
 
 def lacks(content: RetrievalSet | StsSet | LabelSet, task: Task) -> str | None:
-    """Why the metric of a test set would be undefined."""
+    """The reason why the metric of a test set is undefined; None if it is defined."""
     if isinstance(content, StsSet) and len(set(content.score)) < 2:
         return "no two different scores"
     if isinstance(content, LabelSet) and len(set(content.labels)) < 2:
         return "no two different labels"
     if isinstance(content, LabelSet) and task is Task.classification and len(set(content.train_labels)) < 2:
-        return "no train texts of two labels for its classifier (a train file with in_domain: false will do)"
+        return "no train texts of two labels for its classifier (a train file with in_domain: false is enough)"
     return None
 
 

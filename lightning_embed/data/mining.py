@@ -1,4 +1,4 @@
-"""Hard-negative mining: documents of a dataset that a model takes for answers, written as a row file."""
+"""Hard-negative mining: documents of a dataset that a model ranks high for a query, written as a file of rows."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Task
 
-_SCORES_AT_ONCE = 2**26  # scores of queries and documents that stand in memory at a time: 256 MiB
+_SCORES_AT_ONCE = 2**26  # scores of queries and documents in memory at a time: 256 MiB
 
 
 def mine(
@@ -27,38 +27,39 @@ def mine(
     model_path: Path,
     options: MiningOptions,
     target: Path,
+    *,
     query_prompt: str = "",
     document_prompt: str = "",
     seed: int = 0,
 ) -> Path:
-    """Add hard negatives to retrieval rows, by sentence-transformers' miner; the rows keep their order.
+    """Add hard negatives to retrieval rows with sentence-transformers' miner; the order of rows is kept.
 
-    The corpus is every positive and negative of the rows. A row keeps the negatives that it has, mined ones follow;
-    none is a positive of the same query in any row. The texts stand in memory, unlike in training.
+    The corpus is all positives and negatives of the rows. Mined negatives follow the existing ones of a row; none is a
+    positive of the same query in any row. All texts are in memory, unlike in training.
 
     Args:
-        rows: to mine for.
-        model_path: sentence-transformers directory of the model that scores.
-        options: which candidates become negatives.
-        target: the .jsonl file to write, whole or not at all; it can be the `path` of a dataset.
-        query_prompt: put before queries.
-        document_prompt: put before documents.
-        seed: of sampling_strategy=random.
+        rows: the rows to mine for.
+        model_path: sentence-transformers directory of the scoring model.
+        options: the criteria of negatives.
+        target: the .jsonl file, written atomically; a valid `path` of a dataset.
+        query_prompt: prompt of queries.
+        document_prompt: prompt of documents.
+        seed: seed of sampling_strategy=random.
 
     Raises:
         ConfigError: the rows are not of a retrieval dataset.
-        DataError: no negative is found at all.
+        DataError: no negative was found for any query.
     """
     if rows.options.task is not Task.retrieval:
         raise ConfigError(
-            f"mining.datasets: expected retrieval datasets, got {rows.name}, which is {rows.options.task}: only queries "
-            f"have hard negatives. Leave it out."
+            f"mining.datasets: expected retrieval datasets, got {rows.name}, which is {rows.options.task}: only "
+            "queries have hard negatives. Leave it out."
         )
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
     corpus = list(dict.fromkeys(text for r in rows.table for text in (*r["positives"], *r["negatives"])))
-    random.seed(derive_seed(seed, "mining", rows.name))  # the miner draws from Python's own generator
+    random.seed(derive_seed(seed, "mining", rows.name))  # the miner uses Python's global generator
     pairs = mine_hard_negatives(
         _pairs(rows),
         SentenceTransformer(str(model_path)),
@@ -84,7 +85,7 @@ def mine(
 
 
 def read_mined(rows: Rows, file: Path, cache: Path) -> Rows:
-    """Read what `mine` wrote for `rows`, whatever format the dataset's own files have."""
+    """Read the file that `mine` wrote for `rows`, independent of the format of the dataset's own files."""
     table = read_rows(file, replace(rows.options, format=Format.rows, columns={}), cache)
     return Rows(rows.name, rows.options, table)
 
@@ -95,7 +96,7 @@ def _pairs(rows: Rows) -> Dataset:
 
 
 def _row(record: Mapping[str, Any], mined: Sequence[str]) -> dict[str, Any]:
-    """The row with its mined negatives behind its own; a teacher has no score for the new ones."""
+    """The row with mined negatives after its own; the new ones have no score of a teacher."""
     known = {record["query"], *record["positives"], *record["negatives"]}
     new = [text for text in dict.fromkeys(mined) if text not in known]
     row = {**record, "negatives": [*record["negatives"], *new]}

@@ -1,4 +1,4 @@
-"""The options of one dataset: what stands under `data.datasets.<name>`."""
+"""The options of the data: datasets, mining and probe."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,7 +8,7 @@ from lightning_embed.types import Task
 
 
 class Format(StrEnum):
-    """Column names of a file. auto: decided by the first row."""
+    """Column names of a file. auto: detected from the first row."""
 
     auto = "auto"
     rows = "rows"  # ours: query, positives, negatives | text1, text2, score | text, label
@@ -17,7 +17,7 @@ class Format(StrEnum):
 
 
 TRAINING_ONLY = frozenset({"batch_size", "num_positives", "num_negatives", "max_length", "max_rows", "group"})
-"""Options of a dataset that its dev and test sets do not depend on."""
+"""Options of a dataset that do not affect its dev and test sets."""
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,30 @@ class DatasetOptions:
     """One dataset of a run.
 
     Args:
-        task: what it trains: retrieval, sts, classification or clustering.
-        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, or a
-            folder of BEIR; also .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face hub, or `sample:<name>`.
+        task: retrieval, sts, classification or clustering.
+        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, or
+            a folder of BEIR; also .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face
+            hub, or `sample:<name>`.
         revision: branch, tag or commit of a dataset on the hub; None: main.
         train: file of training rows (relative to `path`), or split of the hub dataset; None: found by name.
-        dev: the same for the dev set; a folder with corpus, queries and qrels will do for retrieval.
+        dev: the same for the dev set; for retrieval also a folder with corpus, queries and qrels.
         test: the same for the test set.
-        in_domain: false: train on nothing of it; a train file then only teaches the classifier of its test.
-        format: whose column names the files have.
-        columns: our column name -> the file's, where `format` does not fit: {query: question, positives: answer}.
+        in_domain: false: no training on it; a train file then only trains the classifier of its test.
+        format: the column names of the files, see `Format`.
+        columns: our column name -> that of the file, for other formats: {query: question, positives: answer}.
         score_range: lowest and highest score of an STS dataset; stored min-max scaled to [0, 1].
         batch_size: rows of a batch over all ranks.
-        num_positives: positives of a query, at most; drawn anew each epoch.
-        num_negatives: hard negatives of a query, at most; drawn anew each epoch.
-        max_length: tokens of a text in training, special tokens included; None: the encoder's.
-        query_prompt: put before queries and before the texts of the other tasks; None: the encoder's prompt.
-        document_prompt: put before documents; None: the encoder's prompt.
+        num_positives: maximum number of positives of a query; drawn anew each epoch.
+        num_negatives: maximum number of hard negatives of a query; drawn anew each epoch.
+        max_length: maximum number of tokens of a text in training, special tokens included; None: the encoder's.
+        query_prompt: prompt of queries and of the texts of the other tasks; None: the encoder's prompt.
+        document_prompt: prompt of documents; None: the encoder's prompt.
         dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
-            document stay on one side.
-        max_rows: train rows at most, drawn by (seed, dataset) after the dev set was set aside; None: all.
-        group: as what experts=per_task and iterative, sampler=two_stage and sequential, and the shares of a probe count
-            it; None: as its task. Triples of entailment are retrieval rows that some papers count as sts.
+            document are kept together.
+        max_rows: maximum number of train rows, drawn by (seed, dataset) after the dev set was set aside; None: all.
+        group: replaces the task in experts=per_task and iterative, sampler=two_stage and sequential, and in the shares
+            of a probe; None: the task. Triples of entailment, for example, are retrieval rows that some papers count as
+            sts.
 
     Raises:
         ConfigError: a value out of range, or neither `path` nor `train` nor `test`.
@@ -83,7 +85,8 @@ class DatasetOptions:
             )
         if self.num_positives < 1 or self.num_negatives < 0:
             raise ConfigError(
-                f"num_positives must be at least 1 and num_negatives at least 0, got {self.num_positives} and {self.num_negatives}."
+                "num_positives must be at least 1 and num_negatives at least 0, "
+                f"got {self.num_positives} and {self.num_negatives}."
             )
         if self.max_length is not None and self.max_length < 3:
             raise ConfigError(f"max_length must be at least 3 tokens (two are special), got {self.max_length}.")
@@ -96,12 +99,12 @@ class DatasetOptions:
 
     @property
     def counts_as(self) -> str:
-        """Its group, or its task."""
+        """The group, else the task."""
         return self.group or str(self.task)
 
 
 class SamplingStrategy(StrEnum):
-    """Which of the candidates become negatives."""
+    """Selection of negatives among the candidates."""
 
     top = "top"  # the most similar ones
     random = "random"
@@ -109,25 +112,25 @@ class SamplingStrategy(StrEnum):
 
 @dataclass(frozen=True)
 class MiningOptions:
-    """Hard-negative mining before training, in the words of sentence-transformers' `mine_hard_negatives`.
+    """Hard-negative mining before training, with the option names of sentence-transformers' `mine_hard_negatives`.
 
     A relative_margin of 0.05 with sampling_strategy=top is TopK-PercPos of Moreira et al. 2024 (NV-Retriever, arXiv
     2407.15831). Scores are cosines.
 
     Args:
         datasets: names of the retrieval datasets to mine for; empty: none.
-        num_negatives: negatives added to a query, at most; 10 or fewer usually.
-        range_min: the so many most similar documents are skipped: they may be answers.
-        range_max: documents beyond this rank are no candidates; None: as many as num_negatives and the margins call for.
-        max_score: a candidate's score with its query, at most.
-        min_score: and at least.
+        num_negatives: maximum number of negatives added to a query; usually 10 or fewer.
+        range_min: number of most similar documents to skip: they may be answers.
+        range_max: lowest rank of a candidate; None: derived from num_negatives and the margins.
+        max_score: maximum score of a candidate with its query.
+        min_score: minimum score of a candidate with its query.
         absolute_margin: a candidate scores at least this much below the query's worst positive.
-        relative_margin: the same as a share of the positive's score.
+        relative_margin: the same, as a share of the positive's score.
         sampling_strategy: see `SamplingStrategy`.
-        batch_size: texts that the model encodes at a time.
+        batch_size: texts per call of the model.
 
     Raises:
-        ConfigError: a count out of range, or fewer candidates than wanted negatives.
+        ConfigError: a count out of range, or fewer candidates than num_negatives.
     """
 
     datasets: list[str] = field(default_factory=list)
@@ -147,20 +150,21 @@ class MiningOptions:
                 raise ConfigError(f"mining.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
         if self.range_max is not None and self.range_max - self.range_min < self.num_negatives:
             raise ConfigError(
-                f"mining.range_max: expected at least range_min + num_negatives = {self.range_min + self.num_negatives}, "
-                f"got {self.range_max}. Raise it, or leave it out."
+                f"mining.range_max: expected at least range_min + num_negatives = {self.range_min + self.num_negatives}"
+                f", got {self.range_max}. Raise it, or leave it out."
             )
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """The training rows that a merge strategy may look at, in batches of one dataset each.
+    """The training rows of a probe, the data of merge strategies, in batches of one dataset each.
 
     Args:
-        datasets: names of the datasets that are looked at; None: all that have train rows.
-        num_rows: rows, at most; 32,000 in Self Positioning (2024, arXiv 2410.15035). Rows are seen again after the last.
+        datasets: names of the datasets to use; None: all that have train rows.
+        num_rows: maximum number of rows; 32,000 in Self Positioning (2024, arXiv 2410.15035). After the last row, the
+            rows are used again.
         task_shares: task (or group of datasets) -> its share of the rows, for example {sts: 0.75, retrieval: 0.25};
-            empty: all tasks alike. Within a task every dataset has the share of its size.
+            empty: equal shares. Within a task the share of a dataset is proportional to its size.
         batch_size: rows of a batch, usually 16 to 64.
 
     Raises:
@@ -184,7 +188,7 @@ class ProbeOptions:
 
 
 def check_divisible(name: str, batch_size: int, ranks: int, parts: int = 1) -> None:
-    """Refuse a batch size that the ranks (and the parts that a sampler cuts a batch into) cannot share equally.
+    """Refuse a batch size that is not divisible by the number of ranks times the parts of a batch.
 
     Raises:
         ConfigError: with the nearest sizes that work.
@@ -202,8 +206,8 @@ class DataOptions:
     """The `data` group.
 
     Args:
-        datasets: name -> its options.
-        root: folder that the paths of `datasets` may refer to as ${data.root}.
+        datasets: name -> options.
+        root: folder of the data, ${data.root} in the paths of `datasets`.
         num_workers: processes that read and tokenise; 0: the training process itself.
         pin_memory: copy batches to page-locked memory; for GPUs.
     """

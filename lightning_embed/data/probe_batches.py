@@ -1,4 +1,4 @@
-"""The batches of a probe: a few training rows, the tasks in turn, any batch by its number."""
+"""Batches of a probe: a sample of the training rows, the tasks in turn, each batch by its number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.data.collator import Collator, PlannedRows
-from lightning_embed.data.datamodule import TextEncoder, prompts_of
+from lightning_embed.data.datamodule import Tokenizes, prompts_of
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.row_groups import Rows
@@ -23,14 +23,14 @@ from lightning_embed.types import Batch
 class ProbeBatches:
     """Batches of one dataset each; number `b` is a pure function of (seed, b).
 
-    One pass holds every drawn row once; later passes shuffle the rows anew. The batches of a task lie evenly in a
-    pass, so that any stretch of it has the shares of the whole.
+    One pass contains every drawn row once; later passes shuffle the rows anew. The batches of a task are spread evenly
+    over a pass, so that every part of it has the shares of the whole.
 
     Args:
-        datasets: of the run.
-        options: which rows.
-        encoder: whose tokenizer and prompts are used.
-        seed: draws rows and their order.
+        datasets: the datasets of the run.
+        options: the choice of rows.
+        encoder: the encoder, for its tokenizer and prompts.
+        seed: seed of the rows and their order.
 
     Raises:
         ConfigError: no train rows, or a share for a task that has none.
@@ -38,18 +38,18 @@ class ProbeBatches:
 
     datasets: Mapping[str, EmbeddingDataset]
     options: ProbeOptions
-    encoder: TextEncoder
+    encoder: Tokenizes
     seed: int
 
     def __post_init__(self) -> None:
         found = self._trained()
         if not found:
             raise ConfigError(
-                "A probe looks at train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
+                "A probe needs train rows, and no dataset has at least 2. Give data=, or probe.datasets=."
             )
         for name in self.options.datasets or ():
             if name not in found:
-                raise ConfigError(f"probe.datasets: {name} has no 2 rows that are trained on. Leave it out.")
+                raise ConfigError(f"probe.datasets: {name} has fewer than 2 train rows. Leave it out.")
         for task in self.options.task_shares:
             if not any(rows.options.counts_as == task for rows in found.values()):
                 raise ConfigError(f"probe.task_shares.{task}: no dataset trains {task}. Leave it out.")
@@ -59,27 +59,27 @@ class ProbeBatches:
         return sum(self.num_batches.values())
 
     def __getitem__(self, number: int) -> Batch:
-        """Batch `number`, from 0 on without end."""
+        """Batch `number`, from 0 on, without an upper limit."""
         return self._collate([self._planned[self._plan(number)]])[0]
 
     def task(self, number: int) -> str:
-        """Of batch `number`: its task, or the group of its dataset."""
+        """Task of batch `number`, or the group of its dataset."""
         return self.rows[self._plan(number).dataset].options.counts_as
 
     @cached_property
     def rows(self) -> dict[str, Rows]:
-        """The train rows of the datasets that are looked at."""
+        """The train rows of the datasets of the probe."""
         shares = self.options.task_shares
         return {name: rows for name, rows in self._trained().items() if not shares or rows.options.counts_as in shares}
 
     def _trained(self) -> dict[str, Rows]:
-        """All of which there are enough."""
+        """The chosen datasets with at least two train rows."""
         chosen = self.options.datasets if self.options.datasets is not None else list(self.datasets)
         return {n: rows for n in chosen if (rows := self.datasets[n].train) is not None and len(rows) > 1}
 
     @cached_property
     def num_batches(self) -> dict[str, int]:
-        """Batches of each dataset in a pass: as many rows as all tasks can give in their shares."""
+        """Batches of each dataset in a pass: as many rows as all tasks have in their shares."""
         sizes: dict[str, int] = {}
         for rows in self.rows.values():
             sizes[rows.options.counts_as] = sizes.get(rows.options.counts_as, 0) + len(rows)
@@ -101,7 +101,7 @@ class ProbeBatches:
 
     @lru_cache(maxsize=2)  # noqa: B019
     def _pass(self, turn: int) -> list[BatchPlan]:
-        """All batches of a pass: tasks evenly, the datasets of a task in random order."""
+        """All batches of a pass: tasks spread evenly, the datasets of a task in random order."""
         places: list[tuple[float, BatchPlan]] = []
         for task in sorted({rows.options.counts_as for rows in self.rows.values()}):
             plans = [

@@ -1,7 +1,7 @@
-"""Readers: a jsonl or parquet file, or a split on the hub, into memory-mapped Arrow rows.
+"""Readers of jsonl and parquet files and of splits on the hub, into memory-mapped Arrow rows.
 
-jsonl is read by our own few lines: `datasets`' json loader accepts wrong types and missing fields, and loses line
-numbers. The Arrow file is kept in the cache folder under a key of everything that it depends on.
+jsonl has its own reader: the json loader of `datasets` accepts wrong types and missing fields, and loses line numbers.
+The Arrow file is kept in the cache folder under a key of everything that it depends on.
 """
 
 import gzip
@@ -28,7 +28,7 @@ from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import Task
 
-MAX_LINE = 2**26  # bytes; more is a file without line breaks
+MAX_LINE = 2**26  # bytes; a longer line is a file without line breaks
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
@@ -52,7 +52,7 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     """Rows of a file, checked against the Row contract.
 
     Raises:
-        DataError: the first row that breaks it, with file, line and reason; an unreadable or empty file.
+        DataError: the first invalid row, with file, line and reason; an unreadable or empty file.
     """
     if not path.is_file():
         raise DataError(f"{path}: expected a file of rows ({', '.join(SUFFIXES)}), found {_found(path)}.")
@@ -63,7 +63,7 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
     """Rows of a split of a dataset on the Hugging Face hub (or in its local cache).
 
     Raises:
-        DataError: it cannot be loaded, or a row breaks the Row contract.
+        DataError: the split cannot be loaded, or a row breaks the Row contract.
     """
     from datasets import load_dataset
 
@@ -89,7 +89,7 @@ def _key(content: str, options: DatasetOptions) -> str:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, record) of each row; nothing is read before the first is asked for."""
+    """(where, record) of each row; lazy: nothing is read before the first."""
     if path.name.endswith(".parquet"):
         return _parquet(path)
     if path.name.endswith((".jsonl", ".jsonl.gz")):

@@ -1,4 +1,4 @@
-"""The Row contract: what a row of each task holds, in whichever columns a file keeps it.
+"""The Row contract: the fields of a row of each task, and the columns of a file that hold them.
 
 retrieval                   {query, positives: [text, ...], negatives: [text, ...],
                              positive_scores: [number, ...]?, negative_scores: [number, ...]?}   a teacher's
@@ -39,11 +39,11 @@ _LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 
 
 class BadRow(ValueError):
-    """A row breaks the contract; the reader adds file and line."""
+    """A row that breaks the contract; the reader adds file and line."""
 
 
 def parser(options: DatasetOptions, first: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Row]:
-    """Choose how the records of a file become rows, from its options and its first record.
+    """Choose the conversion of the records of a file to rows, from its options and its first record.
 
     Raises:
         ConfigError: `columns` names a column that the task does not have.
@@ -95,7 +95,7 @@ def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
 
 
 def _scores(record: Mapping[str, Any], name: str, texts: Sequence[str], of: str) -> list[float | None] | None:
-    """A teacher's score of each text, null where it gave none; None: the row has no scores."""
+    """A teacher's score of each text, None for a text without one; None: the row has no scores."""
     value = record.get(name)
     if value is None:
         return None
@@ -141,7 +141,7 @@ def _checked(value: Any, name: str) -> str:
 
 
 def _number(value: Any, name: str) -> float:
-    # the bound refuses infinity, NaN and what no float32 holds
+    # the bound refuses infinity, NaN and numbers beyond float32
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise BadRow(f"{name!r} must be a number, got {_show(value)}")
     return float(value)

@@ -1,4 +1,4 @@
-"""Rows of a dataset, and how a row becomes the group of texts that a step takes."""
+"""Rows of a dataset, and the group of texts of a row in a step."""
 
 import random
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from jaxtyping import Int
 
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 
 
 @dataclass(frozen=True)
 class Group:
-    """The texts of one row, as one step takes them; a teacher's scores stand beside their texts."""
+    """The texts of one row in a step, with a teacher's scores of them."""
 
     query: str
     positives: Sequence[str]
@@ -28,7 +28,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one dataset, memory-mapped; `group` draws what a step takes of a row."""
+    """Rows of one dataset, memory-mapped; `group` draws the texts of a row for a step."""
 
     name: str
     options: DatasetOptions
@@ -38,7 +38,7 @@ class Rows:
         return len(self.table)
 
     def group(self, row: int, seed: int) -> Group:
-        """The texts of `row`; positives and negatives beyond the wanted number are drawn by (seed, dataset, row)."""
+        """The texts of `row`; if it has too many positives or negatives, they are drawn by (seed, dataset, row)."""
         record = self.table[row]
         if self.options.task is Task.sts:
             return Group(record["text1"], [record["text2"]], [], record["score"])
@@ -56,7 +56,7 @@ class Rows:
         return self._labelled(row, record["text"], draw)
 
     def _labelled(self, row: int, text: str, draw: random.Random) -> Group:
-        """A text, others of its label as positives, texts of other labels as negatives."""
+        """A text, with texts of its label as positives and texts of other labels as negatives."""
         labels = self.labels
         label = labels[row]
         same = self._rows_of_label[label]
@@ -73,9 +73,14 @@ class Rows:
             [self.table[i]["text"] for i in sorted(negatives)],
         )
 
+    @property
+    def train_set(self) -> TrainSet:
+        """Task or group, number of rows and batch size, for samplers and plans of experts."""
+        return TrainSet(self.options.counts_as, len(self), self.options.batch_size)
+
     @cached_property
     def has_teacher(self) -> bool:
-        """Whether any row of the file has scores of a teacher. Not of a batch: all ranks must answer alike."""
+        """Whether any row of the file has scores of a teacher. Not per batch: all ranks must agree."""
         columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
         return any(self.table.data.column(c).null_count < len(self.table.data) for c in columns)
 
@@ -95,12 +100,12 @@ class Rows:
         return [text for texts in values for text in texts if isinstance(text, str)]
 
     def select(self, rows: Sequence[int] | Int[np.ndarray, " _"]) -> "Rows":
-        """Some of the rows."""
+        """The given rows."""
         return Rows(self.name, self.options, self.table.select(rows))
 
     @cached_property
     def labels(self) -> Int[np.ndarray, " rows"]:
-        """A number for the label of each row: four bytes of a row instead of a text."""
+        """The label of each row as a number: four bytes a row instead of a text."""
         column = self.table.select_columns("label").with_format("arrow")[:].column("label")
         numbers = column.combine_chunks().dictionary_encode().indices
         return np.asarray(numbers)

@@ -1,8 +1,7 @@
-"""A dev set out of the train rows: by groups of rows that share a query or a positive.
+"""Split of a dev set from the train rows, by groups of rows that share a query or a positive.
 
-A positive of a dev row may still stand among the negatives of train rows: they come from the same corpus.
-
-A few dozen bytes a document stand in memory, so that the rows may be many more than fit in it.
+A positive of a dev row may still be a negative of train rows: they come from the same corpus. The split needs a few
+dozen bytes of memory per document, so that the rows need not fit in memory.
 """
 
 import random
@@ -22,16 +21,16 @@ def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: 
     """Choose whole groups of rows until about `share` of all rows is chosen.
 
     Args:
-        documents: of each row, the texts that must not stand on both sides.
-        share: wanted share of dev rows, in (0, 1).
-        seed: of the run.
-        name: of the dataset; it seeds the choice, and the error message names it.
+        documents: the texts of each row that must not occur on both sides.
+        share: requested share of dev rows, in (0, 1).
+        seed: seed of the run.
+        name: name of the dataset, for the seed of the choice and the error message.
 
     Returns:
-        Whether each row is chosen.
+        Mask of the chosen rows.
 
     Raises:
-        DataError: the groups are so large that not half of `share` can be set aside.
+        DataError: the groups are so large that less than half of `share` can be set aside.
     """
     group = _groups(documents)
     sizes = np.bincount(group)
@@ -46,15 +45,15 @@ def dev_rows(documents: Iterable[Sequence[str]], share: float, seed: int, name: 
             left -= sizes[number]
     if room - left < max(room / 2, 2):
         raise DataError(
-            f"{name}: dev_share={share:g} of {len(group)} rows finds only {room - left}: the largest group of rows that share "
-            f"documents has {sizes.max(initial=0)}. Give a dev file, change dev_share, or set dev_share=0."
+            f"{name}: dev_share={share:g} of {len(group)} rows finds only {room - left}: the largest group of rows "
+            f"that share documents has {sizes.max(initial=0)}. Give a dev file, change dev_share, or set dev_share=0."
         )
     chosen: np.ndarray = is_dev[group]
     return chosen
 
 
 def _groups(documents: Iterable[Sequence[str]]) -> Int[np.ndarray, " rows"]:
-    """Number of each row's group, in order of their first row: connected components of rows joined by equal documents."""
+    """Group of each row, numbered by first row: connected components of rows joined by equal documents."""
     hashed = ((row, xxhash.xxh3_64_intdigest(text.encode())) for row, texts in enumerate(documents) for text in texts)
     found = np.fromiter(hashed, dtype=[("row", np.int64), ("text", np.uint64)])
     found = found[found["text"].argsort()]

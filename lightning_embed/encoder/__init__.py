@@ -11,10 +11,10 @@ __all__ = ["Encoder", "EncoderOptions", "load"]
 
 
 def load(path: str | Path) -> "Encoder":
-    """Load a model as its directory (or hub name) describes it: pooling, normalisation, length and prompts.
+    """Load a model with the pooling, normalisation, length and prompts of its directory or hub name.
 
     Raises:
-        CheckpointError: the model cannot be loaded or represented.
+        CheckpointError: the model cannot be loaded, or `Encoder` does not support it.
     """
     from lightning_embed.encoder.encoder import Encoder
     from lightning_embed.encoder.manifest import read_manifest
@@ -24,7 +24,7 @@ def load(path: str | Path) -> "Encoder":
 
 
 def __getattr__(name: str) -> Any:
-    # The options are needed to compose a command line; transformers, which the rest needs, takes seconds to import.
+    # Composing a command line needs the options; the rest imports transformers, which takes seconds.
     if name == "Encoder":
         from lightning_embed.encoder.encoder import Encoder
 

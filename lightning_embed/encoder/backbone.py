@@ -1,4 +1,4 @@
-"""Loads a backbone and its tokenizer with transformers, and says in one sentence when that is impossible."""
+"""Loading of a backbone and its tokenizer with transformers, with errors of one sentence."""
 
 import logging
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
 from lightning_embed.errors import CheckpointError, ConfigError
 
-_UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
+_UNLIMITED = 10**9  # tokenizers without a limit have 1e30
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no warnings of transformers: what matters becomes an error of ours."""
+    """Silence progress bars and warnings of transformers; problems that matter are raised as our own errors."""
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity(logging.ERROR)
     log.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -34,20 +34,20 @@ def quiet() -> Iterator[None]:
 
 
 def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, frozenset[str]]:
-    """Load the backbone in float32; also the parameters that the directory lacks, initialised alike every time.
+    """Load the backbone in float32, and the names of missing parameters (initialised with a fixed seed).
 
     Raises:
-        CheckpointError: it cannot be loaded.
-        ConfigError: `attention: packed` for a family that cannot, or nothing to compile.
+        CheckpointError: the backbone cannot be loaded.
+        ConfigError: `attention: packed` for a family that does not support it, or no layers to compile.
     """
     config = _load(AutoConfig, options, manifest)
     if config.is_encoder_decoder:
         raise CheckpointError(
             f"{options.path}: expected an encoder or a decoder, got an encoder-decoder ({config.model_type}). "
-            "Export its encoder alone, or take another model."
+            "Export its encoder alone, or use a different model."
         )
     if hasattr(config, "use_cache"):
-        config.use_cache = False  # keys and values of earlier calls: of no use to embeddings
+        config.use_cache = False  # keys and values of earlier calls: embeddings do not need them
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         backbone, report = _load(
@@ -76,8 +76,8 @@ def load_tokenizer(options: EncoderOptions, manifest: Manifest, backbone: Any) -
     """Load the tokenizer that belongs to `backbone`.
 
     Raises:
-        CheckpointError: there is none, it cannot pad, or it knows more tokens than the backbone.
-        ConfigError: `max_length` is more than the backbone has positions for.
+        CheckpointError: no tokenizer, no padding token, or more tokens than the backbone has embeddings.
+        ConfigError: `max_length` exceeds the positions of the backbone.
     """
     tokenizer = _load(AutoTokenizer, options, manifest)
     rows = backbone.get_input_embeddings().num_embeddings
@@ -96,13 +96,13 @@ def load_tokenizer(options: EncoderOptions, manifest: Manifest, backbone: Any) -
 
 def _max_length(options: EncoderOptions, manifest: Manifest, tokenizer: Any, config: PretrainedConfig) -> int:
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
-    positions = getattr(config, "max_position_embeddings", None) or -1  # -1: XLNet's word for no limit
+    positions = getattr(config, "max_position_embeddings", None) or -1  # -1: no limit, as in XLNet
     if positions > 0:
         positions -= first_position(config)
         limits.append(positions)
     wanted = options.max_length or min([*limits, manifest.max_length or _UNLIMITED], default=_UNLIMITED)
     if wanted == _UNLIMITED:
-        raise ConfigError(f"{options.path} names no longest text. Set encoder.max_length, for example to 512.")
+        raise ConfigError(f"{options.path} has no maximum length. Set encoder.max_length, for example to 512.")
     if 0 < positions < wanted:
         raise ConfigError(
             f"encoder.max_length: expected at most the {positions} positions of {options.path}, got {wanted}. Lower it."
@@ -111,7 +111,7 @@ def _max_length(options: EncoderOptions, manifest: Manifest, tokenizer: Any, con
 
 
 def _implementation(options: EncoderOptions, config: PretrainedConfig) -> str | None:
-    """The attention's name in transformers; None: what it takes for this family by itself (sdpa where it exists)."""
+    """The attention's name in transformers; None: the default for this family (sdpa where it exists)."""
     packable = config.model_type in FAMILIES
     match options.attention:
         case Attention.auto:
@@ -133,9 +133,10 @@ def _load(auto: Any, options: EncoderOptions, manifest: Manifest, **arguments: A
             return auto.from_pretrained(
                 options.path, revision=options.revision or "main", subfolder=manifest.subfolder, **arguments
             )
-    except Exception as error:  # transformers raises whatever its parts raise
+    except Exception as error:  # transformers raises errors of many types
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"encoder.path={options.path!r}: expected a hub name, or a directory with config.json, "
-            f"weights and a tokenizer; {auto.__name__} says: {reason.rstrip('.')}. Check the name, or the files in it."
+            f"weights and a tokenizer; {auto.__name__} reports: {reason.rstrip('.')}. "
+            "Check the name, or the files in it."
         ) from error

@@ -1,4 +1,4 @@
-"""`max_tokens=auto`: how many tokens go through the backbone at once."""
+"""`max_tokens=auto`: the number of tokens of a chunk that suits a device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,25 +14,25 @@ from lightning_embed.types import Embeddings, Tokens
 
 CPU_TOKENS = 4096  # the activations between two layers stay in the cache (benchmarks/growth.py)
 _MOST_TOKENS = 65536
-_SHARE = 0.25  # of a GPU's memory that the activations of one chunk may take
+_SHARE = 0.25  # of a GPU's memory: the activations of one chunk at most
 
 
 @runtime_checkable
 class RunsChunks(Protocol):
-    """The part of an `Encoder` that is measured here; it is an `nn.Module` too."""
+    """The part of an `Encoder` that this module uses; it is an `nn.Module` too."""
 
     tokenizer: TextTokenizer
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     def forward_chunk(self, tokens: Tokens, chunk: Int[Tensor, " texts"]) -> Embeddings:
         """Embed the texts of one chunk."""
 
 
 class SavedBytes:
-    """Counts what autograd saves, each storage once, the module's weights not."""
+    """Counts the bytes that autograd saves: each storage once, without the module's weights."""
 
     def __init__(self, module: nn.Module) -> None:
         self.bytes = 0
@@ -40,7 +40,7 @@ class SavedBytes:
 
     @contextmanager
     def count(self) -> Iterator[None]:
-        """Count what is saved inside."""
+        """Count the tensors saved in this context."""
         with saved_tensors_hooks(self._count, lambda saved: saved):
             yield
 
@@ -55,8 +55,8 @@ class SavedBytes:
 def fitting_tokens(encoder: RunsChunks) -> int:
     """Tokens of a chunk that suit the encoder's device.
 
-    On a GPU as many as a quarter of its memory holds with all activations, as a power of two from 4,096 to 65,536: of all
-    its memory, not of what is free, so that a resumed run finds the same. What a token needs is read off one text of
+    On a GPU, the power of two from 4,096 to 65,536 whose activations fit a quarter of its memory: of the total memory,
+    not of the free memory, so that a resumed run gets the same number. The bytes per token are measured on one text of
     full length. On other devices 4,096, which suit the cache of a CPU.
     """
     if encoder.device.type != "cuda":
@@ -74,7 +74,7 @@ def tokens_within(memory: float, bytes_per_token: float) -> int:
 
 
 def _bytes_per_token(encoder: RunsChunks) -> float:
-    """In training, whatever the encoder is asked to do first."""
+    """Activations saved per token in training mode, even if the encoder is used for inference first."""
     assert isinstance(encoder, nn.Module)
     length, saved, training = min(encoder.tokenizer.max_length, CPU_TOKENS), SavedBytes(encoder), encoder.training
     devices = [encoder.device] if encoder.device.type == "cuda" else []

@@ -1,4 +1,4 @@
-"""Chunks: texts of similar length that go through the backbone together, and the two ways to run them."""
+"""Chunks: texts of similar length that the backbone processes together, packed or padded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ from lightning_embed.types import Tokens
 
 
 def cut(lengths: Sequence[int], max_tokens: int, packed: bool) -> list[list[int]]:
-    """Sort texts by length, longest first (memory runs out at once or never), and cut where the budget is spent.
+    """Sort texts by length, longest first (if memory runs out, then in the first chunk), and cut at the token budget.
 
-    Padded chunks also end, from a quarter of the budget on, where the next text would be padded by more than a tenth.
+    A padded chunk with at least a quarter of the budget also ends where the next text would be padded by more than a
+    tenth.
     """
     chunks: list[list[int]] = []
     used = longest = 0
@@ -33,7 +34,7 @@ def cut(lengths: Sequence[int], max_tokens: int, packed: bool) -> list[list[int]
 
 @dataclass(frozen=True)
 class Chunk:
-    """The texts of one chunk, one after the other. Built on the CPU, so that no layer waits for a length."""
+    """The texts of one chunk, concatenated. Built on the CPU, so that no layer waits for a length."""
 
     ids: Int[Tensor, " total"]
     text: Int[Tensor, " total"]
@@ -71,5 +72,5 @@ class Chunk:
         return backbone(input_ids=ids, attention_mask=mask.long(), **options)
 
     def flatten(self, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "total dim"]:
-        """Token embeddings of the texts, one after the other, out of what either way returned."""
+        """Token embeddings of the texts, concatenated, from the output of either `run_packed` or `run_padded`."""
         return hidden[0] if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]

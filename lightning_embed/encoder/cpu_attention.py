@@ -1,9 +1,9 @@
-"""Attention of packed texts on a CPU: with dropout, and with a backward pass of its own.
+"""Attention of packed texts on a CPU, with dropout and its own backward pass.
 
-torch's attention on the CPU has no dropout but in a slow path of many small steps, and its backward pass is slow in
+torch's attention on the CPU supports dropout only in a slow path of many small steps, and its backward pass is slow in
 bfloat16. Here every step is one batched product, or one pass over the probabilities of a group while they are in the
-cache. Kept for the backward pass: the probabilities, those that were dropped with a minus sign. As in torch's own way
-with dropout, scores and probabilities have the dtype of the query; the softmax itself is computed in float32.
+cache. Saved for the backward pass: the probabilities, the dropped ones with a minus sign. As in torch's path with
+dropout, scores and probabilities have the dtype of the query; the softmax itself is computed in float32.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an e
 
 
 class CpuAttention(torch.autograd.Function):
-    """softmax(q k^T) v inside each text, the probabilities dropped out; scales are left to the caller."""
+    """softmax(q k^T) v inside each text, with dropout of the probabilities; the caller scales query and value."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Row, key: Row, value: Row, groups: Groups, masks: Sequence[Tensor | None], p: float
     ) -> Row:
-        """Attend; `masks` says for each group which token sees which, None: each every."""
+        """Attend. `masks`: for each group, the mask of keys for every query; None: all keys."""
         dropped = Dropped(p) if p else None
         groups, masks = _pieces(groups, masks, query.shape[1])
         keep = any(ctx.needs_input_grad)
@@ -75,7 +75,7 @@ class CpuAttention(torch.autograd.Function):
 def _pieces(
     groups: Groups, masks: Sequence[Tensor | None], heads: int
 ) -> tuple[list[tuple[int, int]], list[Tensor | None]]:
-    """Groups cut so that the probabilities of one stay in the cache, but for a text that is too long."""
+    """Groups cut so that the probabilities of one fit the cache, unless a single text is too long."""
     pieces: list[tuple[int, int]] = []
     pieces_masks: list[Tensor | None] = []
     for (texts, length), mask in zip(groups, masks, strict=True):
@@ -96,23 +96,24 @@ def _negate(numbers: Tensor, where: Tensor) -> None:
 def _parts(
     groups: Groups, query: Row, probabilities: Tensor, keep: bool
 ) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
-    """Of each group: its place in the row, and its probabilities, in the place of the last ones unless these are kept."""
+    """Place of each group in the row, and memory for its probabilities: shared by all groups unless they are kept."""
     heads, start, used = query.shape[1], 0, 0
     for texts, length in groups:
         part = probabilities[used : used + texts * heads * length**2].view(texts * heads, length, length)
         yield (start, texts, length), part
-        start, used = start + texts * length, used + part.numel() * keep
+        start += texts * length
+        used += part.numel() if keep else 0
 
 
 def _texts(row: Row, place: tuple[int, int, int]) -> Float[Tensor, "texts_and_heads length head_dim"]:
-    """The texts of a group, each head by itself."""
+    """The texts of a group, with heads as a batch dimension."""
     start, texts, length = place
     part = row[start : start + texts * length]
     return part.view(texts, length, *part.shape[1:]).transpose(1, 2).flatten(0, 1)
 
 
 def _put(row: Row, place: tuple[int, int, int], part: Tensor) -> None:
-    """Write what `_texts` would read."""
+    """Write a group; the inverse of `_texts`."""
     start, texts, length = place
     rows = row[start : start + texts * length].view(texts, length, *row.shape[1:])
     rows.transpose(1, 2).copy_(part.view(texts, -1, *part.shape[1:]))

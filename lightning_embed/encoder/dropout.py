@@ -1,7 +1,7 @@
-"""Dropout that a CPU does quickly.
+"""Fast dropout on a CPU.
 
-torch draws the mask of a dropout on a CPU number by number, 6 ns each: in a training step of BERT in bfloat16 a third of
-the time. Here 64 random bits, drawn in 1.5 ns, decide about four elements.
+torch draws the mask of a dropout on a CPU number by number, 6 ns each: a third of the time of a training step of BERT
+in bfloat16. Here 64 random bits, drawn in 1.5 ns, decide about four elements.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ _LEVELS = 2**16  # of a random int16
 
 
 class Dropped:
-    """Which elements are dropped: a share `p`, to 1 / 65,536. A pure function of the state of torch's generator."""
+    """Random mask of a share `p` of elements, to 1 / 65,536. A pure function of the state of torch's generator."""
 
     def __init__(self, p: float) -> None:
         self.source = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, ()))))
@@ -26,7 +26,7 @@ class Dropped:
 
 
 def kept_scale(p: float) -> float:
-    """By what the kept elements are multiplied, so that the expectation stays."""
+    """Factor of the kept elements, which preserves the expectation."""
     return _LEVELS / (_LEVELS - round(p * _LEVELS))
 
 
@@ -43,7 +43,7 @@ class CpuDropout(nn.Dropout):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _mask(like: Tensor, p: float) -> Tensor:
-    """0 for a dropped element, else what it is multiplied by."""
+    """0 for a dropped element, else the factor of the kept ones."""
     kept: Tensor = 1 - Dropped(p)(like.numel()).view(like.shape)
     return kept.to(like.dtype).mul_(kept_scale(p))
 

@@ -34,20 +34,20 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder(nn.Module):
-    """Makes one embedding of a text, L2-normalised unless told otherwise.
+    """Backbone, pooling and normalisation: one embedding per text, L2-normalised by default.
 
-    Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where the family allows it
-    (`packed`), padded elsewhere. How they are cut changes nothing but speed and memory.
+    Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where the family supports
+    it (`packed`), else padded. The cut affects speed and memory only.
 
-    Parameters that get no gradient (BERT's pooler) are found when it is built and frozen; `save` keeps them. With a
-    `lora_rank`, adapters train and all else is frozen; `save` folds them into the weights that it writes.
+    Parameters that get no gradient (BERT's pooler) are detected at construction and frozen; `save` keeps them. With a
+    `lora_rank`, adapters train and all other weights are frozen; `save` folds the adapters into the weights.
 
     Args:
-        options: which model, and how it runs.
+        options: the model and its execution.
 
     Raises:
-        CheckpointError: the model cannot be loaded or represented.
-        ConfigError: an option that this model cannot have.
+        CheckpointError: the model cannot be loaded, or is not supported.
+        ConfigError: an option that this model does not support.
     """
 
     def __init__(self, options: EncoderOptions) -> None:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
             add_adapters(self.backbone, options)
         draw_on_cpu(self.backbone)
         if self.backbone.config.model_type not in FAMILIES:
-            _say_padded(options.path, self.backbone.config.model_type)
+            _log_padded(options.path, self.backbone.config.model_type)
 
     @property
     def packed(self) -> bool:
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, tokens: Tokens, *, seed: int | None = None, middle: bool = False) -> Embeddings:
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a chunk at most; where the option is `auto`, found once on each device."""
+        """Maximum number of tokens of a chunk; for the option `auto`, computed once per device."""
         if not isinstance(self.options.max_tokens, str):
             return self.options.max_tokens
         if self.device not in self._fitting:
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         return normalize(pooled, dim=-1) if self.options.normalize else pooled
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
-        """The prompt of a dataset's queries or documents; see `Prompts.choose`."""
+        """The prompt of a dataset's queries or documents; see `PromptSet.choose`."""
         return self.prompts.choose(task, role, dataset)
 
     @torch.inference_mode()
@@ -156,13 +156,13 @@ class Encoder(nn.Module):
         prompt_name: str | None = None,
         show_progress: bool = False,
     ) -> Float[Tensor, "*texts dim"]:
-        """Embed texts for use: no dropout, no gradient, on the CPU, in float32; each distinct text runs once.
+        """Embed texts for inference: no dropout, no gradient, on the CPU, in float32; each distinct text runs once.
 
         Args:
-            texts: many texts, or one: then the result is one vector.
+            texts: several texts, or one text, for which the result is one vector.
             prompt: text put before every text.
             prompt_name: name of one of the encoder's prompts, used where `prompt` is None.
-            show_progress: show a bar.
+            show_progress: show a progress bar.
 
         Raises:
             ConfigError: no prompt of that name.
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
             self.train(training)
 
     def save(self, path: str | Path) -> None:
-        """Write a directory that `lightning_embed.load`, sentence-transformers and transformers' AutoModel open.
+        """Write a directory for `lightning_embed.load`, sentence-transformers and transformers' AutoModel.
 
         The same weights give the same bytes.
         """
@@ -216,7 +216,7 @@ class Encoder(nn.Module):
         write_manifest(folder, manifest, self.dim)
 
     def export(self, target: Path) -> None:
-        """Save as `target`, whole or not at all: a directory that exists is a finished model, and stays as it is."""
+        """Save as `target` atomically; an existing directory is a finished model, and is kept."""
         if target.exists():
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +230,7 @@ class Encoder(nn.Module):
                     raise
 
     def _freeze_unused(self, missing: frozenset[str]) -> None:
-        """Freeze what gets no gradient: DistributedDataParallel would wait for it for ever."""
+        """Freeze parameters that get no gradient: DistributedDataParallel would wait for them for ever."""
         parameters = dict(self.backbone.named_parameters())
         self.eval()
         final = self(self.tokenizer(["a few words", "and a few more"])).final
@@ -247,6 +247,6 @@ class Encoder(nn.Module):
 
 
 @cache
-def _say_padded(path: str, family: str) -> None:
-    """Once in a process: a run opens a model many times."""
+def _log_padded(path: str, family: str) -> None:
+    """Log once per process: a run opens a model many times."""
     logger.info("%s (%s) cannot run packed: its texts run in padded chunks of similar lengths.", path, family)

@@ -1,4 +1,4 @@
-"""Which tokens of a packed row are one text, and which of them sees which."""
+"""Layout of a packed row: the tokens of each text, and the attention masks."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -14,7 +14,7 @@ class Layout:
         sizes: tokens of each text.
     """
 
-    # A class of its own, not a list of numbers: for other numbers torch.compile would compile every layer anew.
+    # A class, not a list of numbers: torch.compile would compile every layer again for different numbers.
     def __init__(self, sizes: Sequence[int]) -> None:
         self.groups = [(len(list(texts)), length) for length, texts in groupby(sizes)]
         self._masks: dict[tuple[int, int | None, bool], Tensor] = {}
@@ -25,7 +25,7 @@ class Layout:
         return max(length for _, length in self.groups)
 
     def mask(self, length: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
-        """Which token of a text sees which; None: each every. All layers of a kind share it."""
+        """Attention mask of a text; None: every token sees all. Cached for all layers of a kind."""
         if not causal and (window is None or length <= window):
             return None
         if (length, window, causal) not in self._masks:

@@ -1,4 +1,4 @@
-"""LoRA: low-rank adapters that train in place of the backbone's weights; by peft, the only module that imports it."""
+"""LoRA: low-rank adapters that train in place of the backbone's weights. The only module that imports peft."""
 
 from typing import Any
 
@@ -13,21 +13,22 @@ _ADAPTER = "default"  # peft names adapters; a backbone has one
 
 
 def add_adapters(backbone: nn.Module, options: EncoderOptions) -> None:
-    """Freeze `backbone` and put an adapter beside its linear layers, each initialised alike every time.
+    """Freeze `backbone` and add an adapter to its linear layers, initialised with a fixed seed.
 
-        W x  becomes  W x + alpha / rank B A x,   A random, B zero at the start   (Hu et al. 2021, LoRA, arXiv 2106.09685)
+        W x  becomes  W x + alpha / rank B A x,   A random, B zero at the start
 
-    Only layers that get a gradient are adapted: an adapter of BERT's pooler would train on nothing.
+    Hu et al. 2021, LoRA, arXiv 2106.09685. Only layers that get a gradient are adapted: an adapter of BERT's pooler
+    would get none.
 
     Raises:
-        ConfigError: peft is not installed, or a name of `lora_targets` is no linear layer.
+        ConfigError: peft is not installed, or `lora_targets` names no linear layer.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ConfigError(
-            f"encoder.lora_rank={options.lora_rank}: expected the package peft, got none. pip install 'lightning-embed[lora]', or set "
-            "encoder.lora_rank=0."
+            f"encoder.lora_rank={options.lora_rank}: expected the package peft, got none. "
+            "pip install 'lightning-embed[lora]', or set encoder.lora_rank=0."
         ) from error
     config = LoraConfig(
         r=options.lora_rank,
@@ -41,7 +42,7 @@ def add_adapters(backbone: nn.Module, options: EncoderOptions) -> None:
 
 
 def folded(backbone: nn.Module) -> dict[str, Tensor]:
-    """The state of `backbone` with the adapters inside its weights, W + alpha / rank B A, under the names of the base."""
+    """The state of `backbone` with folded adapters, W + alpha / rank B A, under the names of the base."""
     from peft.tuners.lora import Linear
 
     state: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""What a sentence-transformers directory says beside its weights: modules.json and the files that it names.
+"""The manifest of a sentence-transformers directory: modules.json and the files that it names.
 
-Written in the spelling of the older releases, which the newer ones read too; read in both.
+Written in the spelling of the older releases, which newer ones read too; both spellings are read.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.encoder.options import Pooling
-from lightning_embed.encoder.prompts import Prompts
+from lightning_embed.encoder.prompts import PromptSet
 from lightning_embed.errors import CheckpointError
 
 _MODULES = ("Transformer", "Pooling", "Normalize")
@@ -36,21 +36,21 @@ _TRANSFORMER_CONFIGS = tuple(
 
 @dataclass(frozen=True)
 class Manifest:
-    """How the directory's own users pool, cut and prompt. The defaults are for a plain Hugging Face directory."""
+    """Pooling, length and prompts of a model directory. The defaults are for a plain Hugging Face directory."""
 
     pooling: Pooling = Pooling.mean
     normalize: bool = True
     max_length: int | None = None
     lowercase: bool = False
-    prompts: Prompts = field(default_factory=Prompts)
-    subfolder: str = ""  # where the backbone is: "0_Transformer" in the oldest directories
+    prompts: PromptSet = field(default_factory=PromptSet)
+    subfolder: str = ""  # of the backbone: "0_Transformer" in the oldest directories
 
 
 def read_manifest(path: str, revision: str | None = None) -> Manifest:
     """Read the manifest of a hub name or a directory.
 
     Raises:
-        CheckpointError: a file is broken, or a module does what `Encoder` cannot do.
+        CheckpointError: a file is broken, or `Encoder` does not support a module.
     """
     modules = _read_json(path, "modules.json", revision)
     if modules is None:
@@ -65,7 +65,7 @@ def read_manifest(path: str, revision: str | None = None) -> Manifest:
         normalize="Normalize" in folders,
         max_length=transformer.get("max_seq_length"),
         lowercase=bool(transformer.get("do_lower_case")),
-        prompts=Prompts.from_sentence_transformers(
+        prompts=PromptSet.from_sentence_transformers(
             _read_json(path, "config_sentence_transformers.json", revision) or {}
         ),
         subfolder=subfolder,
@@ -73,7 +73,7 @@ def read_manifest(path: str, revision: str | None = None) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest, dim: int) -> None:
-    """Make `folder`, which holds a backbone and its tokenizer, a sentence-transformers directory."""
+    """Complete `folder`, which holds a backbone and its tokenizer, to a sentence-transformers directory."""
     names = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if manifest.normalize else {})
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -100,7 +100,7 @@ def _module_folders(path: str, modules: list[dict[str, Any]]) -> dict[str, str]:
     if tuple(folders) not in (_MODULES[:2], _MODULES):
         raise CheckpointError(
             f"{path}: expected the sentence-transformers modules Transformer, Pooling and perhaps Normalize, got "
-            f"{', '.join(folders)}. Take a model without the others, or save its Transformer alone and load that."
+            f"{', '.join(folders)}. Use a model without the others, or save its Transformer alone and load that."
         )
     return folders
 
@@ -111,12 +111,12 @@ def _read_pooling(path: str, config: Mapping[str, Any]) -> Pooling:
     modes = [modes] if isinstance(modes, str) else list(modes)
     if len(modes) != 1 or modes[0] not in _POOLING:
         raise CheckpointError(
-            f"{path}: expected one pooling of {', '.join(_POOLING)}, got {' + '.join(modes)}. Take another model, or "
-            "load its Transformer alone and choose encoder.pooling."
+            f"{path}: expected one pooling of {', '.join(_POOLING)}, got {' + '.join(modes)}. Use a different "
+            "model, or load its Transformer alone and choose encoder.pooling."
         )
     if not config.get("include_prompt", True):
         raise CheckpointError(
-            f"{path}: pooling leaves the prompt out (include_prompt: false), expected it in. Take another model."
+            f"{path}: pooling leaves the prompt out (include_prompt: false), expected it in. Use a different model."
         )
     return _POOLING[modes[0]]
 
@@ -141,7 +141,7 @@ def _cached(path: str, name: str, revision: str | None) -> Path | None:
 
     try:
         return Path(cached_file(path, name, revision=revision) or "")
-    except (OSError, ValueError):  # no such file, or nobody to ask: then loading the weights will complain
+    except (OSError, ValueError):  # no such file, or no network: then loading the weights raises
         return None
 
 

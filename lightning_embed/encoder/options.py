@@ -1,4 +1,4 @@
-"""The options of an encoder: `conf/encoder/`. Torch-free, so that a mistyped option is answered at once."""
+"""The options of an encoder: `conf/encoder/`. Imports no torch, so that a mistyped option is reported at once."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,7 +7,7 @@ from lightning_embed.errors import ConfigError, nearest
 
 
 class Pooling(StrEnum):
-    """How the token embeddings of a text become one. `auto`: what the directory says, else `mean`."""
+    """Pooling of the token embeddings of a text. `auto`: that of the directory, else `mean`."""
 
     auto = "auto"
     mean = "mean"
@@ -17,7 +17,7 @@ class Pooling(StrEnum):
 
 
 class Attention(StrEnum):
-    """How a chunk of texts runs. `auto`: `packed` where the family allows it, else `sdpa` on padded chunks."""
+    """Attention of a chunk of texts. `auto`: `packed` where the family supports it, else `sdpa` on padded chunks."""
 
     auto = "auto"
     packed = "packed"
@@ -27,9 +27,9 @@ class Attention(StrEnum):
 
 
 class Dtype(StrEnum):
-    """What the backbone computes in; its weights are float32 always.
+    """Dtype of the backbone's computation; its weights are always float32.
 
-    `auto`: bfloat16 while training on a machine that is fast at it, else float32. So what is measured or encoded does
+    `auto`: bfloat16 in training on machines that support it in hardware, else float32, so that embeddings and scores do
     not depend on the machine.
     """
 
@@ -41,33 +41,35 @@ class Dtype(StrEnum):
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """A pre-trained backbone and how it makes one embedding of a text.
+    """A pre-trained backbone, and the computation of an embedding with it.
 
     Args:
         path: name on the Hugging Face hub, or a Hugging Face or sentence-transformers directory.
         revision: branch, tag or commit of a hub name.
         pooling: see `Pooling`.
-        normalize: divide every embedding by its L2 norm. The losses count on it; a sentence-transformers directory
-            without this step gets it (cosine scores stay the same).
-        max_length: tokens of a text at most, special ones included, the rest is cut. None: what the directory says.
+        normalize: divide every embedding by its L2 norm. The losses require it; it is added to a sentence-transformers
+            directory without this step (cosine scores stay the same).
+        max_length: maximum number of tokens of a text, special ones included; longer texts are truncated. None: that of
+            the directory.
         prompts: text put before every text, by name: `query`, `document`, a task (`sts`), a dataset (`squad`), or one
             of these with a role (`squad-query`). Added to those of the directory.
         attention: see `Attention`.
-        dtype: see `Dtype`. float16 is meant for encoding: its gradients are not scaled here.
-        gradient_checkpointing: compute every layer twice instead of keeping its activations.
-        compile: let torch.compile fuse what stands between attention and dropout in a layer. It takes a minute at the
-            start or less, and a C++ compiler on a CPU; changing lengths do not compile anew.
-        max_tokens: tokens of one chunk, the unit of work and memory, at most; a longer text is a chunk of its own. `auto`:
-            4,096 on a CPU (the activations stay in its cache), on a GPU as many as a quarter of its memory holds, a power
-            of two up to 65,536. Dropout depends on it: give a number to go on with a run on another kind of device.
-        lora_rank: 0: all weights train; else only low-rank adapters of this rank do, 8 to 64 usually (the extra `lora`
-            has peft, which they need). A saved model has them folded into its weights.
-        lora_alpha: the adapters' output is multiplied by lora_alpha / lora_rank.
+        dtype: see `Dtype`. float16 is for inference: its gradients are not scaled here.
+        gradient_checkpointing: compute every layer twice instead of saving its activations.
+        compile: fuse the operations of a layer, except attention and dropout, with torch.compile. It takes up to a
+            minute at the start, and needs a C++ compiler on a CPU; new lengths are not compiled again.
+        max_tokens: maximum number of tokens of a chunk, the unit of work and memory; a longer text is a chunk of its
+            own. `auto`: 4,096 on a CPU (the activations fit its cache), on a GPU as many as fit a quarter of its
+            memory, a power of two up to 65,536. Dropout depends on it: give a number to continue a run on a different
+            kind of device.
+        lora_rank: 0: all weights train; else only low-rank adapters of this rank, usually 8 to 64 (they need peft, in
+            the extra `lora`). A saved model has them folded into its weights.
+        lora_alpha: the output of the adapters is multiplied by lora_alpha / lora_rank.
         lora_dropout: share of an adapter's inputs set to zero in training, in [0, 1).
-        lora_targets: the linear layers to adapt, by the end of their name: query, attention.output.dense; empty: all.
+        lora_targets: suffixes of the names of linear layers to adapt: query, attention.output.dense; empty: all.
 
     Raises:
-        ConfigError: an empty path, a word that is none, a number out of range, or lora_targets without a lora_rank.
+        ConfigError: an empty path, an unknown word, a number out of range, or lora_targets without a lora_rank.
     """
 
     path: str
@@ -91,13 +93,13 @@ class EncoderOptions:
             word = getattr(self, name)
             if word not in list(words):
                 raise ConfigError(f"encoder.{name}: unknown word {word!r}. {nearest(str(word), map(str, words))}")
-            object.__setattr__(self, name, words(word))  # from Python, the plain text will do
+            object.__setattr__(self, name, words(word))  # a plain text is accepted from Python
         if not self.path.strip():
             raise ConfigError("encoder.path: expected a hub name or a directory, got an empty text. Name a model.")
         if self.max_length is not None and self.max_length < 3:
             raise ConfigError(
                 f"encoder.max_length: expected at least 3 tokens (two are special), got {self.max_length}. "
-                "Raise it, or leave it out to take the model's own."
+                "Raise it, or leave it out to use the model's own."
             )
         if self.max_tokens != "auto" and (isinstance(self.max_tokens, str) or self.max_tokens < 1):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""From token embeddings to one embedding per text. Texts stand one after the other: nothing is padded here."""
+"""Pooling of token embeddings into one embedding per text. Texts are concatenated, without padding."""
 
 import torch
 from jaxtyping import Float, Int
@@ -22,10 +22,10 @@ def pool(
 
     Args:
         hidden: token embeddings.
-        text: number of the text that a token belongs to.
-        position: place of a token in its text, from 0.
+        text: index of the text of each token.
+        position: position of each token in its text, from 0.
         lengths: tokens of each text.
-        pooling: which of the above.
+        pooling: one of the above.
     """
     last = lengths.cumsum(0) - 1
     match pooling:
@@ -43,5 +43,5 @@ def pool(
 
 
 def _widen(hidden: Tensor) -> Tensor:
-    """bfloat16 and float16 to float32: a sum over tokens needs the bits."""
+    """bfloat16 and float16 to float32: sums over tokens need the precision."""
     return hidden.to(torch.promote_types(hidden.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Which dtype a machine computes in."""
+"""The dtype of computation on a machine."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Prompts: short texts put before a text to say what its embedding is for."""
+"""Prompts: short texts put before a text that name the purpose of its embedding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from lightning_embed.types import Task
 
 Role = Literal["query", "document"]
 
-# mteb looks a prompt up by its own name of the task.
+# mteb looks prompts up by its own names of tasks.
 _MTEB_TASK = {
     Task.retrieval: "Retrieval",
     Task.sts: "STS",
@@ -23,14 +23,14 @@ _OUR_NAME = {name: ours for ours, name in _MTEB_NAME.items()}
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Prompts by name, in our words; `default` names the one for texts that come without a name."""
+class PromptSet:
+    """Prompts by name, in our words; `default` names the prompt of texts for which none is named."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
 
     def choose(self, task: Task, role: Role, dataset: str) -> str:
-        """The most specific prompt that there is, in the order in which mteb looks for one."""
+        """The most specific prompt that exists, in the order of mteb."""
         names = [f"{dataset}-{role}", dataset, f"{task}-{role}", str(task)]
         if task is Task.retrieval:
             names.append(role)
@@ -49,15 +49,16 @@ class Prompts:
             raise ConfigError(f"This encoder has no prompt {name!r}. {nearest(name, self.texts)}")
         return self.texts[name]
 
-    def __or__(self, more: Mapping[str, str]) -> "Prompts":
-        return Prompts({**self.texts, **more}, self.default)
+    def __or__(self, more: Mapping[str, str]) -> "PromptSet":
+        return PromptSet({**self.texts, **more}, self.default)
 
     @classmethod
-    def from_sentence_transformers(cls, config: Mapping[str, object]) -> "Prompts":
+    def from_sentence_transformers(cls, config: Mapping[str, object]) -> "PromptSet":
         """Read them from `config_sentence_transformers.json`."""
         texts: Mapping[str, str] = config.get("prompts") or {}  # type: ignore[assignment]
         default = config.get("default_prompt_name")
-        return cls({_OUR_NAME.get(n, n): text for n, text in texts.items()}, _OUR_NAME.get(default, default))  # type: ignore[call-overload]
+        ours = {_OUR_NAME.get(name, name): text for name, text in texts.items()}
+        return cls(ours, _OUR_NAME.get(default, default))  # type: ignore[call-overload]
 
     def to_sentence_transformers(self) -> dict[str, object]:
         """Write them for `config_sentence_transformers.json`, tasks in mteb's spelling."""

@@ -1,4 +1,4 @@
-"""From texts to ragged token ids."""
+"""Tokenisation of texts into ragged token ids."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -9,7 +9,7 @@ import torch
 
 from lightning_embed.types import Tokens
 
-_TEXTS_AT_ONCE = 4096  # bounds the Python integers that live at one time
+_TEXTS_AT_ONCE = 4096  # bounds the number of Python integers in memory
 
 
 class TextTokenizer:
@@ -17,7 +17,7 @@ class TextTokenizer:
 
     Args:
         tokenizer: a fast Hugging Face tokenizer.
-        max_length: tokens of a text at most, special ones included.
+        max_length: maximum number of tokens of a text, special ones included.
         lowercase: whether the text is lowercased first (`do_lower_case` of old sentence-transformers directories).
     """
 
@@ -43,7 +43,7 @@ class TextTokenizer:
         encoded = self.tokenizer(
             texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
         )
-        # Where the tokenizer adds no special tokens, an empty text has none: one of padding stands for it.
+        # Where the tokenizer adds no special tokens, an empty text has no token: it gets one of padding.
         return [ids or [self.padding] for ids in encoded["input_ids"]]
 
     @property

@@ -1,6 +1,5 @@
-"""Plans of experts: which models a run trains, each on which rows."""
+"""Plans of experts: the models that a run trains, and the rows of each."""
 
 from lightning_embed.experts.base import Expert as Expert
 from lightning_embed.experts.base import ExpertPlan as ExpertPlan
 from lightning_embed.experts.base import Measure as Measure
-from lightning_embed.experts.base import TrainSet as TrainSet

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.experts.draw import draw
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.types import TrainSet
 
 
 @register("experts", "bagging")
@@ -18,14 +19,14 @@ class Bagging(ExpertPlan):
         rows of dataset d in bag m = max(floor(k_m |d|), one batch), without replacement
         cost = sum_m k_m, in joint runs over the same number of epochs
 
-    BOOM (2026, arXiv 2602.05787). Its sets of shares, and their cost: [0.2, 0.4, 0.6, 0.8, 1.0] 3.0, second-hand the best;
-    [0.8, 1.0] and [0.6, 0.6, 0.6] 1.8; [0.5] with its complement ("{50}-and-R") 1.0. Bags are drawn independently of
-    each other (second-hand), and each dataset by itself. Our reading: rounding down, one batch at least, and that each
-    model has a schedule over its own steps.
+    BOOM (2026, arXiv 2602.05787). Its sets of shares, and their cost: [0.2, 0.4, 0.6, 0.8, 1.0] 3.0, second-hand the
+    best; [0.8, 1.0] and [0.6, 0.6, 0.6] 1.8; [0.5] with its complement ("{50}-and-R") 1.0. Bags are drawn independently
+    of each other (second-hand), and each dataset by itself. Our reading: rounding down, at least one batch, and a
+    learning-rate schedule over each model's own steps.
 
     Args:
         bag_shares: one expert each: the share of every dataset that it trains on, in (0, 1]; 1: all rows.
-        complement: a second bag of the rows that the first one left out; with one share below 1.
+        complement: add a second bag of the rows that the first leaves out; for a single share below 1.
         nested: a smaller bag is part of every larger one.
 
     Raises:
@@ -71,7 +72,7 @@ class Bagging(ExpertPlan):
         left = {d: chosen for d, chosen in rows.items() if chosen}
         if not left:
             raise ConfigError(
-                "experts.complement: bag_0 takes a batch of each dataset, and that is all rows. Lower batch_size."
+                "experts.complement: bag_0 takes one batch of each dataset, which is all of its rows. Lower batch_size."
             )
         return Expert("bag_1", left)
 

@@ -1,4 +1,4 @@
-"""The contract of a plan of experts."""
+"""The interface of a plan of experts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.types import BASE
-
-
-@dataclass(frozen=True)
-class TrainSet:
-    """What a plan knows of a dataset: its task (or the group that it counts as), its train rows, the rows of a batch."""
-
-    task: str
-    num_rows: int
-    batch_size: int = 1
+from lightning_embed.types import BASE, TrainSet
 
 
 @runtime_checkable
 class Measure(Protocol):
-    """What a plan may ask about datasets before it decides; each answer is computed once and kept."""
+    """Measurements of datasets that a plan may request; each is computed once and cached."""
 
     def embeddings(self) -> Mapping[str, Float[Tensor, " dims"]]:
-        """Of each dataset, by the base: mean embedding of 100 queries, joined to that of 100 documents."""
+        """For each dataset, by the base: the mean embedding of 100 queries, concatenated with that of 100 documents."""
         ...
 
     def losses(self) -> Mapping[str, Mapping[str, float]]:
-        """Dev loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint."""
+        """Dev losses, model -> dataset -> loss, of one trained model per dataset and one named joint."""
         ...
 
 
@@ -40,10 +31,10 @@ class Expert:
 
     Args:
         name: of its folder, its logged run and its row in the results.
-        rows: of each dataset that it trains on, the chosen train rows (None: all).
-        start: the model that it starts from: BASE, or the name of an expert before it.
-        path: of a model that exists already: it is only a source, and has no rows.
-        seed: 0: the seed of the run; another number: another order of rows, other drawn texts, other dropout.
+        rows: the chosen train rows of each dataset that it trains on (None: all).
+        start: the model that it starts from: BASE, or the name of an earlier expert.
+        path: directory of an existing model, which is only a source of the merge and has no rows.
+        seed: 0: the seed of the run; otherwise a different order of rows, different drawn texts and dropout.
     """
 
     name: str
@@ -53,18 +44,18 @@ class Expert:
     seed: int = 0
 
     def num_rows(self, datasets: Mapping[str, TrainSet]) -> int:
-        """Rows of an epoch: the `size` that a merge may weight this expert by."""
+        """Rows of an epoch: the `size` of this expert, which a merge may use as its weight."""
         return sum(datasets[name].num_rows if rows is None else len(rows) for name, rows in self.rows.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertPlan(ABC):
-    """Turns the datasets of a run into experts.
+    """The experts of a run, from its datasets.
 
     Args:
-        datasets: names of the datasets that are trained on; the others are only measured, out of domain, and nothing else
-            looks at their train rows. Empty: all.
-        only: train only the expert of this name and stop before the merge: so that each can have its own machine.
+        datasets: names of the datasets to train on; the others are only evaluated, as out of domain, and their train
+            rows are not used. Empty: all.
+        only: train only the expert of this name and stop before the merge, so that each can run on its own machine.
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
         ema: decay per step of an exponential moving average of the weights, which becomes one more source; in (0, 1),
@@ -92,9 +83,9 @@ class ExpertPlan(ABC):
         """The experts of the plan, each once; a pure function of the arguments.
 
         Args:
-            datasets: all that have train rows.
+            datasets: the train sets, by name.
             seed: of the run, for plans that draw.
-            measure: for plans that look at data or models.
+            measure: for plans that depend on data or models.
         """
 
     def chosen(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
@@ -110,7 +101,7 @@ class ExpertPlan(ABC):
             raise ConfigError(f"Two models of this plan would be called {twice[0]!r}. Rename a dataset.")
         if BASE in experts:
             raise ConfigError(
-                f"An expert cannot be called {BASE!r}: that is the model all start from. Rename the dataset."
+                f"An expert cannot be called {BASE!r}: that is the start of all experts. Rename the dataset."
             )
         if self.only is None:
             return planned

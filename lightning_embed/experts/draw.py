@@ -6,19 +6,19 @@ from decimal import Decimal
 
 import torch
 
-from lightning_embed.experts.base import TrainSet
+from lightning_embed.types import TrainSet
 
 
 def draw(dataset: TrainSet, share: float, seed: int, rest: bool = False) -> Sequence[int] | None:
-    """Draw floor(share * num_rows) rows without replacement, but one batch at least; ascending. None: all rows.
+    """Draw floor(share * num_rows) rows without replacement, at least one batch; ascending. None: all rows.
 
     A dataset of less than a batch gives all its rows. Draws of one seed are nested: the smaller is part of the larger.
 
     Args:
-        dataset: whose rows.
+        dataset: the train set.
         share: in (0, 1].
         seed: of the draw.
-        rest: give the rows that this draw leaves instead.
+        rest: return the rows that this draw leaves out instead.
     """
     wanted = int(Decimal(str(share)) * dataset.num_rows)  # the share as typed: as floats, 0.29 * 100 is below 29
     count = min(dataset.num_rows, max(dataset.batch_size, wanted))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.registry import register
-from lightning_embed.types import BASE
+from lightning_embed.types import BASE, TrainSet
 
 
 class By(StrEnum):
@@ -25,11 +25,11 @@ class Iterative(ExpertPlan):
         M_0 = base,     M_k = M_(k-1) trained on D_k
 
     The "Iterative" pipeline of Self Positioning (2024, arXiv 2410.15035). Our reading: a merge takes every delta
-    relative to the base, not to the expert before; the optimiser and its schedule start anew with each expert.
+    relative to the base, not to the expert before; the optimiser and its schedule are new for each expert.
 
     Args:
         by: task or dataset.
-        order: all tasks, or datasets, in order of training; empty: as the datasets stand in the config.
+        order: all tasks, or datasets, in order of training; empty: the order of the config.
 
     Raises:
         ConfigError: `order` does not name each task or dataset of the run exactly once.
@@ -39,7 +39,7 @@ class Iterative(ExpertPlan):
     order: list[str] = field(default_factory=list)
 
     def experts(self, datasets: Mapping[str, TrainSet], seed: int, measure: Measure) -> list[Expert]:
-        """One expert per part, named after its place and its part: 1_retrieval, 2_sts."""
+        """One expert per part, named by place and part: 1_retrieval, 2_sts."""
         del seed, measure
         parts: dict[str, list[str]] = {}
         for name, dataset in datasets.items():

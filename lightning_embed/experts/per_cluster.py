@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.types import JOINT
+from lightning_embed.types import JOINT, TrainSet
 
 
 class By(StrEnum):
-    """embedding: datasets whose texts are alike. loss: datasets that help each other."""
+    """Criterion of a cluster. embedding: datasets with similar texts. loss: datasets that help each other."""
 
     embedding = "embedding"
     loss = "loss"
@@ -78,7 +78,7 @@ class PerCluster(ExpertPlan):
 
 
 def _k_means(points: Float[Tensor, "datasets dims"], num_clusters: int, seed: int) -> list[int]:
-    from sklearn.cluster import KMeans  # a second, which composing a command line need not wait for
+    from sklearn.cluster import KMeans  # takes a second, and composing a command line does not need it
 
     start = {"init": "k-means++", "n_init": 10, "max_iter": 300, "random_state": seed % 2**32}
     labels: list[int] = KMeans(num_clusters, **start).fit_predict(points.numpy()).tolist()
@@ -94,9 +94,9 @@ def _average_linkage(distances: Float[Tensor, "datasets datasets"], num_clusters
 
 
 def _distances(losses: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Float[Tensor, "datasets datasets"]:
-    """Differences of loss, moved up to 0 and more: average linkage does not see by how much."""
+    """Differences of loss, shifted to be non-negative; average linkage does not depend on the shift."""
     alone = torch.tensor([[losses[model][name] for name in names] for model in names], dtype=torch.float64)
     worse = alone - torch.tensor([losses[JOINT][name] for name in names], dtype=torch.float64)
     mutual = (worse + worse.T) / 2
     others = ~torch.eye(len(names), dtype=torch.bool)
-    return (mutual - mutual[others].min()) * others
+    return (mutual - mutual[others].min()).where(others, 0)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.experts.base import Expert, ExpertPlan, Measure, TrainSet
+from lightning_embed.experts.base import Expert, ExpertPlan, Measure
 from lightning_embed.experts.draw import draw
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.types import TrainSet
 
 
 @register("experts", "update")
@@ -19,8 +20,8 @@ class Update(ExpertPlan):
         cost = (h |old| + |new|) / (|old| + |new|), of training on everything again
 
     The incremental step of BOOM (2026, arXiv 2602.05787), merged there by multislerp with equal weights. Second-hand:
-    the expert starts from the base that the existing model was once trained from, not from the existing model; the
-    share is 40 %, drawn once, of each old dataset by itself: the same rows at the next update of the same seed.
+    the expert starts from the base of the existing model, not from the existing model; the share is 40 %, drawn once,
+    of each old dataset by itself: the same rows at the next update with the same seed.
 
     Args:
         new: names of the datasets that the existing model has not seen.

@@ -1,4 +1,4 @@
-"""The contract of a loss."""
+"""The interface of a loss."""
 
 from abc import ABC, abstractmethod
 
@@ -12,23 +12,23 @@ from lightning_embed.types import LossInput, LossOutput, Task
 class Loss(ABC):
     """A pure function of the embeddings of all ranks; the mean of its value over ranks is the loss of the global batch.
 
-    A loss is a frozen dataclass. `tasks` is a class variable of it, `cross_device` a field; wrappers answer for the
-    loss that they wrap.
+    A loss is a frozen dataclass. `tasks` is a class variable, `cross_device` a field; a wrapper takes both from the
+    wrapped loss.
     """
 
     @property
     @abstractmethod
     def tasks(self) -> frozenset[Task]:
-        """The tasks that it can train."""
+        """The tasks that the loss can train."""
 
     @property
     @abstractmethod
     def cross_device(self) -> bool:
-        """Whether it sees the rows of all ranks. False: every rank is a batch of its own, and the loss is their mean."""
+        """Whether the loss uses the rows of all ranks. False: each rank is a separate batch; the loss is their mean."""
 
     @property
     def needs_middle(self) -> bool:
-        """Whether it also looks at embeddings from the middle layer."""
+        """Whether the loss uses embeddings of the middle layer."""
         return False
 
     @property
@@ -37,7 +37,7 @@ class Loss(ABC):
         return False
 
     def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
-        """Whether a row of this task is compared with nothing but its own hard negatives."""
+        """Whether a row of this task is compared with its own hard negatives only."""
         return False
 
     @abstractmethod
@@ -46,28 +46,28 @@ class Loss(ABC):
 
 
 class Contrastive(Loss):
-    """A loss of queries and documents that may take the documents of other rows as negatives."""
+    """A loss of queries and documents with optional in-batch negatives."""
 
     in_batch: bool
     min_score: float
 
     @property
     def tasks(self) -> frozenset[Task]:
-        """Other rows of a labelled dataset may carry the same label: they are no negatives there."""
+        """With in-batch negatives only retrieval and STS: other rows of a labelled dataset may have the same label."""
         return frozenset({Task.retrieval, Task.sts} if self.in_batch else Task)
 
     def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
-        """Without the other rows there is nothing else."""
+        """True without in-batch negatives."""
         return not self.in_batch
 
     def positives(self, batch: LossInput) -> Bool[Tensor, "rows slots"]:
-        """Which slots hold a positive; a pair with a score (STS) is one from `min_score` on."""
+        """Mask of the slots that hold a positive; a pair with a score (STS) is one from `min_score` on."""
         exists = batch.positives >= 0
         return exists if batch.score is None else exists & (batch.score >= self.min_score)[:, None]
 
 
 def check_temperature(word: str, temperature: float) -> None:
-    """Refuse a temperature that nothing can be divided by.
+    """Refuse a temperature that is not positive.
 
     Raises:
         ConfigError: naming the loss.
@@ -77,7 +77,7 @@ def check_temperature(word: str, temperature: float) -> None:
 
 
 def check_score(word: str, min_score: float) -> None:
-    """Refuse a least score outside of the range of scores.
+    """Refuse a min_score outside [0, 1].
 
     Raises:
         ConfigError: naming the loss.

@@ -1,4 +1,4 @@
-"""The log of the sum over many candidates, without the similarity matrix."""
+"""Log-sum-exp over many candidates, without the whole similarity matrix."""
 
 from collections.abc import Callable
 
@@ -18,16 +18,16 @@ def log_sum_exp(
     temperature: float,
     excluded: Excluded,
 ) -> tuple[Float[Tensor, " anchors"], Int[Tensor, " anchors"]]:
-    """Log of the sum over candidates of exp(similarity / temperature), exactly, and the excluded candidates per anchor.
+    """Log of the sum over candidates of exp(similarity / temperature), and the number of excluded ones, per anchor.
 
-    Candidates come in blocks; more than one block is computed again in the backward pass, so that of a matrix of
-    16,384 x 16,384 similarities never more than a block exists.
+    Exact. Candidates are processed in blocks; if there is more than one, each is computed again in the backward pass,
+    so that at most one block of the similarity matrix is in memory.
 
     Args:
         anchors: embeddings.
         candidates: embeddings.
         temperature: divides the similarities.
-        excluded: of a slice of the candidates and their logits, which to leave out; detached.
+        excluded: from a slice of the candidates and their detached logits, the mask of those to leave out.
     """
 
     def block(
@@ -52,7 +52,7 @@ def log_sum_exp(
 
 
 def equal_to_any(own: Int[Tensor, "anchors hashes"], hashes: Int[Tensor, " block"]) -> Bool[Tensor, "anchors block"]:
-    """Which of `hashes` are among the anchor's own."""
+    """Mask of the `hashes` that are among the anchor's own."""
     same = own[:, :1] == hashes
     for column in range(1, own.shape[1]):
         same = same | (own[:, column, None] == hashes)

@@ -18,30 +18,30 @@ from lightning_embed.types import LossInput, LossOutput, Task
 @register("loss", "codiemb")
 @dataclass(frozen=True)
 class CoDiEmb(Loss):
-    """CoDiEmb's loss of graded pairs: a weighted sum of four.
+    """CoDiEmb's loss for graded pairs: a weighted sum of four losses.
 
         L = 1 mid_nce + 2 pearson + 0.5 pro + 5 rank_kl
 
-    Each term is described where it stands alone, and logged. A weight of 0 leaves its term out.
+    Each term is a loss of its own, documented there; its value is logged. A weight of 0 leaves the term out.
 
     Zhang et al. 2025, arXiv 2508.11442; weights and temperatures are those of its code. Where we differ: pairs of all
-    ranks are compared with each other, theirs of one device only (`cross_device=false`); and as rank_kl is divided by
-    the number of rows, comparing more of them makes that term weigh less. Pearson has an epsilon.
+    ranks are compared with each other, theirs of one device only (`cross_device=false`). As rank_kl is divided by the
+    number of rows, its weight shrinks with more ranks. Pearson has an epsilon.
 
     Args:
-        mid_nce_weight: of InfoNCE at the middle layer; in [0, inf).
-        pearson_weight: of the correlation; in [0, inf).
-        pro_weight: of the preference ranking; in [0, inf).
-        rank_kl_weight: of the divergence of ranks; in [0, inf).
+        mid_nce_weight: weight of InfoNCE at the middle layer; in [0, inf).
+        pearson_weight: weight of the correlation; in [0, inf).
+        pro_weight: weight of the preference ranking; in [0, inf).
+        rank_kl_weight: weight of the divergence of ranks; in [0, inf).
         mid_nce_temperature: in (0, inf).
         pro_temperature: in (0, inf).
         rank_kl_temperature: in (0, inf).
-        min_score: of pairs that mean the same, for mid_nce; in [0, 1].
-        mask_equal: for mid_nce, passages that read the same are no negatives; CoDiEmb keeps them.
+        min_score: pairs from this score on are anchors of mid_nce; in [0, 1].
+        mask_equal: equal passages are no negatives of mid_nce; CoDiEmb keeps them.
         cross_device: compare the pairs of all ranks.
 
     Raises:
-        ConfigError: a temperature not positive, a negative weight, or only weights of 0.
+        ConfigError: a temperature that is not positive, a negative weight, or only weights of 0.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})
@@ -66,7 +66,7 @@ class CoDiEmb(Loss):
 
     @property
     def needs_middle(self) -> bool:
-        """Only for mid_nce."""
+        """True if mid_nce has a weight."""
         return self.mid_nce_weight > 0
 
     def __call__(self, batch: LossInput) -> LossOutput:

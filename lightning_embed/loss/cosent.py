@@ -17,8 +17,8 @@ class CoSENT(Loss):
 
         L = log( 1 + sum over pairs i, j with y_i < y_j of exp( (s_i - s_j) / t ) )
 
-    s_i is the cosine of pair i, y_i its score, t the temperature. It looks only at the order of the scores, which is
-    what Spearman's correlation measures. All rows of the global batch are compared with each other. Of queries and
+    s_i is the cosine of pair i, y_i its score, t the temperature. Only the order of the scores
+    counts, as in Spearman's correlation. All rows of the global batch are compared with each other. Of queries and
     documents, and of labelled texts, a row's positives are pairs of score 1 and its own negatives pairs of score 0: our
     reading of CoDiEmb's baseline that has CoSENT everywhere.
 
@@ -47,5 +47,5 @@ class CoSENT(Loss):
         return LossOutput(order_loss(cosine / self.temperature, score), {})
 
     def needs_negatives(self, task: Task) -> bool:
-        """Positives alone have one score: there is nothing to compare."""
+        """True for all tasks except STS: positives alone all have the same score."""
         return task is not Task.sts

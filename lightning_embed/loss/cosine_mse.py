@@ -21,7 +21,7 @@ class CosineMSE(Loss):
     Reimers & Gurevych 2019, arXiv 1908.10084; CosineSimilarityLoss in sentence-transformers.
 
     Args:
-        cross_device: take the pairs of all ranks; it changes nothing in a mean over rows but the way it is computed.
+        cross_device: take the pairs of all ranks; the value is the same, because it is a mean over rows.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({Task.sts})

@@ -15,7 +15,7 @@ from lightning_embed.types import LossInput, LossOutput, Task
 
 
 class DistillKind(StrEnum):
-    """What the student copies. kl: the teacher's distribution over a row's documents. margin_mse: its margins."""
+    """Target of the student: the teacher's distribution over a row's documents (kl), or its margins (margin_mse)."""
 
     kl = "kl"
     margin_mse = "margin_mse"
@@ -24,7 +24,7 @@ class DistillKind(StrEnum):
 @register("loss", "distill")
 @dataclass(frozen=True)
 class Distill(Wrapper):
-    """Another loss plus the distance to a teacher, whose scores of their documents the rows hold.
+    """A wrapped loss plus the distance to a teacher's scores of the documents of each row.
 
         L = loss_weight * loss + weight * D
         kl:         D = mean over rows of KL( softmax(t / teacher_temperature) || softmax(s / temperature) )
@@ -32,8 +32,8 @@ class Distill(Wrapper):
                         ( (s_pos - s_neg) - (t_pos - t_neg) / teacher_temperature )^2
 
     s are the dot products of L2-normalised embeddings of a row's query and its own documents (all positives, all
-    negatives), t the teacher's scores of the same. Documents without a score do not take part; kl needs two with one. Of
-    rows without any (a dev set, say) D is 0; train rows without any are refused.
+    negatives), t the teacher's scores of the same. Documents without a score are left out; kl needs two scored
+    documents in a row. For rows without scores, as in a dev set, D is 0; a train set without scores is refused.
     `distillation` in the logs is D.
 
     Papers: kl as in Lin et al. 2020, arXiv 2010.11386; margin_mse: Hofstaetter et al. 2020, arXiv 2010.02666. Where we
@@ -49,7 +49,7 @@ class Distill(Wrapper):
         teacher_temperature: divides the teacher's scores; in (0, inf), 1 for logits.
 
     Raises:
-        ConfigError: a weight or a temperature out of range, or a wrapped loss that cannot train retrieval.
+        ConfigError: a weight or a temperature out of range, or a wrapped loss that does not support retrieval.
     """
 
     kind: DistillKind = DistillKind.kl
@@ -73,17 +73,17 @@ class Distill(Wrapper):
 
     @property
     def tasks(self) -> frozenset[Task]:
-        """Retrieval, if the wrapped loss serves it."""
+        """Retrieval, if the wrapped loss supports it."""
         return self.inner.tasks & {Task.retrieval}
 
     @property
     def needs_middle(self) -> bool:
-        """As the wrapped loss, if it counts."""
+        """As the wrapped loss; False if its weight is 0."""
         return self.inner.needs_middle and self.loss_weight > 0
 
     @property
     def needs_teacher(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def __call__(self, batch: LossInput) -> LossOutput:
@@ -124,7 +124,7 @@ class Distill(Wrapper):
 
 
 def _margins(scores: Float[Tensor, "rows documents"], slots: int) -> Float[Tensor, "rows slots hard"]:
-    """Every positive minus every negative of the row."""
+    """Score of each positive minus score of each negative of the row."""
     return scores[:, :slots, None] - scores[:, None, slots:]
 
 

@@ -25,11 +25,11 @@ class InfoNCE(Contrastive):
 
     j runs over the rows of all ranks, n over their hard negatives. The positives of other slots are not candidates,
     so a query's other positives are never its negatives. The loss is the mean over the (query, slot) pairs that
-    exist in the global batch. The similarities of a large batch never stand in memory together.
+    exist in the global batch. The whole similarity matrix of a large batch is never in memory.
 
-    False negatives: a candidate that reads the same as the query or as one of its positives leaves the sum (repeated
-    documents would otherwise be pushed away from themselves); with `margin`, so does one that is much more similar
-    than the positive. `masked` in the logs is their number per query.
+    False negatives: a candidate equal to the query or to one of its positives is left out of the sum (a repeated
+    document would otherwise be pushed away from itself); with `margin`, so is a candidate that is much more similar
+    than the positive. `masked` in the logs is the number of candidates left out per query.
 
     Papers: van den Oord et al. 2018, arXiv 1807.03748; slots and cross-device documents as in CoDiEmb (Zhang et al.
     2025, arXiv 2508.11442); margin as in Qwen3 Embedding (Zhang et al. 2025, arXiv 2506.05176). Where we differ:
@@ -39,11 +39,11 @@ class InfoNCE(Contrastive):
         temperature: divides the similarities; in (0, inf), typically 0.02 (the three papers) to 0.05.
         in_batch: also take the documents of other rows as negatives. False: only the row's own negatives (grouped
             tasks: classification, clustering).
-        symmetric: also let every positive look for its query among all queries; the loss is the mean of both ways.
+        symmetric: also contrast every positive with all queries; the loss is the mean of both directions.
         margin: leave out candidates whose similarity exceeds the positive's by more than this; in [0, 2], typically
-            0.1. None: none.
-        min_score: a pair with a score (STS) is a positive from this score on, in [0, 1]; the other pairs only lend
-            their documents as negatives.
+            0.1. None: no margin.
+        min_score: a pair with a score (STS) is a positive from this score on, in [0, 1]; the documents of
+            the other pairs are negatives only.
         cross_device: take the documents of all ranks.
 
     Raises:
@@ -64,7 +64,8 @@ class InfoNCE(Contrastive):
         check_score("infonce", self.min_score)
         if self.symmetric and not self.in_batch:
             raise ConfigError(
-                "infonce: symmetric looks for the query among the batch's queries: set in_batch=true, or symmetric=false."
+                "infonce: symmetric contrasts positives with all queries of the batch: "
+                "set in_batch=true, or symmetric=false."
             )
 
     def __call__(self, batch: LossInput) -> LossOutput:
@@ -75,7 +76,7 @@ class InfoNCE(Contrastive):
         return LossOutput(value, {"masked": masked})
 
     def _to_documents(self, batch: LossInput) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Each local query among its candidates: mean loss, and masked candidates per query."""
+        """Loss of local queries against documents: its mean, and the number of masked candidates per query."""
         embeddings, rows = batch.embeddings.final, batch.rows
         queries, own = embeddings[batch.query[rows]], _own_hashes(batch)[rows]
         losses, masked, exists = [], embeddings.new_zeros(()), self.positives(batch)
@@ -104,7 +105,7 @@ class InfoNCE(Contrastive):
         target: Float[Tensor, " local"],
         documents: Int[Tensor, " candidates"],
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
-        """Over documents of all rows: log of the sum, and how many are left out."""
+        """Log-sum-exp over documents of all rows, and the number of documents left out."""
         index = documents.clamp(min=0)
 
         def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
@@ -121,7 +122,7 @@ class InfoNCE(Contrastive):
         own: Int[Tensor, "local hashes"],
         target: Float[Tensor, " local"],
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
-        """Over the row's own hard negatives."""
+        """Log-sum-exp over the row's own hard negatives, and the number left out."""
         documents = batch.negatives[batch.rows]
         index = documents.clamp(min=0)
         logits = torch.einsum("qd,qcd->qc", queries, batch.embeddings.final[index]) / self.temperature
@@ -130,7 +131,7 @@ class InfoNCE(Contrastive):
         return others, (same & (documents >= 0)).sum(1)
 
     def _to_queries(self, batch: LossInput) -> Float[Tensor, ""]:
-        """Each positive of a local row among the queries of all rows that it does not answer."""
+        """Mean loss of local positives against the queries of all rows, except those that they answer."""
         embeddings, rows = batch.embeddings.final, batch.rows
         queries, hashes = embeddings[batch.query], batch.hashes[batch.query]
         all_own = _own_hashes(batch)
@@ -156,13 +157,13 @@ class InfoNCE(Contrastive):
     def _beyond(
         self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]
     ) -> Bool[Tensor, "local block"]:
-        """Which candidates are too similar to be negatives."""
+        """Mask of the candidates that are too similar to be negatives."""
         if self.margin is None:
             return torch.zeros_like(logits, dtype=torch.bool)
         return logits > target.detach()[:, None] + self.margin / self.temperature
 
 
 def _own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:
-    """Hashes of the query of each row and of its positives; where there is none, the query's again."""
+    """Hashes of the query and the positives of each row; an empty slot repeats the query's."""
     positives = torch.where(batch.positives >= 0, batch.positives, batch.query[:, None])
     return batch.hashes[torch.cat([batch.query[:, None], positives], 1)]

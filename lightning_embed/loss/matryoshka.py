@@ -17,12 +17,12 @@ from lightning_embed.types import Embeddings, LossInput, LossOutput
 @register("loss", "matryoshka")
 @dataclass(frozen=True)
 class Matryoshka(Wrapper):
-    """Another loss at several lengths of the embeddings, so that users may cut them.
+    """A wrapped loss at several lengths of the embeddings, which users may then truncate.
 
         L = sum over m of  w_m loss( e[:m] / |e[:m]| )
 
     e[:m] are the first m dimensions of every embedding, those of the middle layer included. Logs: the loss at each
-    length, and what the wrapped loss logs at the greatest.
+    length, and the logs of the wrapped loss at the greatest length.
 
     Kusupati et al. 2022, arXiv 2205.13147; as MatryoshkaLoss in sentence-transformers. BOOM's code (arXiv 2602.05787)
     takes the mean over lengths and does not normalise again: weights of 1/n and `normalize=false`.
@@ -30,11 +30,11 @@ class Matryoshka(Wrapper):
     Args:
         loss: the wrapped loss, or its options with its word as `name`.
         dims: lengths, in dimensions, longest first; the first is usually the whole embedding.
-        weights: one number per length; none: 1 each, so that the loss is a sum.
+        weights: one number per length; empty: 1 each, so that the loss is a sum.
         normalize: divide the cut embeddings by their L2 norm.
 
     Raises:
-        ConfigError: dims not positive and descending, or another number of weights; when called, a length that
+        ConfigError: dims not positive and descending, or not as many weights as dims; when called, a length that
             exceeds the embedding's.
     """
 

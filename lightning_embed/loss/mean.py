@@ -1,4 +1,4 @@
-"""A mean over the rows of all ranks, in parts."""
+"""Mean over the rows of all ranks, in one part per rank."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -7,11 +7,11 @@ from torch import Tensor
 def part_of_mean(
     values: Float[Tensor, " local *each"], exists: Bool[Tensor, " rows *each"], rows: slice
 ) -> Float[Tensor, ""]:
-    """This rank's part of the mean over all that exists, 0 if nothing does: the parts average over ranks to that mean.
+    """This rank's part of the mean over all existing values, which is the average of the parts; 0 if none exists.
 
     Args:
-        values: of the rows of this rank.
-        exists: which values of all ranks count.
+        values: values of the rows of this rank.
+        exists: mask of the values of all ranks that count.
         rows: the rows of this rank.
     """
     ranks = len(exists) / len(values)

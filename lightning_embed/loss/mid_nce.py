@@ -22,13 +22,13 @@ class MidNCE(Loss):
     temperature; j runs over all pairs of the global batch, whatever their score. L = 0 if no pair qualifies. An
     auxiliary loss: alone it does not train the layers above the middle.
 
-    Source: a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442), which keeps passages that read the same as the
-    anchor or its own passage among the negatives: `mask_equal=true` leaves them out.
+    Source: a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442), which keeps passages equal to the anchor or to its
+    own passage among the negatives: `mask_equal=true` leaves them out.
 
     Args:
         temperature: divides the similarities; in (0, inf), typically 0.02.
-        min_score: of pairs that mean the same; in [0, 1], typically 1 (only the highest score).
-        mask_equal: passages that read the same as the anchor or its own passage are no negatives.
+        min_score: pairs from this score on are anchors; in [0, 1], typically 1 (only the highest score).
+        mask_equal: passages equal to the anchor or to its own passage are no negatives.
         cross_device: take the passages of all ranks.
 
     Raises:
@@ -48,7 +48,7 @@ class MidNCE(Loss):
 
     @property
     def needs_middle(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def __call__(self, batch: LossInput) -> LossOutput:

@@ -13,26 +13,26 @@ from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput
 
-NO_HASH = torch.iinfo(torch.int64).min  # stands for "no document here"
+NO_HASH = torch.iinfo(torch.int64).min  # hash of an empty slot
 
 
 @register("loss", "multi_positive")
 @dataclass(frozen=True)
 class MultiPositive(Contrastive):
-    """InfoNCE with one sum over all positives of a query: given ones and those that other rows tell of.
+    """InfoNCE with one sum over all positives of a query: its own, and those of related rows.
 
         L(i) = -log  sum over d in P_i of exp(s(q_i, d) / t)  /  sum over d in P_i and N_i of exp(s(q_i, d) / t)
 
-    s is the dot product of L2-normalised embeddings, t the temperature. Documents of the global batch that read the
-    same are one document. P_i holds the positives of row i and, with `mined`, those of every row that has the same
-    query or shares a positive with row i. N_i holds all other documents, hard negatives included, but one that reads
-    the same as the query. What is a positive in one row and a negative in another is a positive. The loss is the mean
-    over the rows of the global batch that have a positive; `positives` in the logs is how many a row has.
+    s is the dot product of L2-normalised embeddings, t the temperature. Equal documents of the global batch
+    count as one document. P_i holds the positives of row i and, with `mined`, those of every row that has the same
+    query or shares a positive with row i. N_i holds all other documents, hard negatives included, except one equal to
+    the query. A document that is both a positive and a negative is a positive. The loss is the mean over the rows of
+    the global batch that have a positive; `positives` in the logs is their mean number per row.
 
-    Unlike `infonce`, which asks every positive to beat the negatives, it is content when one of them does.
+    In `infonce` every positive must be more similar than the negatives; here it suffices that one of them is.
 
     Source: the multi-positive InfoNCE and the mining of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442; the code has
-    dropped it since). What makes a positive across rows is our reading.
+    dropped it since). The definition of positives across rows is our reading.
 
     Args:
         temperature: divides the similarities; in (0, inf), typically 0.02 to 0.05.
@@ -67,8 +67,8 @@ class MultiPositive(Contrastive):
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
         """Loss and number of positives of the rows of this rank.
 
-        More than one block of rows is computed again in the backward pass, so that of a large batch never more than a
-        block of similarities exists.
+        If there is more than one block of rows, each is computed again in the backward pass, so that at most one block
+        of the similarity matrix is in memory.
         """
         index = torch.cat([batch.positives.flatten(), batch.negatives.flatten()])
         first = first_equal(batch.hashes[index.clamp(min=0)].where(index >= 0, NO_HASH))
@@ -101,7 +101,7 @@ class MultiPositive(Contrastive):
         given: Bool[Tensor, "rows slots"],
         first: Int[Tensor, " all"],
     ) -> Bool[Tensor, "part all"]:
-        """Which documents are positives of which rows."""
+        """Mask of the positives of each row."""
         own = first[: given.numel()].view_as(given)
         related = rows[:, None] == torch.arange(len(given), device=rows.device)
         if self.mined:
@@ -110,14 +110,14 @@ class MultiPositive(Contrastive):
             for mine in own.where(given, -1)[rows].T:
                 for theirs in own.where(given, -2).T:
                     related |= mine[:, None] == theirs
-        told = (related[:, :, None] & given).flatten(1)
-        votes = torch.zeros(len(rows), len(first), dtype=torch.int32, device=rows.device)
-        return votes.index_add_(1, own.flatten(), told.int()) > 0
+        positive = (related[:, :, None] & given).flatten(1)
+        counts = torch.zeros(len(rows), len(first), dtype=torch.int32, device=rows.device)
+        return counts.index_add_(1, own.flatten(), positive.int()) > 0
 
     def _candidate(
         self, batch: LossInput, rows: Int[Tensor, " part"], index: Int[Tensor, " all"], first: Int[Tensor, " all"]
     ) -> Bool[Tensor, "part all"]:
-        """Which documents are negatives of which rows if they are no positives; of those that read the same the first."""
+        """Mask of the negatives of each row, positives not removed yet; of equal documents, the first only."""
         here = torch.arange(len(index), device=index.device)
         distinct = (index >= 0) & (first == here)
         candidate = distinct & (batch.hashes[index.clamp(min=0)] != batch.hashes[batch.query[rows]][:, None])
@@ -127,7 +127,7 @@ class MultiPositive(Contrastive):
         return candidate & torch.zeros_like(candidate).scatter_(1, first[negatives[rows]], True)
 
     def _has_positive(self, batch: LossInput, given: Bool[Tensor, "rows slots"]) -> Bool[Tensor, " rows"]:
-        """Which rows have a positive, given or mined."""
+        """Mask of the rows that have a positive, given or mined."""
         has = given.any(1)
         if not self.mined:
             return has
@@ -136,7 +136,7 @@ class MultiPositive(Contrastive):
 
 
 def first_equal(hashes: Int[Tensor, " texts"]) -> Int[Tensor, " texts"]:
-    """For each hash, the index of the first that equals it."""
+    """For each hash, the index of its first occurrence."""
     ordered, order = hashes.sort(stable=True)
     begins = torch.cat([torch.ones_like(ordered[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
     start = torch.arange(len(hashes), device=hashes.device).where(begins, 0).cummax(0).values

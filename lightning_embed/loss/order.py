@@ -1,4 +1,4 @@
-"""The loss of an order, for any similarity."""
+"""Pairwise ranking loss of pairs with scores, for any similarity."""
 
 import torch
 from jaxtyping import Float

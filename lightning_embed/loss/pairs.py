@@ -1,4 +1,4 @@
-"""What the losses of graded pairs look at."""
+"""Cosines and scores of pairs: the inputs of the losses for graded pairs."""
 
 import torch
 from jaxtyping import Float
@@ -20,12 +20,12 @@ def scores(batch: LossInput) -> Float[Tensor, " rows"]:
 
 
 def graded(batch: LossInput) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-    """Cosine and score of every pair; of rows without a score, a positive has 1 and a negative has 0."""
+    """Cosine and score of every pair; in rows without a score, positives score 1 and negatives 0."""
     if batch.score is not None:
         return cosines(batch), batch.score
     documents = torch.cat([batch.positives, batch.negatives], 1)
     embeddings = batch.embeddings.final
-    cosine = (embeddings[batch.query][:, None] * embeddings[documents]).sum(2)  # of an empty slot: not looked at
+    cosine = (embeddings[batch.query][:, None] * embeddings[documents]).sum(2)  # of an empty slot: dropped below
     score = torch.zeros_like(cosine)
     score[:, : batch.positives.shape[1]] = 1
     exists = documents >= 0

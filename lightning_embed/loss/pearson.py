@@ -18,7 +18,7 @@ class Pearson(Loss):
         L = 1 - cov(s, y) / sqrt( (var(s) + epsilon) var(y) )
 
     s_i is the cosine of pair i, y_i its score; moments are those of the population (divided by n), over all rows of
-    the global batch. Where all scores are equal there is nothing to correlate with: L = 0.
+    the global batch. If all scores are equal, the correlation is undefined, and L = 0.
 
     Source: a term of CoDiEmb (Zhang et al. 2025, arXiv 2508.11442). Where we differ: its code has no epsilon and is
     undefined where all cosines are equal; here that gives 1 and a finite gradient.
@@ -43,7 +43,7 @@ class Pearson(Loss):
     def __call__(self, batch: LossInput) -> LossOutput:
         """See the class."""
         cosine, score = cosines(batch), scores(batch).to(batch.embeddings.final)
-        varies = score.max() > score.min()  # exact, unlike a variance that is computed
+        varies = score.max() > score.min()  # exact, unlike a comparison of the computed variance with 0
         cosine, score = cosine - cosine.mean(), score - score.mean()
         variance = score.square().mean().where(varies, 1)
         correlation = (cosine * score).mean() / ((cosine.square().mean() + self.epsilon) * variance).sqrt()

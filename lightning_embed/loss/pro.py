@@ -16,10 +16,11 @@ EPSILON = 1e-8  # scores that differ by less are equal
 @register("loss", "pro")
 @dataclass(frozen=True)
 class PRO(Loss):
-    """Preference ranking: every pair against all pairs with lower scores, weighted by how much lower.
+    """Preference ranking: every pair against all pairs with lower scores, weighted by the difference.
 
         T_k = { j : y_k - y_j > 1e-8 },  w_kj = y_k - y_j,  w_k = max over T_k of w_kj
-        L = mean over k with T_k not empty of  -log  exp(w_k s_k / t) / [ exp(w_k s_k / t) + sum over T_k of exp(w_kj s_j / t) ]
+        L_k = -log  exp(w_k s_k / t) / [ exp(w_k s_k / t) + sum over T_k of exp(w_kj s_j / t) ]
+        L = mean of L_k over k with T_k not empty
 
     s_i is the cosine of pair i, y_i its score in [0, 1], t the temperature. All rows of the global batch are compared;
     L = 0 where all scores are equal. Unlike CoSENT it depends on the scale of the scores.

@@ -1,4 +1,4 @@
-"""What losses around another loss have in common."""
+"""Base class of losses that wrap a loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from lightning_embed.types import Task
 
 @dataclass(frozen=True)
 class Wrapper(Loss):
-    """A loss around another one, for which it answers.
+    """A loss that wraps a loss and has its properties.
 
     Args:
         loss: the wrapped loss, or its options with its word as `name`.
 
     Raises:
-        ConfigError: neither of the two.
+        ConfigError: `loss` is neither.
     """
 
     loss: Any = field(default_factory=lambda: {"name": "infonce"})
@@ -41,7 +41,7 @@ class Wrapper(Loss):
 
     @property
     def tasks(self) -> frozenset[Task]:
-        """Those of the wrapped loss."""
+        """As the wrapped loss."""
         return self.inner.tasks
 
     @property

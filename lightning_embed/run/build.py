@@ -120,7 +120,7 @@ def datamodule(
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
     loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
-    return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, training_seed(cfg, expert), **loader)
+    return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **loader)
 
 
 def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
@@ -129,7 +129,14 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
     optimizer, scheduler = instantiated("optimizer", cfg.optimizer), instantiated("scheduler", cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
     return EmbeddingModule(
-        model, losses(cfg, tasks), optimizer, scheduler, cfg.max_grad_norm, seed, step=cfg.step, step_memory=memory
+        model,
+        losses(cfg, tasks),
+        optimizer,
+        scheduler,
+        max_grad_norm=cfg.max_grad_norm,
+        seed=seed,
+        step=cfg.step,
+        step_memory=memory,
     )
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_embed.experts import Expert, ExpertPlan, TrainSet
-from lightning_embed.sampler import Feed, Sampler, StepSampler
+from lightning_embed.experts import Expert, ExpertPlan
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,6 @@ class Costs:
 
     sources: Mapping[str, float]
     all: float
-
-
-def rows_of_training(
-    sampler: Sampler, datasets: Mapping[str, TrainSet], max_steps: int, max_epochs: int | None
-) -> float:
-    """Rows that one training on all datasets goes through, repetitions included, at the mean batch of an epoch."""
-    feeds = {name: Feed(each.task, each.num_rows, each.batch_size) for name, each in datasets.items()}
-    stream = StepSampler(sampler, feeds, seed=0)
-    return stream.num_steps(max_steps, max_epochs) * stream.rows_of_epoch / len(stream)
 
 
 def costs(plan: ExpertPlan, experts: Sequence[Expert], rows: Mapping[str, float]) -> Costs:

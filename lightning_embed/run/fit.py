@@ -158,7 +158,7 @@ def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
             "rows_trained_on": steps * count * stream.schedule.batch_rows(feed) / len(stream),
         }
         for name, count in stream.num_batches.items()
-        for feed in [stream.feeds[name]]
+        for feed in [stream.datasets[name]]
     ]
 
 

@@ -60,7 +60,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
         strategy.check(sizes, base is not None, has_probe=has_data or replay is not None)
     doctor.check(cfg, sources, base is not None, has_probe=has_data)
     if strategy is None:
-        hub.check_one(cfg.push_to_hub, [])
+        hub.require_one_model(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)
     return PreparedMerge(identity, Finalize(cfg, strategy, sources, base, scores, make_probe, replay))
 

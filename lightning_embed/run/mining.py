@@ -33,6 +33,14 @@ def mined(
                 base.export(out / "models" / BASE)  # rank zero may still be at it
                 console.print(f"mining hard negatives for {name}: {file}")
                 prompts = prompts_of(dataset, base)
-                mine(dataset.train, out / "models" / BASE, options, file, prompts.query, prompts.document, cfg.seed)
+                mine(
+                    dataset.train,
+                    out / "models" / BASE,
+                    options,
+                    file,
+                    query_prompt=prompts.query,
+                    document_prompt=prompts.document,
+                    seed=cfg.seed,
+                )
         result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
     return result

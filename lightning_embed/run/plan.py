@@ -9,10 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lightning_embed.data import EmbeddingDataModule
-from lightning_embed.experts import Expert, TrainSet
+from lightning_embed.experts import Expert
 from lightning_embed.run import build
-from lightning_embed.run.cost import rows_of_training
 from lightning_embed.run.terminal import console
+from lightning_embed.sampler import StepSampler
+from lightning_embed.types import TrainSet
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PlannedTraining:
 def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_sets: Mapping[str, TrainSet]) -> None:
     """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
-    whole = rows_of_training(build.sampler(cfg), train_sets, *limits)
+    whole = StepSampler(build.sampler(cfg), train_sets, seed=0).num_rows(*limits)
     table = Table(title_justify="left", box=SIMPLE_HEAD)
     for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
         table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
@@ -53,12 +54,12 @@ def print_plan(training: PlannedTraining, trainer: Any) -> None:
     for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left"):
         table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
     for name, count in stream.num_batches.items():
-        feed = stream.feeds[name]
+        feed = stream.datasets[name]
         size = stream.schedule.batch_rows(feed)
         share = f"{count / sum(stream.num_batches.values()):.1%}"
         dropped = f"{feed.num_rows - count * size:,}"
         table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
     console.print(table)
     reached = set(stream.order(0)[:steps].flatten().tolist())
-    if missed := [name for number, name in enumerate(stream.feeds) if number not in reached]:
+    if missed := [name for number, name in enumerate(stream.datasets) if number not in reached]:
         console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")

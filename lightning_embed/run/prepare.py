@@ -16,7 +16,7 @@ from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
-from lightning_embed.experts import Expert, ExpertPlan, TrainSet
+from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
@@ -27,7 +27,7 @@ from lightning_embed.run.finalize import strategy_of
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.storage import hub
-from lightning_embed.types import Embeddings, LossInput, Task
+from lightning_embed.types import Embeddings, LossInput, Task, TrainSet
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,7 @@ def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> d
 
 def train_sets(data: Mapping[str, EmbeddingDataset]) -> dict[str, TrainSet]:
     """The datasets with train rows, as a plan of experts sees them."""
-    return {
-        name: TrainSet(rows.options.counts_as, len(rows), rows.options.batch_size)
-        for name, dataset in data.items()
-        if (rows := dataset.train) is not None
-    }
+    return {name: rows.train_set for name, dataset in data.items() if (rows := dataset.train) is not None}
 
 
 def _sources_of(
@@ -196,7 +192,7 @@ def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, Embe
 def _check_merge(cfg: DictConfig, plan: ExpertPlan, strategy: MergeStrategy | None, sources: Sequence[Source]) -> None:
     """Refuse a merge, an examination or a push that this plan's sources do not allow."""
     if strategy is None:
-        hub.check_one(cfg.push_to_hub, [source.name for source in sources])
+        hub.require_one_model(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:

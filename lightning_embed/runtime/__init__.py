@@ -1,1 +1,1 @@
-"""What every process needs: ranks, seeds, and named points where a test can end it."""
+"""Process groups, seeds and fault injection."""

@@ -1,4 +1,4 @@
-"""The only user of torch.distributed. Every function is right without a process group too, so callers have no `if`."""
+"""Process groups: the only module that uses torch.distributed. Without a group, every function acts as for one rank."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def is_active() -> bool:
-    """Whether several processes work together."""
+    """Whether a process group is initialised."""
     return torch_dist.is_available() and torch_dist.is_initialized()
 
 
@@ -20,7 +20,7 @@ def rank() -> int:
 
 
 def launched_rank() -> int:
-    """Rank that a launcher gave to this process, known before there is a group."""
+    """Rank that a launcher gave to this process, known before the group exists."""
     return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
 
 
@@ -30,25 +30,25 @@ def world_size() -> int:
 
 
 def leave() -> None:
-    """End this process's part in the group; later calls see one process."""
+    """Leave the process group; later calls act as for one rank."""
     if is_active():
         torch_dist.destroy_process_group()
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait for all processes."""
     if is_active():
         torch_dist.barrier()
 
 
 def of_first(value: float) -> float:
-    """`value` of rank zero, on every rank: where clocks, rounding and files must not part them."""
+    """`value` of rank zero, on every rank: for decisions that clocks, rounding or files would make differently."""
     if world_size() == 1:
         return value
     on_gpu = torch_dist.get_backend() == "nccl"
-    told = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
-    torch_dist.broadcast(told, src=0)
-    return float(told)
+    broadcast = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
+    torch_dist.broadcast(broadcast, src=0)
+    return float(broadcast)
 
 
 def sizes(count: int, device: torch.device) -> list[int]:
@@ -61,7 +61,7 @@ def sizes(count: int, device: torch.device) -> list[int]:
 
 
 def gather(tensor: Num[Tensor, "local ..."], counts: list[int]) -> Num[Tensor, "all ..."]:
-    """Join the tensors of all ranks along the first dimension, in the order of ranks; `counts` are their lengths.
+    """Concatenate the tensors of all ranks along the first dimension, in rank order; `counts` are their lengths.
 
     Gradients flow to the rank that a row came from, summed over the losses of all ranks. With a loss whose mean over
     ranks is the global loss, and gradients averaged over ranks (DDP), they are the exact gradients of the global loss:

@@ -1,4 +1,4 @@
-"""Named places where a test can end the process as `kill -9` would: for showing that a run survives it."""
+"""Named points where a test can kill the process as `kill -9` would, to show that a run survives it."""
 
 import os
 import signal
@@ -10,8 +10,10 @@ _passed: Counter[str] = Counter()
 
 
 def point(name: str) -> None:
-    """Die here if $LIGHTNING_EMBED_KILL_AT says so."""
+    """Kill this process if $LIGHTNING_EMBED_KILL_AT names this point."""
     wanted, _, time = os.environ.get(VARIABLE, "").partition(":")
-    _passed[name] += wanted == name
-    if wanted == name and _passed[name] == int(time or 1):
+    if wanted != name:
+        return
+    _passed[name] += 1
+    if _passed[name] == int(time or 1):
         os.kill(os.getpid(), signal.SIGKILL)

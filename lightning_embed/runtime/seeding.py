@@ -1,6 +1,6 @@
-"""Randomness without state: every seed is a pure function of what it is for.
+"""Seeds that are pure functions of their purpose.
 
-No generator state is ever stored. Resuming, caching and another number of processes therefore cannot change it.
+No generator state is ever stored, so resuming, caching and the number of processes cannot change the randomness.
 """
 
 from hashlib import blake2b

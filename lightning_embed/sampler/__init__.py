@@ -1,6 +1,5 @@
-"""Samplers: in which order the datasets feed a model. Pure functions of (seed, epoch, step)."""
+"""Samplers: the order of the batches of a training. Pure functions of (seed, epoch, step)."""
 
 from lightning_embed.sampler.base import BatchPlan as BatchPlan
-from lightning_embed.sampler.base import Feed as Feed
 from lightning_embed.sampler.base import Sampler as Sampler
 from lightning_embed.sampler.stream import StepSampler as StepSampler

@@ -1,4 +1,4 @@
-"""The contract of a sampler: the order of the steps of one epoch."""
+"""The interface of a sampler: the order of the batches of one epoch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,15 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What a sampler knows of a dataset: its task (or group), its rows, and how many rows a batch takes over all ranks."""
-
-    task: str
-    num_rows: int
-    batch_size: int
+from lightning_embed.types import TrainSet
 
 
 @dataclass(frozen=True)
@@ -41,11 +33,11 @@ def _unpickled(dataset: str, rows: list[int], weight: float, epoch: int) -> Batc
 
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """Decides which datasets each step of an epoch takes; rows are shuffled within a dataset and used at most once.
+    """The order of the datasets in an epoch; rows are shuffled within a dataset and used at most once per epoch.
 
     Args:
-        accumulate: batches of a step. They come from the same dataset and the loss of the step is their mean, which
-            is not the loss of one larger batch: in-batch losses see only their own batch.
+        accumulate: batches of a step, all of one dataset. The loss of the step is their mean, which is not the loss of
+            one larger batch: in-batch negatives come from the same batch only.
     """
 
     accumulate: int = 1
@@ -59,34 +51,34 @@ class Sampler(ABC):
         """Batches of every step."""
         return self.accumulate
 
-    def batch_rows(self, feed: Feed) -> int:
+    def batch_rows(self, dataset: TrainSet) -> int:
         """Rows of a batch over all ranks."""
-        return feed.batch_size
+        return dataset.batch_size
 
-    def num_batches(self, feeds: Mapping[str, Feed]) -> dict[str, int]:
-        """Batches that an epoch takes of each dataset, 0 of one that is left out; the rest of its rows waits for the next shuffle."""
+    def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
+        """Batches of each dataset in an epoch; 0: left out. Rows that fill no step are not used in that epoch."""
         return {
-            name: feed.num_rows // (self.batch_rows(feed) * self.accumulate) * self.accumulate
-            for name, feed in feeds.items()
+            name: dataset.num_rows // (self.batch_rows(dataset) * self.accumulate) * self.accumulate
+            for name, dataset in datasets.items()
         }
 
     @abstractmethod
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """Arrange the batches of an epoch.
 
         Args:
-            feeds: the datasets.
+            datasets: the train sets, by name.
             generator: seeded by (seed, epoch); the same on all ranks.
 
         Returns:
-            The number of the dataset of each batch of each step; dataset `d` stands `num_batches[d]` times in it.
+            The index of the dataset of each batch of each step; dataset `d` occurs `num_batches[d]` times.
         """
 
     def single_task(self, datasets: Int[Tensor, " steps"]) -> Int[Tensor, "steps batches"]:
         """Steps of `accumulate` batches each, all of the step's dataset."""
         return datasets[:, None].expand(-1, self.accumulate)
 
-    def each_step(self, feeds: Mapping[str, Feed]) -> Int[Tensor, " steps"]:
+    def each_step(self, datasets: Mapping[str, TrainSet]) -> Int[Tensor, " steps"]:
         """The dataset of every single-task step of an epoch, dataset after dataset."""
-        steps = [count // self.accumulate for count in self.num_batches(feeds).values()]
+        steps = [count // self.accumulate for count in self.num_batches(datasets).values()]
         return torch.arange(len(steps)).repeat_interleave(torch.tensor(steps, dtype=torch.int64))

@@ -8,7 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "batch_shuffle")
@@ -20,14 +21,14 @@ class BatchShuffle(Sampler):
     steps is its share of the batches.
 
     Papers: "batch-level shuffling" of BOOM (2026, arXiv 2602.05787); the dynamic sampler of CoDiEmb (2025, arXiv
-    2508.11442). Where we differ: with accumulation all rows of a step are used (the published CoDiEmb code drops all
-    but the first batch).
+    2508.11442). Where we differ: with accumulation all rows of a step are used (the published CoDiEmb code
+    uses only the first batch).
 
     Args:
         accumulate: see `Sampler`.
     """
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         return self.single_task(steps[torch.randperm(len(steps), generator=generator)])

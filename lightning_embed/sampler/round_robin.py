@@ -8,24 +8,25 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 @register("sampler", "round_robin")
 @dataclass(frozen=True)
 class RoundRobin(Sampler):
-    """The datasets in turn, one batch each; a dataset whose rows are used up leaves the circle.
+    """The datasets in turn, one batch each; a dataset whose rows are used up drops out.
 
-    Small datasets thus stand at the beginning of every epoch and large ones fill its end. Nothing is repeated or
-    lost. Where we differ from sentence-transformers' round robin: that one ends the epoch with the smallest dataset.
+    Small datasets thus occur at the beginning of every epoch, and large ones fill its end. No batch is repeated or
+    dropped. Where we differ from sentence-transformers' round robin: that one ends the epoch with the smallest dataset.
 
     Args:
         accumulate: see `Sampler`.
     """
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
-        """See `Sampler.order`; nothing here is random."""
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+        """See `Sampler.order`; deterministic."""
         del generator
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         turns = torch.cat([torch.arange(count) for count in steps.bincount().tolist()])
         return self.single_task(steps[turns.argsort(stable=True)])

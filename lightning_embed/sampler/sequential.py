@@ -9,7 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.registry import register
-from lightning_embed.sampler.base import Feed, Sampler
+from lightning_embed.sampler.base import Sampler
+from lightning_embed.types import TrainSet
 
 
 class By(StrEnum):
@@ -25,7 +26,7 @@ class Sequential(Sampler):
     """One dataset, or one task, after the other, in the order of the config.
 
     An epoch goes once through the order, so several epochs begin again with the first; a training cut short by
-    max_steps never reaches the last ones. What comes last is remembered best: this is the baseline that shows
+    max_steps never reaches the last ones. The last datasets are remembered best: the baseline that shows
     forgetting.
 
     Papers: dataset-level and task-level sequential training of BOOM (2026, arXiv 2602.05787), which names them but
@@ -38,10 +39,10 @@ class Sequential(Sampler):
 
     by: By = By.dataset
 
-    def order(self, feeds: Mapping[str, Feed], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
+    def order(self, datasets: Mapping[str, TrainSet], generator: torch.Generator) -> Int[Tensor, "steps batches"]:
         """See `Sampler.order`."""
-        keys = [feed.task if self.by == By.task else name for name, feed in feeds.items()]
+        keys = [dataset.task if self.by == By.task else name for name, dataset in datasets.items()]
         place = torch.tensor([keys.index(key) for key in keys])
-        steps = self.each_step(feeds)
+        steps = self.each_step(datasets)
         steps = steps[torch.randperm(len(steps), generator=generator)]
         return self.single_task(steps[place[steps].argsort(stable=True)])

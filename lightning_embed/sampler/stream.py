@@ -1,4 +1,4 @@
-"""From a sampler's order to the rows of each step, on each rank, from any step on."""
+"""Rows of each step on each rank, in a sampler's order, from any step on."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lightning_embed.errors import DataError
 from lightning_embed.runtime.seeding import derive_seed
-from lightning_embed.sampler.base import BatchPlan, Feed, Sampler
+from lightning_embed.sampler.base import BatchPlan, Sampler
+from lightning_embed.types import TrainSet
 
 
 @dataclass
@@ -25,7 +26,7 @@ class StepSampler:
     """
 
     schedule: Sampler
-    feeds: Mapping[str, Feed]
+    datasets: Mapping[str, TrainSet]
     seed: int
     rank: int = 0
     world_size: int = 1
@@ -33,11 +34,12 @@ class StepSampler:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.num_batches = self.schedule.num_batches(self.feeds)
+        self.num_batches = self.schedule.num_batches(self.datasets)
         if not len(self):
-            sizes = ", ".join(f"{n}: {f.num_rows} rows, batch {f.batch_size}" for n, f in self.feeds.items())
+            sizes = ", ".join(f"{n}: {d.num_rows} rows, batch {d.batch_size}" for n, d in self.datasets.items())
             raise DataError(
-                f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): lower batch_size or accumulate."
+                f"The datasets do not fill one step, batches of a step: {self.schedule.batches_per_step} ({sizes}): "
+                "lower batch_size or accumulate."
             )
 
     @property
@@ -52,18 +54,18 @@ class StepSampler:
     def __len__(self) -> int:
         return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
-    @property
-    def rows_of_epoch(self) -> int:
-        """Rows of all batches of an epoch."""
-        return sum(count * self.schedule.batch_rows(self.feeds[name]) for name, count in self.num_batches.items())
-
     def num_steps(self, max_steps: int, max_epochs: int | None) -> int:
-        """Steps of a training with these limits, -1 or None meaning none; whichever is reached first ends it."""
+        """Steps of a training with these limits (-1 or None: no limit); the first limit reached ends it."""
         limits = [max_steps, (-1 if max_epochs is None else max_epochs) * len(self)]
         return min((limit for limit in limits if limit >= 0), default=0)
 
+    def num_rows(self, max_steps: int, max_epochs: int | None) -> float:
+        """Rows processed by a training with these limits, repetitions included, at the mean batch size of an epoch."""
+        rows = sum(count * self.schedule.batch_rows(self.datasets[name]) for name, count in self.num_batches.items())
+        return self.num_steps(max_steps, max_epochs) * rows / len(self)
+
     def __iter__(self) -> Iterator[list[BatchPlan]]:
-        names = list(self.feeds)
+        names = list(self.datasets)
         rows = [self._shuffled(name) for name in names]
         order = self.order(self.epoch)
         done = max(0, self.first_step - self.epoch * len(self))
@@ -72,20 +74,20 @@ class StepSampler:
             yield [self._batch(names[d], rows[d], next(turns[d])) for d in order[step].tolist()]
 
     def first_batches(self) -> list[BatchPlan]:
-        """The first batch of every dataset that the epoch takes batches of, wherever it stands in the order."""
+        """The first batch of every dataset of the epoch, at any place in the order."""
         return [self._batch(name, self._shuffled(name), 0) for name, number in self.num_batches.items() if number]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
-        """The number of the dataset of each batch of each step of an epoch."""
+        """The index of the dataset of each batch of each step of an epoch."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        return self.schedule.order(self.feeds, generator)
+        return self.schedule.order(self.datasets, generator)
 
     def _shuffled(self, name: str) -> Int[Tensor, " rows"]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", self.epoch, name))
-        return torch.randperm(self.feeds[name].num_rows, generator=generator)
+        return torch.randperm(self.datasets[name].num_rows, generator=generator)
 
     def _batch(self, name: str, rows: Int[Tensor, " rows"], turn: int) -> BatchPlan:
-        size = self.schedule.batch_rows(self.feeds[name])
+        size = self.schedule.batch_rows(self.datasets[name])
         local = size // self.world_size
         start = turn * size + self.rank * local
         return BatchPlan(name, rows[start : start + local], 1 / self.schedule.batches_per_step, self.epoch)

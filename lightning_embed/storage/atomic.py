@@ -1,11 +1,11 @@
-"""Small text files, whole or not at all."""
+"""Atomic writes of small text files."""
 
 import os
 from pathlib import Path
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write `text` to `file`, whose folder is made: who reads it meanwhile finds the old text or the new one."""
+    """Write `text` to `file` atomically: a reader finds the old text or the new one. Missing folders are created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The folder of what can be computed again: `~/.cache/lightning_embed`, or $LIGHTNING_EMBED_CACHE."""
+"""The folder of files that can be computed again: `~/.cache/lightning_embed`, or $LIGHTNING_EMBED_CACHE."""
 
 import os
 from pathlib import Path

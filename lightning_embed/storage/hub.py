@@ -1,6 +1,6 @@
-"""`push_to_hub=<owner/name>`: the model that a run leaves, on the Hugging Face hub.
+"""Upload of a run's model to the Hugging Face hub: `push_to_hub=<owner/name>`.
 
-The settings of huggingface_hub hold: HF_TOKEN, HF_ENDPOINT.
+The settings of huggingface_hub apply: HF_TOKEN, HF_ENDPOINT.
 """
 
 import re
@@ -12,14 +12,14 @@ from typing import Literal
 
 from lightning_embed.errors import ConfigError, HubError
 
-_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: other shards beside ours are no model
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: its shards must not mix with ours
 
 
-def check(name: str) -> None:
-    """Refuse a push that cannot work; asks nobody.
+def validate_push(name: str) -> None:
+    """Refuse a push that cannot succeed; makes no request.
 
     Raises:
-        ConfigError: no name of a repository, or no token.
+        ConfigError: a name that is no repository, or no token.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError
@@ -36,38 +36,40 @@ def check(name: str) -> None:
         )
     if get_token() is None:
         raise ConfigError(
-            f"push_to_hub={name}: expected a token that may write to the hub, found none. Run `hf auth login`, or set HF_TOKEN."
+            f"push_to_hub={name}: expected a token that may write to the hub, found none. "
+            "Run `hf auth login`, or set HF_TOKEN."
         )
 
 
-def check_one(name: str | None, models: Sequence[str]) -> None:
-    """Refuse to push when a run without a merge does not leave one model.
+def require_one_model(name: str | None, models: Sequence[str]) -> None:
+    """Refuse a push of a run without a merge that does not produce exactly one model.
 
     Args:
-        name: push_to_hub.
-        models: that the run will leave.
+        name: push_to_hub; None: no push.
+        models: names of the models that the run produces.
 
     Raises:
-        ConfigError: naming them.
+        ConfigError: no model or several ones; the message names them.
     """
     if name is not None and len(models) != 1:
         left = f"{len(models)} models ({', '.join(models)})" if models else "no model of its own"
         raise ConfigError(
-            f"push_to_hub={name}: expected one model to push, and merge=none leaves {left}. Choose a merge, or push one by `hf upload`."
+            f"push_to_hub={name}: expected one model to push, and merge=none leaves {left}. "
+            "Choose a merge, or push one with `hf upload`."
         )
 
 
 def push(model: Path, name: str, private: bool, message: str) -> str:
-    """Upload a model directory, in one commit. Returns its address.
+    """Upload a model directory in one commit. Returns its URL.
 
     Args:
         model: the directory.
-        name: owner/name; made, if the hub has none.
-        private: whether a repository that is made now can be seen by its owner alone; one that exists stays as it is.
-        message: of the commit.
+        name: owner/name; created if it does not exist.
+        private: whether a new repository is private; an existing one keeps its visibility.
+        message: commit message.
 
     Raises:
-        HubError: the hub refused, or could not be reached; the model stays where it is.
+        HubError: the hub refused or could not be reached; the model directory stays as it is.
     """
     from huggingface_hub import HfApi
 
@@ -77,11 +79,12 @@ def push(model: Path, name: str, private: bool, message: str) -> str:
         api.upload_folder(
             repo_id=name, folder_path=model, commit_message=message, delete_patterns=_WEIGHTS, ignore_patterns=".*"
         )
-    except Exception as error:  # of the network, the server or the client's many layers: no run is lost for it
-        again = shlex.join(["hf", "upload", name, str(model), ".", *["--private"] * private])
+    except Exception as error:  # of the network, the server or the client: the run must not be lost
+        again = shlex.join(["hf", "upload", name, str(model), ".", *(["--private"] if private else [])])
         reason = " ".join(str(error).split())
         raise HubError(
-            f"The model is whole, in {model}, but was not pushed to {name} ({type(error).__name__}: {reason}). Push it again by: {again}"
+            f"The model in {model} is complete, but was not pushed to {name} ({type(error).__name__}: {reason}). "
+            f"Push it again: {again}"
         ) from error
     return str(address)
 

@@ -1,1 +1,1 @@
-"""Steps of training: the LightningModule, the cached step, the gathering over ranks, learning-rate schedules."""
+"""Training: the LightningModule, the cached step, gathering over ranks, learning-rate schedules."""

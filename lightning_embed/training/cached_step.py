@@ -1,8 +1,8 @@
 """The cached step (gradient caching): the exact gradient of a large batch, with the activations of one chunk at a time.
 
 Gao et al. 2021, arXiv 2101.06983. Embeddings first, without a graph; then the loss and its gradient at the embeddings;
-then every chunk again, with a graph, into which its part of that gradient goes. Chunks and their seeds are those of
-the plain step, so dropout is replayed. It costs one more forward pass.
+then every chunk again, with a graph, through which its part of that gradient is propagated. Chunks and their seeds are
+those of the plain step, so dropout is replayed. It costs one more forward pass.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,11 +33,11 @@ def cached_backward(
     Args:
         encoder: runs the chunks.
         tokens: the texts.
-        loss: of their embeddings.
-        backward: runs the backward pass of a scalar; its second argument says whether it is the last of the batch.
-        seed: of dropout, as in `Encoder.forward`.
-        middle: whether the loss looks at the middle layer.
-        memory: bytes of activations that may be kept from the first pass: chunks that fit run only once.
+        loss: loss of their embeddings.
+        backward: runs the backward pass of a scalar; its second argument is True for the last scalar of the batch.
+        seed: seed of dropout, as in `Encoder.forward`.
+        middle: whether the loss uses the middle layer.
+        memory: bytes of activations to keep from the first pass at most; chunks that fit run only once.
     """
     chunks = encoder.chunks(tokens)
     seeds = encoder.chunk_seeds(seed, len(chunks))
@@ -72,7 +72,7 @@ def _leaf(layer: Tensor) -> Tensor:
 
 
 class _Budget:
-    """How much of the graphs is kept."""
+    """Memory budget for the graphs that are kept."""
 
     def __init__(self, encoder: Encoder, memory: int) -> None:
         self.memory = memory
@@ -81,7 +81,7 @@ class _Budget:
 
     @contextmanager
     def graph(self, num_tokens: int) -> Iterator[None]:
-        """Keep the graph of what runs inside if it should fit, judged by the chunk before; else build none."""
+        """Keep the graph of a chunk if it should fit, by the bytes per token of the chunk before; else build none."""
         before = self.saved.bytes
         if before + num_tokens * self.bytes_per_token >= self.memory:
             with torch.no_grad():

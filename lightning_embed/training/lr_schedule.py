@@ -1,4 +1,4 @@
-"""Learning-rate schedules whose warm-up is a share of the steps, whatever their number."""
+"""Learning-rate schedules whose warm-up is a share of the steps."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -7,15 +7,17 @@ from lightning_embed.errors import ConfigError
 
 
 def linear(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
-    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then linear decay to 0."""
+    """Linear warm-up over `warmup_share` of `num_steps` from a rate above 0, then linear decay to 0."""
     warmup = _warmup_steps(num_steps, warmup_share)
-    return LambdaLR(optimizer, lambda step: min(_risen(step, warmup), (num_steps - step) / max(1, num_steps - warmup)))
+    return LambdaLR(
+        optimizer, lambda step: min(_warmup_factor(step, warmup), (num_steps - step) / max(1, num_steps - warmup))
+    )
 
 
 def constant(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) -> LambdaLR:
-    """Linear warm-up over `warmup_share` of `num_steps` (the first step has a rate already), then constant."""
+    """Linear warm-up over `warmup_share` of `num_steps` from a rate above 0, then constant."""
     warmup = _warmup_steps(num_steps, warmup_share)
-    return LambdaLR(optimizer, lambda step: _risen(step, warmup))
+    return LambdaLR(optimizer, lambda step: _warmup_factor(step, warmup))
 
 
 def _warmup_steps(num_steps: int, share: float) -> int:
@@ -24,5 +26,5 @@ def _warmup_steps(num_steps: int, share: float) -> int:
     return round(share * num_steps)
 
 
-def _risen(step: int, warmup: int) -> float:
+def _warmup_factor(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / max(1, warmup))

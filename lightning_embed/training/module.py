@@ -35,16 +35,16 @@ class EmbeddingModule(LightningModule):
 
     Args:
         encoder: the model.
-        losses: the loss of each task that occurs in the data.
+        losses: the loss of each task of the data.
         optimizer: makes the optimiser of the trainable parameters.
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
-        max_grad_norm: clip the gradient to this L2 norm; None: never.
-        seed: of dropout.
-        step: how a step runs; the gradient is the same.
-        step_memory: bytes of activations that a partial step may keep.
+        max_grad_norm: clip the gradient to this L2 norm; None: no clipping.
+        seed: seed of dropout.
+        step: execution of a step, see `StepMode`; the gradient is the same.
+        step_memory: bytes of activations that a partial step keeps at most.
 
     Raises:
-        ConfigError: a loss cannot serve its task, or max_grad_norm is not positive.
+        ConfigError: a loss does not support its task, or max_grad_norm is not positive.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class EmbeddingModule(LightningModule):
         losses: Mapping[Task, Loss],
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
+        *,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
         step: StepMode = StepMode.plain,
@@ -78,7 +79,8 @@ class EmbeddingModule(LightningModule):
         if self.make_scheduler is None:
             return optimizer
         # Not trainer.estimated_stepping_batches: it would build the loaders before the step to resume from is known.
-        num_steps: int = self.trainer.datamodule.num_steps(self.trainer.max_steps, self.trainer.max_epochs)  # type: ignore[attr-defined]
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        num_steps: int = data.num_steps(self.trainer.max_steps, self.trainer.max_epochs)
         return [optimizer], [self.make_scheduler(optimizer, num_steps)]
 
     def training_step(self, step: tuple[Batch, ...]) -> dict[str, Tensor]:
@@ -115,7 +117,7 @@ class EmbeddingModule(LightningModule):
             )  # fmt: skip
 
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
-        """Encode the distinct texts of a batch and apply the loss of its task; the mean over ranks is the global loss."""
+        """Encode the texts of a batch and apply the loss of its task; its mean over ranks is the global loss."""
         middle = self.losses[batch.task].needs_middle
         return self._loss_of(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
 
@@ -135,7 +137,7 @@ class EmbeddingModule(LightningModule):
     def run_backward(
         self, batch: Batch, backward: Callable[[Float[Tensor, ""], bool], None], seed: int | None = None
     ) -> LossOutput:
-        """Run a batch in the way of the steps; `backward` gets each scalar, and whether it is the batch's last."""
+        """Run a batch as a training step does; `backward` takes each scalar, and whether it is the last one."""
         middle = self.losses[batch.task].needs_middle
         if self.step is StepMode.plain:
             embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
@@ -166,14 +168,15 @@ class EmbeddingModule(LightningModule):
 
 
 def check_losses(losses: Mapping[Task, Loss]) -> None:
-    """Refuse a loss that cannot serve its task.
+    """Refuse a loss that does not support its task.
 
     Raises:
-        ConfigError: naming the loss, the task and the tasks that the loss serves.
+        ConfigError: naming the loss, the task and the tasks that the loss supports.
     """
+    grouped = ", or set in_batch=false (loss@label_loss=infonce_grouped)"
     for task, loss in losses.items():
         if task not in loss.tasks:
             raise ConfigError(
-                f"{type(loss).__name__} cannot train {task}: it serves {', '.join(sorted(loss.tasks))}. Choose another loss"
-                f"{', or set in_batch=false (loss@label_loss=infonce_grouped)' if getattr(loss, 'in_batch', False) else ''}."
+                f"{type(loss).__name__} cannot train {task}: it supports {', '.join(sorted(loss.tasks))}. "
+                f"Choose a different loss{grouped if getattr(loss, 'in_batch', False) else ''}."
             )

@@ -134,12 +134,12 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a directory with no model": (
         lambda folder: [shutil.rmtree(folder / "tiny"), (folder / "tiny").mkdir()], [],
-        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig says: "
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoConfig reports: "
         "Unrecognized model in {toy}/tiny. Should have a `model_type` key in its config.json. Check the name, or the files in it.",
     ),
     "a truncated safetensors file": (
         truncated, [],
-        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel says: "
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel reports: "
         "Error while deserializing header: invalid header length. Check the name, or the files in it.",
     ),
     "a tokenizer without a pad token": (
@@ -199,7 +199,7 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
         "phrases: batch_size=8 rows cannot be shared equally by 3 ranks: use 6 or 9.",
     ),
     "a batch that mixed cannot cut": (
-        nothing, ["sampler=mixed", "sampler.num_parts=3"], "mixed: batch_size=8 cannot be cut into 3 equal parts of 2 rows or more: use batch_size 6 or 9, or another num_parts.",
+        nothing, ["sampler=mixed", "sampler.num_parts=3"], "mixed: batch_size=8 cannot be cut into 3 equal parts of 2 rows or more: use batch_size 6 or 9, or a different num_parts.",
     ),
     "an update without news": (
         nothing, ["experts=update"], "experts=update needs experts.new=[...], the new datasets. Known: facts, phrases.",

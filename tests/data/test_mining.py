@@ -52,9 +52,10 @@ def test_negatives_keep_the_margin_and_are_no_positives(
     options = MiningOptions(
         ["toy"], 3, relative_margin=0.001, max_score=0.99, sampling_strategy=SamplingStrategy(strategy)
     )
-    file = mine(rows, scorer, options, tmp_path / "mined/toy.jsonl", *prompts, seed=1)
+    put_before = {"query_prompt": prompts[0], "document_prompt": prompts[1]}
+    file = mine(rows, scorer, options, tmp_path / "mined/toy.jsonl", **put_before, seed=1)
     assert [f.name for f in file.parent.iterdir()] == ["toy.jsonl"]
-    again = mine(rows, scorer, options, tmp_path / "again.jsonl", *prompts, seed=1)
+    again = mine(rows, scorer, options, tmp_path / "again.jsonl", **put_before, seed=1)
     assert again.read_bytes() == file.read_bytes()
     mined = read_rows(file, OPTIONS, tmp_path / "cache").to_list()
     positives = {r["query"]: set() for r in rows.table}

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import Expert, TrainSet
+from lightning_embed.experts import Expert
 from lightning_embed.experts.bagging import Bagging
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 from tests.experts.toy import SETS, NoMeasure
 
 LARGE = {"a": TrainSet(Task.retrieval, 1000, 8), "b": TrainSet(Task.sts, 1000, 8)}
@@ -122,5 +122,5 @@ def test_a_complement_without_rows() -> None:
     with pytest.raises(ConfigError) as caught:
         _bags(Bagging(bag_shares=[0.5], complement=True), {"few": TrainSet(Task.sts, 4, 4)})
     assert str(caught.value) == (
-        "experts.complement: bag_0 takes a batch of each dataset, and that is all rows. Lower batch_size."
+        "experts.complement: bag_0 takes one batch of each dataset, which is all of its rows. Lower batch_size."
     )

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.experts import TrainSet
 from lightning_embed.experts.per_cluster import By, PerCluster
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 from tests.experts.toy import NoMeasure, ToyMeasure
 
 NAMES = ["a", "b", "c", "d", "e"]
-SETS = {name: TrainSet(Task.retrieval, 10) for name in NAMES}
+SETS = {name: TrainSet(Task.retrieval, 10, 1) for name in NAMES}
 
 
 def _clusters(plan: PerCluster, means=None, losses=None, datasets=SETS, seed: int = 0) -> dict[str, list[str]]:

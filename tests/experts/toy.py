@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_embed.experts import TrainSet
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 
 SETS = {
     "squad": TrainSet(Task.retrieval, 100, 4),

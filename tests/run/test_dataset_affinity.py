@@ -12,11 +12,10 @@ from lightning_embed.data import DatasetOptions, EmbeddingDataset, load_datasets
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, Measure
-from lightning_embed.experts.base import TrainSet
 from lightning_embed.experts.per_cluster import By, PerCluster
 from lightning_embed.run import dataset_affinity
 from lightning_embed.run.dataset_affinity import Measured
-from lightning_embed.types import Task
+from lightning_embed.types import Task, TrainSet
 from tests.toy import NOUNS, write_toy
 
 
@@ -149,7 +148,7 @@ def test_losses_of_every_model_on_every_dataset(base: Encoder, renamed, tmp_path
         Expert("joint", {"sts": None, "nq": None, "snli": None}),
         *(Expert(name, {name: None}) for name in ("sts", "nq", "snli")),
     ]
-    sets = {name: TrainSet(Task.retrieval, 24) for name in ("sts", "nq", "snli")}
+    sets = {name: TrainSet(Task.retrieval, 24, 1) for name in ("sts", "nq", "snli")}
     clusters = PerCluster(by=By.loss).experts(sets, 0, measured)
     assert [list(cluster.rows) for cluster in clusters] == [["sts", "snli"], ["nq"]]
 

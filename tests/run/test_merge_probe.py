@@ -219,12 +219,12 @@ def test_unknown_parameter(data: Mapping[str, EmbeddingDataset], tiny_model: Pat
 
 def test_no_rows(data: Mapping[str, EmbeddingDataset], tiny_model: Path) -> None:
     only_tests = {name: replace(dataset, train=None) for name, dataset in data.items()}
-    with pytest.raises(ConfigError, match="A probe looks at train rows, and no dataset has at least 2"):
+    with pytest.raises(ConfigError, match="A probe needs train rows, and no dataset has at least 2"):
         _batches(only_tests, tiny_model)
     with pytest.raises(ConfigError, match=r"probe.task_shares.clustering: no dataset trains clustering"):
         _batches(data, tiny_model, task_shares={"clustering": 1.0, "sts": 1.0})
     name, *_ = data
-    with pytest.raises(ConfigError, match=rf"probe.datasets: {name} has no 2 rows that are trained on"):
+    with pytest.raises(ConfigError, match=rf"probe.datasets: {name} has fewer than 2 train rows"):
         _batches({**data, name: replace(data[name], train=None)}, tiny_model, datasets=list(data))
 
 

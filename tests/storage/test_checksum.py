@@ -23,7 +23,7 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file, reads, digest = tmp_path / "one", [], hashlib.file_digest
     file.write_bytes(b"a")
     monkeypatch.setattr(hashlib, "file_digest", lambda *a: (reads.append(1), digest(*a))[1])
-    checksum.begin([tmp_path / "none", file])  # what cannot be read is told to whoever asks for it
+    checksum.begin([tmp_path / "none", file])  # an unreadable file raises where its digest is used
     threads = [threading.Thread(target=checksum.sha256, args=(file,)) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -101,7 +101,7 @@ def test_what_is_sent(server: Any, model: Path, private: bool) -> None:
 def test_nobody_answers(model: Path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        HubError, match=r"whole, in .*/model, but was not pushed .* by: hf upload team/x .*/model . --private"
+        HubError, match=r"/model is complete, but was not pushed .* again: hf upload team/x .*/model . --private"
     ):
         hub.push(model, "team/x", True, "soup")
 
@@ -110,7 +110,7 @@ def test_nobody_answers(model: Path, monkeypatch) -> None:
 def test_a_name_that_is_none(name: str, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with pytest.raises(ConfigError, match=r"push_to_hub: expected owner/name"):
-        hub.check(name)
+        hub.validate_push(name)
 
 
 def test_refused_before_anything_starts(monkeypatch) -> None:
@@ -128,7 +128,7 @@ def test_refused_before_anything_starts(monkeypatch) -> None:
 
 @pytest.mark.parametrize("models", [[], ["retrieval", "sts"]])
 def test_no_one_model(models: list[str]) -> None:
-    hub.check_one(None, models)
-    hub.check_one("team/model", ["joint"])
+    hub.require_one_model(None, models)
+    hub.require_one_model("team/model", ["joint"])
     with pytest.raises(ConfigError, match="expected one model to push, and merge=none leaves"):
-        hub.check_one("team/model", models)
+        hub.require_one_model("team/model", models)

@@ -46,5 +46,5 @@ def test_two_processes_equal_one(runs: dict[int, Path], accumulate: int) -> None
 
 
 def test_a_loss_of_scores_cannot_train_retrieval() -> None:
-    with pytest.raises(ConfigError, match="Pearson cannot train retrieval: it serves sts"):
+    with pytest.raises(ConfigError, match="Pearson cannot train retrieval: it supports sts"):
         check_losses({Task.retrieval: Pearson()})

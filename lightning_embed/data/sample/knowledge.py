@@ -1,7 +1,7 @@
-"""What the sample knows: tables of real facts, and the phrasings in which each relation is asked and told.
+"""Knowledge base of the sample: tables of real facts, and the questions and statements of each relation.
 
 One file in `tables/` is one domain: `facts` is a table with an entity per row, and every other column is a relation
-with its phrasings. `{it}` in a phrasing is the entity, by its name or by a clue that quotes another of its values.
+with its phrasings. `{it}` in a phrasing is the entity, by its name or by a clue that quotes a different value.
 """
 
 import tomllib
@@ -22,14 +22,14 @@ TRAIN_SHARE, DEV_SHARE = 0.5, 0.09
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """A column of a domain, and the ways to speak about it.
+    """A column of a domain, and its phrasings.
 
     Args:
-        name: The column.
-        ask: Phrasings of the question.
-        tell: Phrasings of the answer, each a whole sentence.
-        clue: A noun phrase that points to the entity by this relation's value; empty if there is none.
-        exact: One value excludes every other: said with another entity's value, the sentence is false.
+        name: the column.
+        ask: phrasings of the question.
+        tell: phrasings of the answer, each a whole sentence.
+        clue: noun phrase that identifies the entity by this relation's value; empty: none.
+        exact: whether one value excludes every other: with the value of a different entity, the sentence is false.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Relation:
 
 @dataclass(frozen=True, eq=False)
 class Entity:
-    """A row of a domain: its values by column, and by relation the clues that point to no other row."""
+    """A row of a domain: its values by column, and by relation the clues that identify no other row."""
 
     domain: str
     values: dict[str, str]
@@ -57,7 +57,7 @@ class Fact:
 
     @property
     def value(self) -> str:
-        """What is true of the entity."""
+        """The value of the relation."""
         return self.entity.values[self.relation.name]
 
     @property
@@ -66,14 +66,14 @@ class Fact:
         return [name for name, clue in self.entity.clues.items() if self.value not in clue]
 
     def render(self, phrasing: str, clue: str | None = None, value: str | None = None) -> str:
-        """Fill `phrasing`: the entity goes by its name or by the clue of a relation; `value` replaces the true one."""
+        """Fill `phrasing`: the entity has its name or the clue of a relation; `value` replaces the true one."""
         it = self.entity.clues[clue] if clue else self.entity.values["name"]
         text = phrasing.format(**{**self.entity.values, self.relation.name: value or self.value, "it": it})
         return text[0].upper() + text[1:]
 
 
 class Neighbours:
-    """Finds the facts that are easily taken for another one."""
+    """Facts that are easily confused with a given one."""
 
     def __init__(self, facts: Sequence[Fact]) -> None:
         self._groups: dict[Entity | Relation, list[Fact]] = defaultdict(list)
@@ -91,7 +91,7 @@ class Neighbours:
 
 
 def phrasings(choices: Sequence[str], split: Split) -> Sequence[str]:
-    """Return what `split` may use of `choices`: the last one is kept for the test."""
+    """Return the `choices` of `split`: the last one is for the test only."""
     return choices if split == "test" else choices[:-1]
 
 

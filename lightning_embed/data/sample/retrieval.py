@@ -1,8 +1,7 @@
 """The retrieval task `facts`: find the sentence that answers a question about an entity.
 
-Every fact is asked by the entity's name and by a description, and in other words than it is told, so that shared words
-mislead. Near misses are the entity's other facts, first the one that the description quotes, and the same relation of
-other entities.
+Questions name the entity or describe it, and differ in wording from the statements, so that shared words mislead. Near
+misses are the entity's other facts, first the one that the description quotes, and the same relation of other entities.
 """
 
 from random import Random

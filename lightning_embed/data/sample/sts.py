@@ -1,4 +1,4 @@
-"""The STS task `phrases`: pairs of sentences, graded by how much of what they state is the same.
+"""The STS task `phrases`: pairs of sentences, graded by the overlap of their statements.
 
     5  the same fact in other words
     4  the same fact, but one side adds a second one
@@ -91,9 +91,9 @@ class Writer:
     def _tell(self, fact: Fact, clue: str | None = None) -> str:
         return fact.render(self._phrasings(fact, 1)[0], clue)
 
-    def _describe(self, fact: Fact, *told: Fact) -> str | None:
-        """Return a clue for a share of the calls, never one that quotes a fact which the other sentence tells."""
-        clues = [clue for clue in fact.clues if clue not in [other.relation.name for other in told]]
+    def _describe(self, fact: Fact, *others: Fact) -> str | None:
+        """Return a clue for a share of the calls, never one that quotes a fact of the other sentence."""
+        clues = [clue for clue in fact.clues if clue not in [other.relation.name for other in others]]
         return self.rng.choice(clues) if clues and self.rng.random() < DESCRIBED_SHARE else None
 
 
@@ -105,11 +105,11 @@ GRADES = (
     Writer.added_fact,
     Writer.same_fact,
 )
-"""`GRADES[score]` draws a pair that deserves this score."""
+"""`GRADES[score]` draws a pair of this score."""
 
 
 def make_pairs(split: Split) -> list[Pair]:
-    """Return distinct pairs of `split`, as many of every grade, in random order."""
+    """Return distinct pairs of `split`, equally many of every grade, in random order."""
     writer = Writer(split)
     drawn: dict[tuple[str, str], int] = {}
     while len(drawn) < NUM_PAIRS[split]:
