@@ -123,7 +123,7 @@ class WhileTraining(Callback):
         Raises:
             ConfigError: what is to choose is not measured, or no dev score.
         """
-        self.evaluation.check()
+        self.evaluation.validate()
         with isolate_rng():  # making a task of mteb seeds everything
             parts = self.evaluation.parts(dev_sets)
         tasks = {part.task for part in parts if part.split == "dev"}

@@ -20,7 +20,7 @@ from yaml import MarkedYAMLError
 from lightning_embed.config import schema
 from lightning_embed.config.queries import measures_dev
 from lightning_embed.config.sweep_context import is_search
-from lightning_embed.config.validate import check
+from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
@@ -103,7 +103,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}
     with_hydra = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    check(with_hydra, reference, added, sweep is not None, frozenset(o.key_or_group for o in overrides))
+    validate_config(with_hydra, reference, added, sweep is not None, frozenset(o.key_or_group for o in overrides))
     if sweep is not None:
         _check_sweep(sweep, composed)
 

@@ -106,15 +106,7 @@ def freeze(config: DictConfig) -> Identity:
 
 def evaluation_hash(config: DictConfig) -> str:
     """Changes with how models are measured; not with the seed, which draws dev sets: recipes are compared over seeds."""
-    tests: dict[str, Any] = {}
-    for name, options in plain(config.data.datasets, as_words=True).items():
-        content = dataset_content(name, options, ("dev", "test"))
-        if f"data.{name}.dev" not in content or options["task"] in (Task.classification, Task.clustering):
-            # dev rows are drawn from it, a classifier learns from it
-            content |= dataset_content(name, options, ("train",))
-        kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}
-        tests[name] = [kept, content]
-    return digest([_without_modules(plain(config.evaluation, as_words=True)), tests])
+    return digest(_evaluated(config, ("dev", "test")))
 
 
 def job_hash(command: str, config: DictConfig) -> str:
@@ -160,12 +152,14 @@ def probe_hash(config: DictConfig) -> str:
     """Changes with the losses and the rows of a merge's probe."""
     keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
-    return digest([options, _datasets(config, ("train", "dev"))])
+    datasets = plain(config.data.datasets, as_words=True)
+    kept = [{key: value for key, value in each.items() if key not in PLACES} for each in datasets.values()]
+    return digest([options, kept, [dataset_content(name, each, ("train",)) for name, each in datasets.items()]])
 
 
 def dev_hash(config: DictConfig) -> str:
     """Changes with the dev sets and how models are measured on them."""
-    return digest([evaluation_hash(config), _datasets(config, ("train", "dev")), config.optimized_metric])
+    return digest([_evaluated(config, ("dev",)), config.optimized_metric])
 
 
 def training_seed(config: DictConfig, expert: Expert) -> int:
@@ -241,7 +235,14 @@ def _models(sources: Sequence[Source], base: Path | None) -> list[Any]:
     return [named, None if base is None else directory_digest(base)]
 
 
-def _datasets(config: DictConfig, parts: Sequence[str]) -> list[Any]:
-    datasets = plain(config.data.datasets, as_words=True)
-    content = [dataset_content(name, options, parts) for name, options in datasets.items()]
-    return [[{k: v for k, v in options.items() if k not in PLACES} for options in datasets.values()], content]
+def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
+    """The evaluation, and the options and content of the sets that it measures on."""
+    tests: dict[str, Any] = {}
+    for name, options in plain(config.data.datasets, as_words=True).items():
+        content = dataset_content(name, options, parts)
+        if f"data.{name}.dev" not in content or options["task"] in (Task.classification, Task.clustering):
+            # dev rows are drawn from it, a classifier learns from it
+            content |= dataset_content(name, options, ("train",))
+        kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}
+        tests[name] = [kept, content]
+    return [_without_modules(plain(config.evaluation, as_words=True)), tests]

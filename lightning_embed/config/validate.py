@@ -30,7 +30,7 @@ _REGISTERED = {
 _MERGED_BY = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
 
 
-def check(
+def validate_config(
     config: DictConfig,
     reference: DictConfig,
     added: set[str],

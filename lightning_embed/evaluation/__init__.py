@@ -1,6 +1,6 @@
 """How good a model is: every metric is mteb's.
 
-An evaluator answers `evaluation=<word>`: `check()` before training, its `parts`, one per test, after it.
+An evaluator answers `evaluation=<word>`: `validate()` before training, its `parts`, one per test, after it.
 mteb takes five seconds to import, so it is imported when an evaluator works.
 """
 

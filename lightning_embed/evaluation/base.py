@@ -45,10 +45,10 @@ class Part:
 
 
 class Evaluator(ABC):
-    """Scores models; the pipeline calls `check` before the first batch of training."""
+    """Scores models; the pipeline calls `validate` before the first batch of training."""
 
     @abstractmethod
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what cannot be evaluated.
 
         Raises:

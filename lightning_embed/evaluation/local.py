@@ -41,7 +41,7 @@ class Local(Evaluator):
                 raise ConfigError(f"evaluation.{name}={value}: expected 1 or more, or null for all.")
         parse_metrics(self.metrics)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Nothing to refuse: the data room has read the files."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:

@@ -41,7 +41,7 @@ class Mteb(Evaluator):
             raise ConfigError(f"evaluation.split: {self.split!r} is no split. {nearest(self.split, SPLITS)}")
         parse_metrics(self.metrics)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse unknown tasks; downloads nothing.
 
         Raises:
@@ -55,7 +55,7 @@ class Mteb(Evaluator):
         for name in self.in_domain:
             if name not in known:
                 raise ConfigError(f"evaluation.in_domain: {name!r} is not evaluated. {nearest(name, known)}")
-        self.local.check()
+        self.local.validate()
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
         """The run's own sets, and the benchmark tasks."""

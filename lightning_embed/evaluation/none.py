@@ -11,7 +11,7 @@ from lightning_embed.types import EvalSet
 class Nothing(Evaluator):
     """Evaluates nothing: `evaluation=none`."""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Nothing to refuse."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:  # noqa: ARG002

@@ -94,7 +94,7 @@ def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
 def evaluator(cfg: DictConfig) -> Evaluator:
     """What measures the models; checked."""
     built: Evaluator = instantiated("evaluation", cfg.evaluation)
-    built.check()
+    built.validate()
     return built
 
 

@@ -42,7 +42,7 @@ class MakeProbe(Protocol):
         """Make it."""
 
 
-def check(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
+def validate_doctor(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
     """Refuse to look at what will not be there; asked before training.
 
     Raises:

@@ -58,7 +58,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     if strategy is not None:
         sizes = [source.size for source in sources]
         strategy.check(sizes, base is not None, has_probe=has_data or replay is not None)
-    doctor.check(cfg, sources, base is not None, has_probe=has_data)
+    doctor.validate_doctor(cfg, sources, base is not None, has_probe=has_data)
     if strategy is None:
         hub.require_one_model(cfg.push_to_hub, [])
     scores, make_probe = _measuring(cfg)

@@ -196,7 +196,7 @@ def _check_merge(cfg: DictConfig, plan: ExpertPlan, strategy: MergeStrategy | No
     elif plan.only is None:
         strategy.check([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
-        doctor.check(cfg, sources, has_base=True, has_probe=True)
+        doctor.validate_doctor(cfg, sources, has_base=True, has_probe=True)
 
 
 def _check_probe(

@@ -32,7 +32,7 @@ def mock_task(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_task_by_name_is_scored_beside_the_local_sets(mock_task, encoder, eval_sets):
     evaluator = Mteb([mock_task], in_domain=[mock_task], local=Local(splits=["dev"]))
-    evaluator.check()
+    evaluator.validate()
     results = evaluator(encoder, eval_sets)
     assert results.keys() == {"dev", "test"}
     assert results["test"].keys() == {mock_task}
@@ -63,7 +63,7 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
 )
 def test_tasks_are_refused_before_training(options, message):
     with pytest.raises(ConfigError, match=message):
-        Mteb(**options).check()
+        Mteb(**options).validate()
 
 
 def test_a_benchmark_gives_its_own_splits_and_languages():
@@ -77,7 +77,7 @@ def test_a_benchmark_gives_its_own_splits_and_languages():
 
 
 def test_known_tasks_pass():
-    Mteb(["STS12", "SciFact"]).check()
+    Mteb(["STS12", "SciFact"]).validate()
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_dev_splits_of_tasks_are_dev_scores(mock_task, encoder, monkeypatch):
 
     evaluator = Mteb([mock_task], split="dev")
     with pytest.raises(ConfigError, match=f"evaluation.split=dev: {mock_task} have no dev or validation split beside"):
-        evaluator.check()
+        evaluator.validate()
     with pytest.raises(ConfigError, match="MSMARCO have no dev or validation split"):
-        Mteb(["MTOPIntentClassification", "MSMARCO"], split="dev").check()
+        Mteb(["MTOPIntentClassification", "MSMARCO"], split="dev").validate()
     asked, load = [], MockSTSTask.load_data
 
     def both(task, **options):
@@ -115,7 +115,7 @@ def test_dev_splits_of_tasks_are_dev_scores(mock_task, encoder, monkeypatch):
     metadata = MockSTSTask.metadata.model_copy(update={"eval_splits": ["validation", "test"]})
     monkeypatch.setattr(MockSTSTask, "metadata", metadata)
     monkeypatch.setattr(MockSTSTask, "load_data", both)
-    evaluator.check()
+    evaluator.validate()
     results = evaluator(encoder, [])
     assert results.keys() == {"dev"}
     assert results["dev"].keys() == {mock_task}
@@ -123,7 +123,7 @@ def test_dev_splits_of_tasks_are_dev_scores(mock_task, encoder, monkeypatch):
 
 
 def test_nothing_scores_nothing(encoder, eval_sets):
-    Nothing().check()
+    Nothing().validate()
     assert Nothing()(encoder, eval_sets) == {}
 
 

@@ -36,7 +36,7 @@ class Counting(Evaluator):
     option: int = 0
     calls: list[str] = field(default_factory=list, repr=False)
 
-    def check(self) -> None: ...
+    def validate(self) -> None: ...
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
         return [

@@ -14,7 +14,7 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, Measure
 from lightning_embed.experts.per_cluster import By, PerCluster
 from lightning_embed.run import dataset_affinity
-from lightning_embed.run.dataset_affinity import Measured
+from lightning_embed.run.dataset_affinity import DatasetAffinity
 from lightning_embed.types import Task, TrainSet
 from tests.toy import NOUNS, write_toy
 
@@ -61,7 +61,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_embeddings_are_means_joined(base: Encoder, datasets: dict[str, EmbeddingDataset]) -> None:
     """Equal the slow version, text by text; both sides of an STS pair have the prompt of a query."""
-    found = Measured(base, datasets, _never, _never).embeddings()
+    found = DatasetAffinity(base, datasets, _never, _never).embeddings()
     assert list(found) == ["pairs", "scores", "labels"]
     pairs, scores = datasets["pairs"].train.table, datasets["scores"].train.table
     expected = {
@@ -76,7 +76,7 @@ def test_embeddings_are_means_joined(base: Encoder, datasets: dict[str, Embeddin
 def test_a_label_is_joined_to_another_text_of_its_label(
     base: Encoder, datasets: dict[str, EmbeddingDataset], encoded: list[list[str]]
 ) -> None:
-    Measured(base, {"labels": datasets["labels"]}, _never, _never).embeddings()
+    DatasetAffinity(base, {"labels": datasets["labels"]}, _never, _never).embeddings()
     queries, documents = encoded
     assert sorted(queries) == sorted(f"blue {text}" for text in datasets["labels"].train.table["text"])
     for query, document in zip(queries, documents, strict=True):
@@ -89,7 +89,7 @@ def test_rows_are_drawn_by_seed(
 ) -> None:
     monkeypatch.setattr(dataset_affinity, "NUM_ROWS", 5)
     for seed in (0, 0, 1):
-        Measured(base, {"pairs": datasets["pairs"]}, _never, _never, seed).embeddings()
+        DatasetAffinity(base, {"pairs": datasets["pairs"]}, _never, _never, seed).embeddings()
     queries = encoded[::2]
     assert all(len(set(texts)) == 5 for texts in queries)
     assert queries[0] == queries[1] != queries[2]
@@ -100,11 +100,13 @@ def test_embeddings_are_computed_once(
 ) -> None:
     """Once for an object, and once for a file; the file gives the same bits."""
     file = tmp_path / "out" / "measure.json"
-    first = Measured(base, datasets, _never, _never, file=file)
+    first = DatasetAffinity(base, datasets, _never, _never, file=file)
     assert not encoded
     found = first.embeddings()
     assert len(encoded) == 2 * 3
-    again = [first.embeddings(), Measured(base, datasets, _never, _never, file=file).embeddings()]
+    assert not file.parent.exists(), "nothing is written before the run begins"
+    first.save()
+    again = [first.embeddings(), DatasetAffinity(base, datasets, _never, _never, file=file).embeddings()]
     assert len(encoded) == 2 * 3
     for other in again:
         assert all(torch.equal(other[name], found[name]) for name in found)
@@ -133,7 +135,7 @@ def renamed(datasets: dict[str, EmbeddingDataset]) -> Callable[..., dict[str, Em
 
 def test_losses_of_every_model_on_every_dataset(base: Encoder, renamed, tmp_path: Path) -> None:
     trained, file = Trained(), tmp_path / "measure.json"
-    measured = Measured(base, renamed("sts", "nq", "snli"), trained.train, trained.loss_of, file=file)
+    measured = DatasetAffinity(base, renamed("sts", "nq", "snli"), trained.train, trained.loss_of, file=file)
     assert isinstance(measured, Measure)
     expected = {
         "joint": {"sts": 1.0, "nq": 1.0, "snli": 1.0},
@@ -143,7 +145,8 @@ def test_losses_of_every_model_on_every_dataset(base: Encoder, renamed, tmp_path
     }
     assert measured.losses() == expected
     assert measured.losses() == expected
-    assert Measured(base, renamed("sts"), _never, _never, file=file).losses() == expected
+    measured.save()
+    assert DatasetAffinity(base, renamed("sts"), _never, _never, file=file).losses() == expected
     assert trained.experts == [
         Expert("joint", {"sts": None, "nq": None, "snli": None}),
         *(Expert(name, {name: None}) for name in ("sts", "nq", "snli")),
@@ -155,14 +158,15 @@ def test_losses_of_every_model_on_every_dataset(base: Encoder, renamed, tmp_path
 
 def test_both_answers_share_a_file(base: Encoder, datasets: dict[str, EmbeddingDataset], tmp_path: Path) -> None:
     trained, file = Trained(), tmp_path / "measure.json"
-    first = Measured(base, datasets, trained.train, trained.loss_of, file=file)
+    first = DatasetAffinity(base, datasets, trained.train, trained.loss_of, file=file)
     losses, embeddings = first.losses(), first.embeddings()
-    again = Measured(base, datasets, _never, _never, file=file)
+    first.save()
+    again = DatasetAffinity(base, datasets, _never, _never, file=file)
     assert again.losses() == losses
     assert again.embeddings().keys() == embeddings.keys()
 
 
 def test_no_dataset_is_called_joint(base: Encoder, renamed) -> None:
     with pytest.raises(ConfigError) as caught:
-        Measured(base, renamed("joint", "nq"), _never, _never).losses()
+        DatasetAffinity(base, renamed("joint", "nq"), _never, _never).losses()
     assert str(caught.value) == "A dataset cannot be called 'joint': that is the model of all. Rename the dataset."

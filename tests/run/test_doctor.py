@@ -39,49 +39,59 @@ class _Counting:
     """Makes a probe, and notes for which models."""
 
     asked: list[Path] = field(default_factory=list)
-    looks_at: str = "the same rows"
-    chooses_by: str = ""
+    rows_hash: str = "the same rows"
+    scores_hash: str = ""
 
     def __call__(self, model: Path) -> QuadraticProbe:
         self.asked.append(model)
         return QuadraticProbe.around(toy.model(0))
 
 
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """The terminal."""
+    file = io.StringIO()
+    monkeypatch.setattr(doctor, "console", Console(file=file, width=200))
+    return file
+
+
 def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
-    console = Console(file=io.StringIO(), width=100)
-    target = doctor.alone(console, tmp_path / "out", sources, base)
+    target = doctor.examined_alone(tmp_path / "out", sources, base)
     assert target is not None
     assert target.name.startswith("none-")
     written = (target / "merge.json").stat().st_mtime_ns
-    assert doctor.alone(console, tmp_path / "out", sources, base) == target
+    assert doctor.examined_alone(tmp_path / "out", sources, base) == target
     assert (target / "merge.json").stat().st_mtime_ns == written
     weights = sources[0].path / "model.safetensors"
     weights.write_bytes((sources[1].path / "model.safetensors").read_bytes())
-    doctor.alone(console, tmp_path / "out", sources, base)
-    assert (target / "merge.json").stat().st_mtime_ns > written
+    again = doctor.examined_alone(tmp_path / "out", sources, base)
+    assert again is not None
+    assert again != target
+    assert (again / "merge.json").exists()
 
 
 def test_one_source_is_nothing_to_examine(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
-    assert doctor.alone(Console(file=io.StringIO()), tmp_path / "out", sources[:1], base) is None
+    assert doctor.examined_alone(tmp_path / "out", sources[:1], base) is None
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_probe_it_tells_and_draws_the_geometry(models: tuple[list[Source], Path], tmp_path: Path) -> None:
+def test_without_a_probe_it_tells_and_draws_the_geometry(
+    models: tuple[list[Source], Path], tmp_path: Path, printed: io.StringIO
+) -> None:
     sources, base = models
-    console = Console(file=io.StringIO(), width=100)
-    target = doctor.alone(console, tmp_path, sources, base)
+    target = doctor.examined_alone(tmp_path, sources, base)
     assert target is not None
     make_probe = _Counting()
-    doctor.show(console, _cfg(), tmp_path, target, sources, base, make_probe)
-    assert "delta = source - base" in console.file.getvalue()  # type: ignore[attr-defined]
+    doctor.show(_cfg(), tmp_path, target, sources, base, make_probe)
+    assert "delta = source - base" in printed.getvalue()
     assert {file.name for file in target.iterdir()} == {"merge.json", "geometry.svg"}
     assert make_probe.asked == []
 
 
 def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
-    models: tuple[list[Source], Path], tmp_path: Path
+    models: tuple[list[Source], Path], tmp_path: Path, printed: io.StringIO
 ) -> None:
     sources, base = models
     cfg = _cfg("doctor=landscape", "doctor.points=2", "doctor.grid=4", "doctor.batches=2", "doctor.plane=[s2,s0]")
@@ -89,9 +99,8 @@ def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
     for word in ("soup", "slerp"):
         target = tmp_path / "merged" / word
         merge_models(toy.strategy(word), sources, base, target)
-        console = Console(file=io.StringIO(), width=200)
-        doctor.show(console, cfg, tmp_path, target, sources, base, make_probe)
-        assert "Between 's0' and 's1' there is no barrier" in console.file.getvalue()  # type: ignore[attr-defined]
+        doctor.show(cfg, tmp_path, target, sources, base, make_probe)
+        assert "Between 's0' and 's1' there is no barrier" in printed.getvalue()
         assert {"paths.svg", "plane.svg", "geometry.svg"} <= {file.name for file in target.iterdir()}
         assert word in (target / "plane.svg").read_text()
     assert make_probe.asked == [base]
@@ -113,10 +122,10 @@ def test_refusals(
     overrides: list[str], count: int, has_base: bool, message: str, models: tuple[list[Source], Path]
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        doctor.check(_cfg(*overrides), models[0][:count], has_base, has_probe=True)
+        doctor.validate_doctor(_cfg(*overrides), models[0][:count], has_base, has_probe=True)
     with pytest.raises(ConfigError, match="no data"):
-        doctor.check(_cfg("doctor.points=1"), models[0], has_base=True, has_probe=False)
+        doctor.validate_doctor(_cfg("doctor.points=1"), models[0], has_base=True, has_probe=False)
 
 
 def test_lengths_and_angles_need_nothing(models: tuple[list[Source], Path]) -> None:
-    doctor.check(_cfg(), models[0][:1], has_base=False, has_probe=False)
+    doctor.validate_doctor(_cfg(), models[0][:1], has_base=False, has_probe=False)

@@ -20,7 +20,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.run import merge
-from lightning_embed.run.finalize import Ending
+from lightning_embed.run.finalize import Finalize
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.storage import unique_names
 from tests.merge import toy
@@ -173,7 +173,7 @@ def test_what_a_merge_depends_on_is_in_its_name(word: str, other: str, same: boo
         cfg = _cfg("merge", ["sources=[a]", f"merge={word}", *overrides])
         strategy = merge.strategy_of(cfg)
         assert strategy is not None
-        return Ending(cfg, strategy, models, base, None, ProbeMaker(cfg, {})).name
+        return Finalize(cfg, strategy, models, base, None, ProbeMaker(cfg, {})).name
 
     assert (name() == name(other)) is same
 

@@ -194,18 +194,18 @@ def test_it_computes_as_the_run_trains(tiny_model: Path, tmp_path: Path) -> None
     assert (probe.encoder.options.dtype, probe.encoder.options.max_tokens) == (Dtype.bfloat16, 64)
 
 
-def test_what_it_looks_at_has_a_name(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_it_rows_hash_has_a_name(tiny_model: Path, tmp_path: Path) -> None:
     """By content: a merge that looked at other rows, or chose by others, is another merge."""
     write_toy(tmp_path / "toy")
     before, again = _maker(tmp_path, tiny_model), _maker(tmp_path, tiny_model)
-    assert (before.looks_at, before.chooses_by) == (again.looks_at, again.chooses_by)
-    assert before.looks_at != _maker(tmp_path, tiny_model, "probe.num_rows=8").looks_at
+    assert (before.rows_hash, before.scores_hash) == (again.rows_hash, again.scores_hash)
+    assert before.rows_hash != _maker(tmp_path, tiny_model, "probe.num_rows=8").rows_hash
     for split in ("train", "dev"):
         file = tmp_path / f"toy/pairs/{split}.jsonl"
         file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
         after = _maker(tmp_path, tiny_model)
-        assert (before.looks_at != after.looks_at) is (split == "train")
-        assert (before.chooses_by != after.chooses_by) is (split == "dev")
+        assert (before.rows_hash != after.rows_hash) is (split == "train")
+        assert (before.scores_hash != after.scores_hash) is (split == "dev")
         before = after
 
 
