@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -100,11 +101,13 @@ def _expected(hint: Any, value: Any) -> str:
     """A sentence on a type: the words of a choice, or the names of types."""
     if words := _words(hint):
         return f"no such choice. {nearest(str(value), words)}"
-    parts = [part for part in get_args(hint) if part is not type(None)] or [hint]
-    names = [getattr(part, "__name__", str(part)) for part in parts]
-    if type(None) in get_args(hint):
-        names.append("null")
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    names = ["null" if part is type(None) else _name(part) for part in parts]
     return f"expected {' or '.join(dict.fromkeys(names))}."
+
+
+def _name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
 
 
 def _words(hint: Any) -> list[str]:

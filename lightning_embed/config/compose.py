@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -23,6 +23,7 @@ from lightning_embed.config.sweep_context import is_search
 from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
+_OPTIONS = ("encoder", "data", "mining", "probe", "doctor")  # groups with one schema each
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 
 
@@ -96,6 +97,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     words = [line for o, line in zip(overrides, lines, strict=True) if o in groups and o.key_or_group != "experiment"]
     composed = _composed(name, overrides, words, searchpath)
     choices = {k: v for k, v in composed.hydra.runtime.choices.items() if not k.startswith("hydra/") and v is not None}
+    _check_files(composed, choices)
     reference = composed
     changed = choices.get("experiment", "none") != "none"
     if changed or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
@@ -106,6 +108,17 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     validate_config(with_hydra, reference, added, sweep is not None, frozenset(o.key_or_group for o in overrides))
     if sweep is not None:
         _check_sweep(sweep, composed)
+
+
+def _check_files(composed: DictConfig, choices: dict[str, str]) -> None:
+    """Refuse a file of options that is empty, holds something else, or does not begin with its schema."""
+    for group in filter(choices.__contains__, _OPTIONS):
+        node = composed.get(group)
+        if not isinstance(node, DictConfig) or OmegaConf.get_type(node) is dict:
+            found = "a list" if isinstance(node, ListConfig) else "nothing" if not node else "options without a schema"
+            raise ConfigError(
+                f"{group}={choices[group]}: its file holds {found}; expected 'defaults: [schema/{group}@_here_]' and options."
+            )
 
 
 def _check_sweep(sweep: DictConfig, job: DictConfig) -> None:

@@ -34,15 +34,31 @@ def refuse_other_run(out: Path, identity: Identity) -> None:
     Raises:
         ConfigError: with the difference.
     """
+    refuse_other_options(out, identity)
+    if changed := changed_content(out, identity):
+        raise ConfigError(
+            f"{out} holds another run: since then {_listed(changed)} changed. Give another out=, or leave out= away "
+            "for a folder of its own."
+        )
+
+
+def refuse_other_options(out: Path, identity: Identity) -> None:
+    """Refuse a folder that was made by other options, whatever the content of the files that they name.
+
+    Raises:
+        ConfigError: with both hashes.
+    """
     found = read(out)
-    if found is None or found.get("hash") == identity.hash:
-        return
-    content = found.get("content")
-    if content is not None and found.get("options_hash") == identity.options_hash:
-        why = f"since then {_listed(identity.changed_since(content))} changed"
-    else:
-        why = f"its config has the hash {found.get('hash')}, this one {identity.hash}"
-    raise ConfigError(f"{out} holds another run: {why}. Give another out=, or leave out= away for a folder of its own.")
+    if found is not None and found.get("options_hash") != identity.options_hash:
+        raise ConfigError(
+            f"{out} holds another run (its config has the hash {found.get('hash')}, this one {identity.hash}): give "
+            "another out=."
+        )
+
+
+def changed_content(out: Path, identity: Identity) -> list[str]:
+    """The files of the run in a folder that have changed since it was made, in words."""
+    return identity.changed_since((read(out) or {}).get("content", identity.content))
 
 
 def changes_since_last_run(out: Path, name: str, identity: Identity) -> str | None:
@@ -52,8 +68,8 @@ def changes_since_last_run(out: Path, name: str, identity: Identity) -> str | No
         return None
     for file in earlier:
         found = read(file.parent)
-        if found is not None and found.get("options_hash") == identity.options_hash and "content" in found:
-            changed = _listed(identity.changed_since(found["content"]))
+        if found is not None and found.get("options_hash") == identity.options_hash:
+            changed = _listed(changed_content(file.parent, identity))
             return f"{changed} changed since {file.parent}: this is another run, in {out}"
     return None
 
@@ -63,12 +79,7 @@ def _listed(changed: list[str]) -> str:
 
 
 def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
-    """Write run.yaml, whole or not at all.
-
-    Raises:
-        ConfigError: the folder holds the models of another run.
-    """
-    refuse_other_run(out, identity)
+    """Write run.yaml, whole or not at all."""
     run = {
         "hash": identity.hash,
         "options_hash": identity.options_hash,

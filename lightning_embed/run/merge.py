@@ -17,6 +17,7 @@ from lightning_embed.merge.replay import Recipe
 from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Finalize, Scores, strategy_of
+from lightning_embed.run.terminal import console
 from lightning_embed.storage import hub
 from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
@@ -49,6 +50,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
         LightningEmbedError: whatever a user can mend.
     """
     identity = freeze(cfg)
+    run_yaml.refuse_other_options(Path(cfg.out), identity)
     replay = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
     if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
@@ -67,8 +69,10 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
 
 def execute(prepared: PreparedMerge) -> float | None:
     """Merge, measure and report. Returns the `optimized_metric`, in points."""
-    cfg = prepared.finalize.cfg
-    run_yaml.write(cfg, Path(cfg.out), prepared.identity)
+    cfg, out = prepared.finalize.cfg, Path(prepared.finalize.cfg.out)
+    for changed in run_yaml.changed_content(out, prepared.identity):  # what depends on it is named by its content
+        console.print(f"{changed} has changed since the last merge in {out}", markup=False, highlight=False)
+    run_yaml.write(cfg, out, prepared.identity)
     return prepared.finalize.run()
 
 

@@ -106,7 +106,7 @@ def test_options_of_swept_words() -> None:
 
 def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:
     twice = f"sources=[{tmp_path}/models/*,{tmp_path}/models/../models/s1]"
-    with pytest.raises(ConfigError, match=r"models/s1 is there twice. Leave one out"):
+    with pytest.raises(ConfigError, match=r"models/s1 occurs twice. Leave one out"):
         _merge(*sources, twice, f"out={tmp_path}/one")
 
 
