@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Grouping, Law, Learned, Numbers
+from lightning_embed.merge import Law, Learned, Numbers, TensorGranularity
 from lightning_embed.registry import register
 
 
@@ -39,7 +39,7 @@ class AdaMerging(Learned):
 
     laws = frozenset({Law.permutation})
 
-    granularity: Grouping = Grouping.layer
+    granularity: TensorGranularity = TensorGranularity.layer
     learning_rate: float = 1e-3
     steps: int = 500
     scale: float = 0.3

@@ -28,7 +28,7 @@ from lightning_embed.merge import (
 from lightning_embed.registry import register
 
 
-class Granularity(StrEnum):
+class ElementGranularity(StrEnum):
     """Over what a delta is measured. row: of a matrix; a vector is one row. layer: modules outside layers count too."""
 
     element = "element"
@@ -66,7 +66,7 @@ class DeltaGuided(Combination, Weighted):
     negative = False
     laws = frozenset(Law)
 
-    granularity: Granularity = Granularity.tensor
+    granularity: ElementGranularity = ElementGranularity.tensor
     p: int = 2
     kappa: float = 1.0
     temperature: float | None = None
@@ -85,12 +85,12 @@ class DeltaGuided(Combination, Weighted):
     @property
     def cut(self) -> Cut:  # type: ignore[override]
         """Only rows must be whole."""
-        return Cut.row if self.granularity == Granularity.row else Cut.element
+        return Cut.row if self.granularity == ElementGranularity.row else Cut.element
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The shares of the sources, if they are those of whole tensors; `merge` finds those of elements and rows."""
         weights = self.source_weights(sources)
-        if self.granularity in (Granularity.element, Granularity.row):
+        if self.granularity in (ElementGranularity.element, ElementGranularity.row):
             return {"weights": weights}
         names = groups(sources[0].parameters, self.granularity)
         powers = summed(self._powers(sources, base), names)
@@ -127,7 +127,7 @@ class DeltaGuided(Combination, Weighted):
 
     def _sizes(self, deltas: Float[Tensor, " sources *shape"]) -> Float[Tensor, " sources *parts"]:
         """The sizes of the parts of a block, which keep its dimensions."""
-        if self.granularity == Granularity.element or deltas.dim() == 1:
+        if self.granularity == ElementGranularity.element or deltas.dim() == 1:
             return deltas.abs()
         within = tuple(range(2 if deltas.dim() > 2 else 1, deltas.dim()))
         sizes: Tensor = torch.linalg.vector_norm(deltas, self.p, dim=within, keepdim=True)

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import STATISTICS, Law, Measured, Model, Plan, Probe, in_memory
+from lightning_embed.merge import STATISTICS, FromStatistics, Law, Model, Plan, Probe, in_memory
 from lightning_embed.registry import register
 
 
 @register("merge", "fisher")
 @dataclass(frozen=True)
-class Fisher(Measured):
+class Fisher(FromStatistics):
     """Average in which every element of a source counts as much as the loss depends on it.
 
         F_i = mean over batches b of (gradient of loss_b at source_i)^2           elementwise

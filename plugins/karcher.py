@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Law, Spherical, cosine_matrix
+from lightning_embed.merge import Law, RowGranularity, Spherical, cosine_matrix
 from lightning_embed.registry import register
 
 _SHORT = 1e-6  # below it, the direction of a sum of unit vectors is rounding
@@ -50,7 +50,7 @@ class Karcher(Spherical):
 
     laws = frozenset({Law.copies, Law.single, Law.permutation, Law.scale})
 
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
     max_iterations: int = 100
     tolerance: float = 1e-7
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Granularity, Law, Of, Spherical
+from lightning_embed.merge import Law, Of, RowGranularity, Spherical
 from lightning_embed.registry import register
 
 _SHORT = 1e-6  # of a mean of unit vectors: below it, its direction is rounding
@@ -43,7 +43,7 @@ class MultiSlerp(Spherical):
     laws = frozenset({Law.copies, Law.single, Law.permutation})
 
     of: Of = Of.weights
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
 
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]

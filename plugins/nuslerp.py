@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Granularity, Law, Spherical, arc
+from lightning_embed.merge import Law, RowGranularity, Spherical, arc
 from lightning_embed.registry import register
 
 
@@ -35,7 +35,7 @@ class NuSlerp(Spherical):
     num_sources: ClassVar[range] = range(2, 3)
     laws = frozenset({Law.copies, Law.permutation, Law.scale})
 
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
 
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]

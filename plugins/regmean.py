@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import STATISTICS, Cut, Law, Measured, Model, Plan, Probe, in_memory
+from lightning_embed.merge import STATISTICS, Cut, FromStatistics, Law, Model, Plan, Probe, in_memory
 from lightning_embed.registry import register
 
 _RIDGE = 1e-6  # of the trace: above what float32 takes from a Gram matrix, which may leave it with negative eigenvalues
@@ -16,7 +16,7 @@ _RIDGE = 1e-6  # of the trace: above what float32 takes from a Gram matrix, whic
 
 @register("merge", "regmean")
 @dataclass(frozen=True)
-class RegMean(Measured):
+class RegMean(FromStatistics):
     """For each linear layer the matrix that comes nearest to what every source makes of its own inputs.
 
         G_i = mean over tokens of x x^T,      x: inputs of the layer in source i

@@ -170,7 +170,7 @@ class MergeStrategy(ABC):
     def __post_init__(self) -> None:
         parse_rules(self.layers or [])
 
-    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
+    def validate_inputs(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
         """Refuse a merge that cannot work; needs no model, so it can be asked before training.
 
         Args:

@@ -73,7 +73,9 @@ def merge_models(
     """
     start = time.perf_counter()
     dtype = _dtype(out_dtype)
-    strategy.check([source.size for source in sources], base is not None, probe is not None or plan is not None)
+    strategy.validate_inputs(
+        [source.size for source in sources], base is not None, probe is not None or plan is not None
+    )
     models = open_models(sources, base)
     refuse_overlap(target, models)
     inputs, origin = models[: len(sources)], models[-1] if base else None

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
 
-from lightning_embed.merge.blocks.gram import group_of
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.checkpoint.directory import replaced
 from lightning_embed.merge.contract import Model, OutDtype, Source
@@ -14,10 +13,9 @@ from lightning_embed.merge.diagnosis.advice import explained
 from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
-from lightning_embed.merge.record.record import MergeRecord, versions
+from lightning_embed.merge.layer_names import layer_of
+from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
 from lightning_embed.storage.checksum import digests
-
-NOTHING = "none"
 
 
 def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
@@ -41,7 +39,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
         geometry = summarise(measure_groups(inputs, origin), stable_ranks(inputs, origin) if base else None)
         records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
-            strategy=NOTHING,
+            strategy=NO_MERGE,
             options={},
             plan={},
             sources=records[: len(sources)],
@@ -67,6 +65,6 @@ def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Su
     found: dict[str, Sums] = {}
     filled = {name: shape for name, shape in sources[0].parameters.items() if shape.numel()}
     for name, part in for_each_parameter(filled, sums).items():
-        group = group_of(name)
+        group = layer_of(name)
         found[group] = found[group] + part if group in found else part
     return found

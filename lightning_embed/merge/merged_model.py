@@ -9,13 +9,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginError
-from lightning_embed.merge.blocks.gram import group_of
 from lightning_embed.merge.blocks.stream import Block, Span, in_parallel, is_finite, not_finite, spans
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tied_weights import tied
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.diagnosis.geometry import Sums, measure
+from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.merge.layer_rules import layer_scales
 from lightning_embed.runtime.seeding import derive_seed
 
@@ -97,7 +97,7 @@ class MergedModel:
             raise CheckpointError(
                 f"merge={self.strategy.word} gives NaN or infinity in {block.name} as {dtype}. Change its options, or write out_dtype=float32."
             )
-        return merged, (group_of(block.name), measure(block, merged.float())) if self.base else None
+        return merged, (layer_of(block.name), measure(block, merged.float())) if self.base else None
 
     def _merge_block(self, block: Block) -> Float[Tensor, "..."]:
         seed = derive_seed(self.seed, self._tied.get(block.name, block.name), block.index)

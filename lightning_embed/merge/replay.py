@@ -14,7 +14,7 @@ from lightning_embed.merge.record.statistics import statistics_folders
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Replay:
     """A merge that was made.
 
     Args:
@@ -26,7 +26,7 @@ class Recipe:
     record: MergeRecord
 
     @classmethod
-    def read(cls, file: Path) -> "Recipe":
+    def read(cls, file: Path) -> "Replay":
         """Read a merge.json.
 
         Raises:

@@ -15,12 +15,13 @@ from lightning_embed.config.values import build_options, plain
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.diagnosis.geometry import Part
+from lightning_embed.merge.diagnosis.geometry import GroupGeometry
 from lightning_embed.merge.diagnosis.landscape import survey
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.engine import open_models
-from lightning_embed.merge.examine import NOTHING, examine
+from lightning_embed.merge.examine import examine
 from lightning_embed.merge.record.freshness import is_current
+from lightning_embed.merge.record.record import NO_MERGE
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
 from lightning_embed.storage.atomic import write_whole
 
@@ -68,7 +69,7 @@ def alone(console: Console, out: Path, sources: Sequence[Source], base: Path | N
     if len(sources) < 2:
         return None
     given = [(source.name, str(source.path)) for source in sources]
-    target = out / "merged" / f"{NOTHING}-{digest([given, str(base)])}"
+    target = out / "merged" / f"{NO_MERGE}-{digest([given, str(base)])}"
     if not is_current(target, sources, base):
         console.print(f"examining {', '.join(source.name for source in sources)}")
         examine(sources, base, target)
@@ -112,7 +113,7 @@ def _landscape(
         options, models = _options(cfg), open_models(sources, base)
         names = [source.name for source in sources]
         one, other = map(names.index, options.plane or names[:2])
-        geometry = Part(**{field.name: record["geometry"][field.name] for field in fields(Part)})
+        geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         found = survey(
             models[:-1],
             models[-1],

@@ -27,7 +27,7 @@ from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
 from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.merge.record.record import MergeRecord
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from lightning_embed.report import Run, ensemble_name
 from lightning_embed.run import doctor
 from lightning_embed.run.cost import Costs
@@ -80,7 +80,7 @@ class Ending:
     base: Path | None
     scores: Scores | None
     make_probe: MakeProbe | None
-    recipe: Recipe | None = None
+    recipe: Replay | None = None
     costs: Costs | None = None
     trainings: Mapping[str, Training] | None = None
 

@@ -15,7 +15,7 @@ from lightning_embed.config.queries import has_tests
 from lightning_embed.config.values import plain
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import MergeStrategy, Source
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Ending, Scores
@@ -36,14 +36,14 @@ def merge(cfg: DictConfig) -> float | None:
         compare.compare(console, cfg)
         return None
     out = Path(cfg.out)
-    recipe = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
+    recipe = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if recipe is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
     else:
         strategy, sources, base = schema.built("merge", recipe.options), recipe.sources, recipe.base
     if strategy is not None:
         may_look = recipe is not None or bool(cfg.data.datasets)
-        strategy.check([source.size for source in sources], base is not None, has_probe=may_look)
+        strategy.validate_inputs([source.size for source in sources], base is not None, has_probe=may_look)
     doctor.check(cfg, sources, base is not None, has_probe=bool(cfg.data.datasets))
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [])

@@ -64,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
     if strategy is None:
         hub.check_one(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:
-        strategy.check([source.size for source in sources], has_base=True, has_probe=True)
+        strategy.validate_inputs([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
         doctor.check(cfg, sources, has_base=True, has_probe=True)
         if doctor.needs_probe(cfg) or (strategy is not None and strategy.needs_probe):

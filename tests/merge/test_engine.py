@@ -282,7 +282,7 @@ def test_number_of_sources(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"merge=Pair takes 2 sources, got 3"):
         toy.merge(tmp_path, Pair(), toy.family(3)[1])
     with pytest.raises(ConfigError, match=r"merge=soup takes at least 1 source, got 0"):
-        SOUP.check([], True, False)
+        SOUP.validate_inputs([], True, False)
 
 
 def test_no_base(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_no_probe() -> None:
         needs_probe: ClassVar[bool] = True
 
     with pytest.raises(ConfigError, match=r"merge=Looks looks at data, and there is none. Give data="):
-        Looks().check([None] * 2, True, False)
+        Looks().validate_inputs([None] * 2, True, False)
 
 
 def test_out_dtype_unknown(tmp_path: Path) -> None:

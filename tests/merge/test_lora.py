@@ -14,7 +14,7 @@ from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft and transformers warn of themselves
@@ -146,7 +146,7 @@ def test_merge(base: Path, tmp_path: Path) -> None:
     toy.close(merged, {name: (one[name] + two[name] + three[name].detach()) / 3 for name in one}, 1e-6)
     assert (tmp_path / "merged/soup/model/vocab.txt").read_text() == "words"
     assert record.sources[0].sha256.keys() == {"adapter_config.json", "adapter_model.safetensors", "model.safetensors"}
-    recipe = Recipe.read(tmp_path / "merged/soup/merge.json")
+    recipe = Replay.read(tmp_path / "merged/soup/merge.json")
     recipe.repeat(schema.built("merge", recipe.options), tmp_path / "merged/again")
     _rewrite(tmp_path / "one", lora_alpha=9)
     with pytest.raises(CheckpointError, match=r"one/adapter_config.json is not the file that .* merges"):

@@ -14,7 +14,7 @@ from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source, Weighting
 from lightning_embed.merge.engine import merge_models
 from lightning_embed.merge.record.record import MergeRecord
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -37,7 +37,7 @@ def _run(folder: Path, count: int = 3) -> tuple[list[Source], Path]:
 
 
 def _repeat(file: Path, target: Path) -> MergeRecord:
-    recipe = Recipe.read(file)
+    recipe = Replay.read(file)
     return recipe.repeat(schema.built("merge", recipe.options), target)
 
 
@@ -68,7 +68,7 @@ def test_options(word: str, options: Mapping[str, Any], more: Mapping[str, Any],
     assert _bytes(tmp_path / "merged/two") == _bytes(tmp_path / "merged/one")
     for key in ("options", "plan", "geometry", "seed", "out_dtype", "sources", "base", "max_shard_bytes"):
         assert getattr(second, key) == getattr(first, key), key
-    assert schema.built("merge", Recipe.read(tmp_path / "merged/two/merge.json").options) == how
+    assert schema.built("merge", Replay.read(tmp_path / "merged/two/merge.json").options) == how
 
 
 def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
@@ -162,16 +162,16 @@ def test_another_result(changes: Mapping[str, str], why: str, merged: Path, tmp_
 def test_no_recipe(text: str, merged: Path) -> None:
     merged.write_text(text)
     with pytest.raises(ConfigError, match=r"^recipe=.*merge.json is not what a merge of this version wrote \(.*anew.$"):
-        Recipe.read(merged)
+        Replay.read(merged)
     with pytest.raises(ConfigError, match=r"^recipe=.*elsewhere: no such file. Give the merge.json"):
-        Recipe.read(merged.with_name("elsewhere"))
+        Replay.read(merged.with_name("elsewhere"))
 
 
 def test_nothing_was_merged(merged: Path) -> None:
     record: dict[str, Any] = json.loads(merged.read_text())
     merged.write_text(json.dumps(record | {"strategy": "none", "sha256": {}}))
     with pytest.raises(ConfigError, match=r"merge=none made no model"):
-        Recipe.read(merged)
+        Replay.read(merged)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ def test_sum_of_factors_may_be_zero() -> None:
 
 def test_refusal_of_another_length() -> None:
     with pytest.raises(ConfigError, match=r"are 2 numbers for 3 sources. Give one per source"):
-        Shares(weighting=Weighting.given, weights=[1.0, 2.0]).check([None] * 3, True, False)
+        Shares(weighting=Weighting.given, weights=[1.0, 2.0]).validate_inputs([None] * 3, True, False)
 
 
 @pytest.mark.parametrize("size", [None, 0, -3])
 def test_refusal_of_unknown_size(size: int | None) -> None:
     with pytest.raises(ConfigError, match=r"weighting=size, but the sizes of the sources are \[30, "):
-        Shares(weighting=Weighting.size).check([30, size], True, False)
+        Shares(weighting=Weighting.size).validate_inputs([30, size], True, False)

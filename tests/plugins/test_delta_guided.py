@@ -12,12 +12,12 @@ from tests.merge import toy
 from tests.reference import delta_guided as reference
 
 delta_guided = import_module("lightning_embed.plugins.delta_guided")
-GRANULARITIES = list(delta_guided.Granularity)
+GRANULARITIES = list(delta_guided.ElementGranularity)
 WORD, BIAS = "embeddings.word.weight", "encoder.layer.0.dense.bias"
 
 
 def _how(granularity: str = "tensor", **options: Any) -> Any:
-    return toy.strategy("delta_guided", granularity=delta_guided.Granularity(granularity), **options)
+    return toy.strategy("delta_guided", granularity=delta_guided.ElementGranularity(granularity), **options)
 
 
 def _parts(tensors: toy.Tensors, granularity: str) -> list[list[int]]:

@@ -106,4 +106,4 @@ def test_negative_weight() -> None:
 
 def test_no_base() -> None:
     with pytest.raises(ConfigError, match=r"merge=ties needs the base and got none"):
-        toy.strategy("ties").check([None, None], False, False)
+        toy.strategy("ties").validate_inputs([None, None], False, False)

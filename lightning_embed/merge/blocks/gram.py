@@ -1,6 +1,5 @@
-"""Inner products and cosines of deltas, layer by layer."""
+"""Inner products and cosines of deltas, parameter by parameter."""
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -9,14 +8,6 @@ from torch import Tensor
 
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.contract import Model
-
-_LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.)")
-
-
-def group_of(name: str) -> str:
-    """The layer that a parameter belongs to (`encoder.layer.3`), or, outside numbered layers, its module (`embeddings`)."""
-    layer = _LAYER.match(name)
-    return layer.group() if layer else name.partition(".")[0]
 
 
 def cosine_matrix(gram: Float[Tensor, "*rows vectors vectors"]) -> Float[Tensor, "*rows vectors vectors"]:

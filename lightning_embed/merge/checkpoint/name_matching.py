@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from lightning_embed.errors import CheckpointMismatch
+from lightning_embed.merge.layer_names import layer_of
 
 SHOWN_DIFFERENCES = 5
-_LAYER_NUMBER = re.compile(r"\.\d+\.")
 _OLD_WORDS = re.compile(r"LayerNorm\.(gamma|beta)$")
 
 
@@ -93,7 +93,7 @@ def _today(old: re.Match[str]) -> str:
 def _lenders(tables: Sequence[Mapping[str, str]], prefixes: Sequence[str]) -> dict[str, int | None]:
     """Top-level modules that not every model has -> the number of the model that lends it; None: it is dropped."""
     modules = [{_module(name) for name in table} for table in tables]
-    layered = {_module(name) for table in tables for name in table if _LAYER_NUMBER.search(name)}
+    layered = {_module(name) for table in tables for name in table if layer_of(name) != _module(name)}
     common = modules[0].intersection(*modules)
     found: dict[str, int | None] = {}
     for module in set().union(*modules) - common:

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge.blocks.gram import _cosines, cosine_matrix, gram_matrix, group_of
+from lightning_embed.merge.blocks.gram import _cosines, cosine_matrix, gram_matrix
 from lightning_embed.merge.blocks.stream import BLOCK_ELEMENTS, Block
+from lightning_embed.merge.layer_names import layer_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupGeometry:
     """Where the sources lie, seen from the base, in some of the parameters.
 
     Args:
@@ -70,10 +71,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Geometry(Part):
+class Geometry(GroupGeometry):
     """Where the sources lie: in the whole model, in each of its layers, and what to expect of merging them."""
 
-    groups: dict[str, Part] = field(default_factory=dict)
+    groups: dict[str, GroupGeometry] = field(default_factory=dict)
     expectations: list[str] = field(default_factory=list)
 
 
@@ -123,13 +124,13 @@ def _place(group: str) -> list[tuple[bool, int, str]]:
 
 
 def _mean(stable_ranks: Mapping[str, list[float]] | None, group: str | None) -> list[float] | None:
-    chosen = [ranks for name, ranks in (stable_ranks or {}).items() if group in (None, group_of(name))]
+    chosen = [ranks for name, ranks in (stable_ranks or {}).items() if group in (None, layer_of(name))]
     return torch.tensor(chosen).mean(0).tolist() if chosen else None
 
 
-def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
+def _part(sums: Sums, stable_ranks: list[float] | None) -> GroupGeometry:
     norms, cosines = sums.gram.diagonal().sqrt(), cosine_matrix(sums.gram)
-    part = Part(
+    part = GroupGeometry(
         base_norm=sums.base_square**0.5,
         delta_norms=norms.tolist(),
         delta_cosines=cosines.tolist(),
@@ -145,7 +146,7 @@ def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
 
 
 def effective_directions(cosines: Float[Tensor, "sources sources"]) -> float:
-    """How many independent directions unit vectors with these cosines make up; see `Part`."""
+    """How many independent directions unit vectors with these cosines make up; see `GroupGeometry`."""
     values = torch.linalg.eigvalsh(cosines).clamp(min=0)
     shares = values[values > 0] / values.sum()
     return float((-(shares * shares.log()).sum()).exp()) if len(shares) else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Model, Probe
-from lightning_embed.merge.diagnosis.geometry import Part
+from lightning_embed.merge.diagnosis.geometry import GroupGeometry
 from lightning_embed.merge.methods.linear import ALL, combined
 from lightning_embed.types import BASE
 
@@ -103,7 +103,7 @@ def survey(
     sources: Sequence[Model],
     base: Model,
     probe: Probe,
-    geometry: Part,
+    geometry: GroupGeometry,
     *,
     points: int = 0,
     grid: int = 0,
@@ -187,7 +187,7 @@ def _by_task(losses: Sequence[Losses]) -> dict[str, list[float]]:
     return {task: [found[task] for found in losses] for task in losses[0]}
 
 
-def _places(geometry: Part, pair: tuple[int, int]) -> list[list[float]]:
+def _places(geometry: GroupGeometry, pair: tuple[int, int]) -> list[list[float]]:
     """Where the two vectors lie in the picture; nothing, if they span no plane."""
     one, other = (geometry.delta_norms[i] for i in pair)
     cosine = geometry.delta_cosines[pair[0]][pair[1]]

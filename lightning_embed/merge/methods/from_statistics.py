@@ -22,7 +22,7 @@ class Batches(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(Weighted):
+class FromStatistics(Weighted):
     """A strategy with `statistics`, found from the batches of a probe. Its plan has the {"weights": [w_1, ..., w_N]}.
 
     Statistics are kept beside merge.json, because the merge cannot be repeated without them; what they take there is

@@ -13,7 +13,7 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge.blocks.gram import gram_matrices
 from lightning_embed.merge.contract import Model, Plan, Probe, Reporter
 from lightning_embed.merge.layer_rules import layer_scales
-from lightning_embed.merge.methods.granularity import Grouping, groups, spread, summed
+from lightning_embed.merge.methods.granularity import TensorGranularity, groups, spread, summed
 from lightning_embed.merge.methods.linear import Combination, combined, inner_products
 
 PATH_POINTS = 100
@@ -53,7 +53,7 @@ class Learned(Combination):
     needs_base = True
     needs_probe = True
 
-    granularity: Grouping = Grouping.model
+    granularity: TensorGranularity = TensorGranularity.model
     learning_rate: float = 1e-3
     steps: int = 500
     balance: bool = False

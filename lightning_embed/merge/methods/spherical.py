@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_embed.merge.blocks.gram import gram_matrices, gram_matrix
 from lightning_embed.merge.contract import Cut, Model, Plan, Probe, Reporter
-from lightning_embed.merge.methods.granularity import groups, spread, summed
+from lightning_embed.merge.methods.granularity import RowGranularity, groups, spread, summed
 from lightning_embed.merge.methods.linear import Combination
 from lightning_embed.merge.methods.weighting import Weighted
 
@@ -24,15 +24,6 @@ class Of(StrEnum):
 
     delta = "delta"
     weights = "weights"
-
-
-class Granularity(StrEnum):
-    """What is one vector. layer: modules outside layers count too. row: a parameter of fewer than two dimensions is one."""
-
-    model = "model"
-    layer = "layer"
-    tensor = "tensor"
-    row = "row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +44,7 @@ class Spherical(Combination, Weighted):
     negative: ClassVar[bool] = False
 
     of: Of = Of.delta
-    granularity: Granularity = Granularity.model
+    granularity: RowGranularity = RowGranularity.model
 
     @property
     def needs_base(self) -> bool:  # type: ignore[override]
@@ -63,7 +54,7 @@ class Spherical(Combination, Weighted):
     @property
     def cut(self) -> Cut:  # type: ignore[override]
         """Rows stay whole where they are looked at."""
-        return Cut.row if self.granularity == Granularity.row else Cut.element
+        return Cut.row if self.granularity == RowGranularity.row else Cut.element
 
     @abstractmethod
     def coefficients(
@@ -79,7 +70,7 @@ class Spherical(Combination, Weighted):
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
         """The coefficients of the model, or of each parameter; for rows, only the weights."""
         weights = self.source_weights(sources)
-        if self.granularity == Granularity.row:
+        if self.granularity == RowGranularity.row:
             return {"weights": weights}
         grams = gram_matrices(sources, base if self.uses_deltas else None)
         group_of = groups(grams, self.granularity)
@@ -95,7 +86,7 @@ class Spherical(Combination, Weighted):
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
         """One weighted sum, or one for each row."""
-        if self.granularity != Granularity.row:
+        if self.granularity != RowGranularity.row:
             return super().merge(name, tensors, base, plan, generator)
         origin = base if self.uses_deltas else None
         vectors = tensors if origin is None else tensors - origin

@@ -57,9 +57,9 @@ class Weighted(MergeStrategy):
                     f"merge={self.word}: weights={list(self.weights)} has a negative number, which means nothing here. Use 0 or more."
                 )
 
-    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
+    def validate_inputs(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
         """Refuse, beside the rest, weights or sizes that do not fit the sources."""
-        super().check(sizes, has_base, has_probe)
+        super().validate_inputs(sizes, has_base, has_probe)
         if self.weights and len(self.weights) != len(sizes):
             raise ConfigError(
                 f"weights={self.weights} are {len(self.weights)} numbers for {len(sizes)} sources. Give one per source."

@@ -14,6 +14,9 @@ import torch
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.diagnosis.geometry import Geometry
 
+NO_MERGE = "none"
+"""The word of the strategy, in the merge.json of an examination without a merge."""
+
 _PACKAGES = ("lightning-embed", "torch", "safetensors")
 
 

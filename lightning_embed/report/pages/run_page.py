@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.merge.record.record import NO_MERGE
 from lightning_embed.report.figures.bars import panels
 from lightning_embed.report.figures.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.figures.scatter import scatter
@@ -15,7 +16,7 @@ from lightning_embed.report.figures.style import as_svg
 from lightning_embed.report.pages.doctor import doctor_section
 from lightning_embed.report.pages.template import PAGE, details, table
 from lightning_embed.report.scores.bootstrap import interval
-from lightning_embed.report.scores.merge_groups import NOTHING, Examined, Record, contents, examined
+from lightning_embed.report.scores.merge_groups import Examined, Record, contents, examined
 from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
 from lightning_embed.report.scores.results_file import read_each
 from lightning_embed.report.scores.summary import (
@@ -55,7 +56,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     parts += [*map(_block, summary(shown)), _tests(shown)]
     named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
-    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NOTHING]
+    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NO_MERGE]
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
     file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_embed.merge.record.record import NO_MERGE
+
 Record = Mapping[str, Any]
 """merge.json."""
 
 Geometry = Mapping[str, Any]
 """Its part `geometry`, or one group of that: see `lightning_embed.merge.diagnosis.geometry`."""
-
-NOTHING = "none"  # the strategy of the doctor alone
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def contents(record: Record) -> str:
 
 def _joined(records: Mapping[str, Record]) -> Examined:
     """The doctor alone sees the most."""
-    fullest = max(records.values(), key=lambda record: record["strategy"] == NOTHING)
+    fullest = max(records.values(), key=lambda record: record["strategy"] == NO_MERGE)
     merges = {name: record["geometry"] for name, record in records.items() if record["geometry"]["merged_cosines"]}
     names = [source["name"] for source in fullest["sources"]]
     return Examined(names, fullest["geometry"], contents(fullest), merges)
