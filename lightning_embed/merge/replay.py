@@ -7,7 +7,8 @@ from typing import Any
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
-from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
+from lightning_embed.merge.engine import MODEL_FOLDER, MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.preparation import StoredPlan
 from lightning_embed.merge.record.freshness import changed_file
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
 from lightning_embed.merge.record.statistics import statistics_folders
@@ -72,16 +73,10 @@ class Replay:
         self._refuse_changes()
         old = self.record
         new = merge_models(
-            strategy,
-            self.sources,
-            self.base,
+            MergeSpec(strategy, self.sources, self.base, old.seed),
             target,
-            out_dtype=old.out_dtype,
-            seed=old.seed,
-            plan=old.plan,
-            looks_at=old.looks_at,
-            statistics=self._statistics if old.statistics else None,
-            max_shard_bytes=old.max_shard_bytes,
+            output=OutputFormat(old.out_dtype, old.max_shard_bytes),
+            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None),
         )
         for file, digest in old.sha256.items():
             if new.sha256.get(file) != digest:

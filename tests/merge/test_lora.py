@@ -13,7 +13,7 @@ from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.lora import open_model
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 
@@ -98,7 +98,7 @@ def test_written_by_transformers(base: Path, tmp_path: Path) -> None:
         if hasattr(layer, "get_delta_weight"):
             expected[f"{name}.weight"] = layer.base_layer.weight + layer.get_delta_weight("default")
     toy.close(_folded(tmp_path / "a"), {name: t for name, t in expected.items() if t.is_floating_point()}, 1e-6)
-    merge_models(toy.strategy("soup"), [Source(tmp_path / "a", "a")], None, tmp_path / "merged")
+    merge_models(MergeSpec(toy.strategy("soup"), [Source(tmp_path / "a", "a")]), tmp_path / "merged")
     files = {path.name for path in (tmp_path / "merged/model").iterdir()}
     assert files == {"config.json", "vocab.txt", "modules.json", "model.safetensors"}
 
@@ -140,7 +140,9 @@ def test_merge(base: Path, tmp_path: Path) -> None:
     _disturb(whole, 3)
     whole.save_pretrained(tmp_path / "three")
     sources = [Source(tmp_path / name, name) for name in ("one", "two", "three")]
-    record = merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/soup", out_dtype="auto")
+    record = merge_models(
+        MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/soup", output=OutputFormat("auto")
+    )
     three = dict(whole.named_parameters())
     merged = toy.read(tmp_path / "merged/soup/model")
     toy.close(merged, {name: (one[name] + two[name] + three[name].detach()) / 3 for name in one}, 1e-6)

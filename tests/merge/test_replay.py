@@ -12,7 +12,8 @@ from lightning_embed import registry
 from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source, Weighting
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.preparation import Preparation
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.merge.replay import Replay
 from tests.merge import toy
@@ -53,7 +54,7 @@ def test_every_strategy(word: str, tmp_path: Path) -> None:
     count = next(count for count in (3, 2, 1) if count in how.num_sources)
     sources, base = _run(tmp_path / "run", count)
     probe = QuadraticProbe.around(toy.family(1)[0]) if how.needs_probe else None
-    merge_models(how, sources, base, tmp_path / "run/merged/one", probe=probe, seed=3)
+    merge_models(MergeSpec(how, sources, base, 3), tmp_path / "run/merged/one", preparation=Preparation(probe))
     (tmp_path / "run").rename(tmp_path / "moved")
     _repeat(tmp_path / "moved/merged/one/merge.json", tmp_path / "again")
     assert _bytes(tmp_path / "again") == _bytes(tmp_path / "moved/merged/one")
@@ -63,7 +64,8 @@ def test_every_strategy(word: str, tmp_path: Path) -> None:
 def test_options(word: str, options: Mapping[str, Any], more: Mapping[str, Any], tmp_path: Path) -> None:
     sources, base = _run(tmp_path)
     how = toy.strategy(word, **options)
-    first = merge_models(how, sources, base, tmp_path / "merged/one", **more)
+    output = OutputFormat(**{key: value for key, value in more.items() if key != "seed"})
+    first = merge_models(MergeSpec(how, sources, base, more.get("seed", 0)), tmp_path / "merged/one", output=output)
     second = _repeat(tmp_path / "merged/one/merge.json", tmp_path / "merged/two")
     assert _bytes(tmp_path / "merged/two") == _bytes(tmp_path / "merged/one")
     for key in ("options", "plan", "geometry", "seed", "out_dtype", "sources", "base", "max_shard_bytes"):
@@ -74,7 +76,7 @@ def test_options(word: str, options: Mapping[str, Any], more: Mapping[str, Any],
 def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
     """Coefficients that no soup would find."""
     sources, base = _run(tmp_path, 2)
-    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    merge_models(MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/one")
     file = tmp_path / "merged/one/merge.json"
     record = json.loads(file.read_text())
     record["plan"]["coefficients"]["*"] = [0.25, 0.5]
@@ -87,7 +89,7 @@ def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
 
 def test_times(tmp_path: Path) -> None:
     sources, base = _run(tmp_path)
-    record = merge_models(toy.strategy("ties"), sources, base, tmp_path / "merged/one")
+    record = merge_models(MergeSpec(toy.strategy("ties"), sources, base), tmp_path / "merged/one")
     assert 0 < record.prepare_seconds + record.merge_seconds <= record.seconds
     again = _repeat(tmp_path / "merged/one/merge.json", tmp_path / "two")
     assert again.prepare_seconds < record.prepare_seconds
@@ -100,7 +102,7 @@ def test_times(tmp_path: Path) -> None:
 def merged(tmp_path: Path) -> Path:
     """A merge.json, of two sources and a base."""
     sources, base = _run(tmp_path, 2)
-    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    merge_models(MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/one")
     return tmp_path / "merged/one/merge.json"
 
 
@@ -123,7 +125,7 @@ def test_what_the_merged_model_has_from_the_first_source_has_changed(tmp_path: P
     pooling.parent.mkdir()
     pooling.write_text('{"pooling_mode": "mean"}')
     (sources[0].path / "modules.json").write_text('[{"path": "1_Pooling"}]')
-    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    merge_models(MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/one")
     recipe = tmp_path / "merged/one/merge.json"
     (sources[0].path / "README.md").write_text("another card")
     _repeat(recipe, tmp_path / "two")

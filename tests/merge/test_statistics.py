@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError, PluginError
 from lightning_embed.merge import STATISTICS, Cut, MergeStrategy, Model, Plan, Probe, Source
 from lightning_embed.merge.blocks import stream
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 
@@ -90,7 +90,7 @@ def test_one_is_written_before_the_next_is_asked_for(tmp_path: Path) -> None:
 
 def test_recipe(tmp_path: Path) -> None:
     specs, _ = _specs(tmp_path)
-    record = merge_models(Doubled(), specs, None, tmp_path / "one")
+    record = merge_models(MergeSpec(Doubled(), specs), tmp_path / "one")
     assert json.loads((tmp_path / "one/merge.json").read_text())["statistics"] == record.statistics
     recipe = Replay.read(tmp_path / "one/merge.json")
 
