@@ -110,20 +110,15 @@ def _landscape(
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{digest([asked, contents, cfg.seed])}.json"
     if not file.exists():
-        options, models = _options(cfg), open_models(sources, base)
-        names = [source.name for source in sources]
-        one, other = map(names.index, options.plane or names[:2])
+        models = open_models(sources, base)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         found = survey(
             models[:-1],
             models[-1],
             make_probe(base),
             geometry,
-            points=options.points,
-            grid=options.grid,
-            batches=options.batches,
-            pair=(one, other),
-            track=lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
+            _options(cfg),
+            lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
         )
         content = {"sources": record["sources"], "base": record["base"], **found.as_json()}
         write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Model, Probe
 from lightning_embed.merge.diagnosis.geometry import GroupGeometry
+from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.methods.linear import ALL, combined
 from lightning_embed.types import BASE
 
@@ -104,51 +105,46 @@ def survey(
     base: Model,
     probe: Probe,
     geometry: GroupGeometry,
-    *,
-    points: int = 0,
-    grid: int = 0,
-    batches: int = 4,
-    pair: tuple[int, int] = (0, 1),
+    options: DoctorOptions,
     track: Track = iter,
 ) -> Landscape:
-    """Measure the losses. Each point costs one model in memory and `batches` forward passes; none is measured twice.
+    """Measure the losses. Each point takes one model in memory and `batches` forward passes; no point is measured twice.
 
     Args:
         sources: at least two.
         base: what they started from.
         probe: measures; the tasks of its batches take turns, so give it a multiple of their number.
         geometry: of these sources.
-        points: along each path, ends not counted; 0: no paths.
-        grid: points along each side of the plane; 0: no plane.
-        batches: of the probe, the same for all points.
-        pair: the sources that span the plane.
-        track: shows how far it is.
+        options: number of points and batches, and the two sources of the plane. The batches are the same for all points.
+        track: shows the progress.
 
-    Two sources that lie on one line with the base span no plane: a finding says so.
+    Two sources on one line with the base span no plane; a finding reports that.
 
     Raises:
         ConfigError: a loss that is not finite.
     """
+    points, names = options.points, [source.name for source in sources]
+    one, other = options.plane or names[:2]
+    pair = names.index(one), names.index(other)
     paths = list(_paths(len(sources), points)) if points else []
-    places = _places(geometry, pair) if grid else []
-    ticks = _ticks(places, grid) if places else []
+    places = _places(geometry, pair) if options.grid else []
+    ticks = _ticks(places, options.grid) if places else []
     cells = [[_point(len(sources), pair, places, (x, y)) for x in ticks] for y in ticks]
     wanted = dict.fromkeys([point for _, _, way in paths for point in way] + [point for row in cells for point in row])
-    measure = _Measure(sources, base, probe, batches)
+    measure = _Measure(sources, base, probe, options.batches)
     losses = {point: measure(point) for point in track(list(wanted))}
-    names = [BASE, *(source.name for source in sources)]
+    corners = [BASE, *names]
     shares = [place / (points + 1) for place in range(points + 2)]
-    walks = [Walk(names[i], names[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
+    walks = [Walk(corners[i], corners[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
     rows = [_by_task([losses[point] for point in row]) for row in cells]
     by_task = {task: [row[task] for row in rows] for task in rows[0]} if rows else {}
-    one, other = (sources[i].name for i in pair)
     plane = Plane([one, other], places, ticks, by_task) if places else None
     findings = [said for walk in walks for said in _findings(walk)]
-    if grid and plane is None:
+    if options.grid and plane is None:
         findings.append(
             f"{one!r} and {other!r} lie on one line with the base, so there is no plane to draw. doctor.plane=[...] names others."
         )
-    return Landscape(walks, plane, batches, findings)
+    return Landscape(walks, plane, options.batches, findings)
 
 
 class _Measure:
