@@ -1,4 +1,4 @@
-"""What a merge strategy is built on: the public names, and all that a plugin needs.
+"""The public names for merge strategies: all that a plugin needs.
 
 The engine is `lightning_embed.merge.engine.merge_models`. It is not imported here, so that plugins load fast.
 """
@@ -51,7 +51,7 @@ from lightning_embed.merge.methods.thresholds import thresholds as thresholds
 from lightning_embed.merge.methods.weighting import Weighted as Weighted
 from lightning_embed.merge.methods.weighting import Weighting as Weighting
 
-# Earlier names, for strategies that are written with them.
+# Earlier names of three classes, for plugins that import them.
 Granularity = RowGranularity
 Grouping = TensorGranularity
 Measured = FromStatistics

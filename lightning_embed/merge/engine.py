@@ -35,7 +35,7 @@ class MergeSpec:
     Args:
         strategy: how to merge.
         sources: models to merge, in the order that the strategy sees.
-        base: directory of the model that all sources started from; the strategies that use deltas need it, and the geometry.
+        base: model that all sources started from; needed by strategies that use deltas, and for the geometry.
         seed: of random strategies.
     """
 
@@ -143,11 +143,11 @@ def merge_models(
 
 
 def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
-    """Refuse to write where one of the models lies."""
+    """Refuse a target that contains one of the models."""
     for folder in (folder for model in models for folder in model.folders):
         if folder.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
-                f"The target {target} would replace {folder}, which is to be merged. Choose another target."
+                f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
             )
 
 
@@ -163,7 +163,7 @@ def open_models(sources: Sequence[Source], base: Path | None) -> list[ModelDirec
 def model_record(
     model: ModelDirectory, first: ModelDirectory, hashes: Future[dict[str, str]], target: Path
 ) -> ModelRecord:
-    """What merge.json says of a model."""
+    """The record of a model in merge.json."""
     return ModelRecord(
         name=model.name,
         path=recorded_path(model.path, target),

@@ -1,4 +1,4 @@
-"""The doctor alone (`merge=none`): looks at models, merges nothing."""
+"""The examination of models without a merge (`merge=none`)."""
 
 import time
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from lightning_embed.storage.checksum import digests
 
 
 def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
-    """Write `<target>/merge.json` as a merge would, with the geometry of the sources and no model beside it.
+    """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
-        sources: what might be merged.
-        base: what they started from; without it the weights themselves are compared.
-        target: folder to write; what an earlier call wrote there is replaced.
+        sources: models to compare.
+        base: model that they started from; None: the weights themselves are compared.
+        target: folder to write; an earlier examination there is replaced.
 
     Raises:
-        CheckpointError: a model cannot be read, or has NaN in it.
+        CheckpointError: a model cannot be read, or contains NaN.
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
@@ -57,7 +57,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
 
 
 def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Sums]:
-    """The sums of each layer group."""
+    """The sums of each layer."""
 
     def sums(name: str) -> Sums:
         return reduce(Sums.__add__, map(measure, read_blocks(name, sources, base)))

@@ -74,7 +74,7 @@ def test_of_two_folders_the_last_counts(tmp_path: Path) -> None:
 
 
 def test_broken_json(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Mend it"):
+    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Fix it"):
         copy_files([_directory(tmp_path / "a", **{"modules.json": "["})], tmp_path / "b", None)
 
 
@@ -121,7 +121,7 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"file exists and holds no merge.json, so no merge wrote it"):
         merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file")
     with pytest.raises(
-        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Make room, or choose"
+        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Free some space, or choose"
     ):
         merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file" / "merged")
 
@@ -140,7 +140,7 @@ def test_remarks(tmp_path: Path) -> None:
         "b differs from a in prompts.json; the merged model has those of a.",
         "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
         "Left out of b: embeddings.position_ids.",
-        "Taken from b as they are, because not all have them: pooler.weight.",
+        "Taken from b unchanged, because not all models have them: pooler.weight.",
     ]
     many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
     assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]

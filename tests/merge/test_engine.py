@@ -295,7 +295,7 @@ def test_no_probe() -> None:
     class Looks(First):
         needs_probe: ClassVar[bool] = True
 
-    with pytest.raises(ConfigError, match=r"merge=Looks looks at data, and there is none. Give data="):
+    with pytest.raises(ConfigError, match=r"merge=Looks needs data, and the run has none. Give data="):
         Looks().validate_inputs([None] * 2, True, False)
 
 

@@ -75,7 +75,7 @@ def test_a_matrix_that_not_all_have_moved_has_no_rank() -> None:
 
 def test_a_source_is_never_written_over(written: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = written
-    with pytest.raises(CheckpointError, match="Choose another target"):
+    with pytest.raises(CheckpointError, match="Choose a different target"):
         examine(sources, base, tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_sources_on_one_line_span_no_plane() -> None:
     found = look(QuadraticProbe([ONE]), ONE, longer, grid=2, points=1)
     assert found.plane is None
     assert len(found.walks) == 3
-    assert "lie on one line with the base, so there is no plane to draw" in found.findings[-1]
+    assert "lie on one line with the base and span no plane" in found.findings[-1]
 
 
 def test_a_loss_that_is_not_finite_is_told() -> None:

@@ -135,7 +135,7 @@ def test_loss_that_is_not_finite() -> None:
 def test_needs_base_and_probe() -> None:
     with pytest.raises(ConfigError, match=r"needs the base and got none"):
         Plain().validate_inputs([None] * 2, False, True)
-    with pytest.raises(ConfigError, match=r"looks at data, and there is none"):
+    with pytest.raises(ConfigError, match=r"needs data, and the run has none"):
         Plain().validate_inputs([None] * 2, True, False)
 
 

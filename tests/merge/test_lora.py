@@ -181,7 +181,7 @@ def test_more_than_lora(options: dict[str, Any], adapter: Path) -> None:
     ((key, value),) = options.items()
     with pytest.raises(CheckpointError) as caught:
         _folded(adapter)
-    message = f"{adapter}/adapter_config.json: {key}={value!r} is more than plain LoRA. Fold it by peft's merge_and_unload, and merge what that gives."
+    message = f"{adapter}/adapter_config.json: {key}={value!r} is more than plain LoRA. Fold it with peft's merge_and_unload, and merge the result."
     assert str(caught.value) == message
 
 
@@ -190,7 +190,7 @@ def test_dora_as_peft_writes_it(base: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"use_dora=True is more than plain LoRA"):
         _folded(tmp_path / "a")
     _rewrite(tmp_path / "a", use_dora=False)
-    with pytest.raises(CheckpointError, match=r"holds .*lora_magnitude_vector.*, which is no part of plain LoRA"):
+    with pytest.raises(CheckpointError, match=r"holds .*lora_magnitude_vector.*, which is not a part of plain LoRA"):
         _folded(tmp_path / "a")
 
 
@@ -219,7 +219,7 @@ def test_another_base(adapter: Path, tmp_path: Path) -> None:
         (
             "wide",
             {"hidden_size": 32},
-            r"the change of encoder.layer.0.* is \[16, 16\], and that is \[32, 32\] in .*wide",
+            r"the change of encoder.layer.0.* has the shape \[16, 16\], but the weight in .*wide has \[32, 32\]",
         ),
         ("low", {"num_hidden_layers": 1}, r"adapts encoder.layer.1.*, which .*low lacks: it is the adapter of another"),
     ):
@@ -232,7 +232,7 @@ def test_broken(adapter: Path, base: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(
-        CheckpointError, match=r"adapter_model.safetensors is not a whole safetensors file .* Copy it again"
+        CheckpointError, match=r"adapter_model.safetensors is not a complete safetensors file .* Copy it again"
     ):
         _folded(adapter)
     weights.unlink()
@@ -241,9 +241,11 @@ def test_broken(adapter: Path, base: Path) -> None:
     for text in ("{", "[]", "{}"):
         (adapter / "adapter_config.json").write_text(text)
         with pytest.raises(
-            CheckpointError, match=r"adapter_config.json is not what peft writes \(.*Save the adapter again.$"
+            CheckpointError, match=r"adapter_config.json is not in the format of peft \(.*Save the adapter again.$"
         ):
             _folded(adapter)
     (adapter / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match=r"a holds a model and an adapter. Keep the one that is to be merged.$"):
+    with pytest.raises(
+        CheckpointError, match=r"a holds a model and an adapter. Remove the one that is not to be merged.$"
+    ):
         _folded(adapter)

@@ -81,7 +81,7 @@ def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
     record = json.loads(file.read_text())
     record["plan"]["coefficients"]["*"] = [0.25, 0.5]
     file.write_text(json.dumps(record))
-    with pytest.raises(CheckpointError, match=r"is whole, but not what"):
+    with pytest.raises(CheckpointError, match=r"is complete, but differs from the record"):
         _repeat(file, tmp_path / "two")
     one, other, found = (toy.read(path) for path in (sources[0].path, sources[1].path, tmp_path / "two/model"))
     toy.close({name: found[name] for name in toy.SHAPES}, {n: 0.25 * one[n] + 0.5 * other[n] for n in toy.SHAPES}, 1e-6)
@@ -114,7 +114,7 @@ def test_a_model_has_changed(name: str, merged: Path, tmp_path: Path) -> None:
     save_file(tensors, file)
     with pytest.raises(CheckpointError) as caught:
         _repeat(merged, tmp_path / "two")
-    message = f"{file} is not the file that {merged} merges: its SHA-256 differs. Put that back, or merge anew."
+    message = f"{file} is not the file that {merged} merges: its SHA-256 differs. Put that back, or merge again."
     assert str(caught.value) == message
     assert not (tmp_path / "two").exists()
 
@@ -138,14 +138,14 @@ def test_a_model_is_missing(merged: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "models/s1")
     with pytest.raises(CheckpointError) as caught:
         _repeat(merged, tmp_path / "two")
-    message = f"{tmp_path}/models/s1 does not exist, and {merged} merges it. Put it back, or merge anew."
+    message = f"{tmp_path}/models/s1 does not exist, and {merged} merges it. Put it back, or merge again."
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({}, "another machine rounds in another way."),
+        ({}, "a different machine may round differently."),
         ({"torch": "1.0"}, r"torch [0-9.+a-z]+ \(then 1.0\)."),
     ],
 )
@@ -154,7 +154,7 @@ def test_another_result(changes: Mapping[str, str], why: str, merged: Path, tmp_
     record["sha256"]["model.safetensors"] = "0" * 64
     record["versions"] |= changes
     merged.write_text(json.dumps(record))
-    message = rf"two/model/model.safetensors is whole, but not what .*merge.json records \(SHA-256 0{{12}}...\): {why}$"
+    message = rf"two/model/model.safetensors is complete, but differs from the record in .*merge.json \(SHA-256 0{{12}}...\): {why}$"
     with pytest.raises(CheckpointError, match=message):
         _repeat(merged, tmp_path / "two")
     assert (tmp_path / "two/model/model.safetensors").exists()
@@ -163,7 +163,7 @@ def test_another_result(changes: Mapping[str, str], why: str, merged: Path, tmp_
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sources": [{}], "base": null}', '{"strategy": "soup"}'])
 def test_no_recipe(text: str, merged: Path) -> None:
     merged.write_text(text)
-    with pytest.raises(ConfigError, match=r"^recipe=.*merge.json is not what a merge of this version wrote \(.*anew.$"):
+    with pytest.raises(ConfigError, match=r"^recipe=.*merge.json is not a merge.json of this version \(.*again.$"):
         Replay.read(merged)
     with pytest.raises(ConfigError, match=r"^recipe=.*elsewhere: no such file. Give the merge.json"):
         Replay.read(merged.with_name("elsewhere"))

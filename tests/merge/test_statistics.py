@@ -120,7 +120,7 @@ def test_without_statistics_there_is_no_folder(tmp_path: Path) -> None:
     ("answers", "error", "message"),
     [
         ([{WORD: torch.zeros(8, 8)}], PluginError, r"gives \[8, 8\] for embeddings.word.weight, which is \[50, 8\]"),
-        ([{"other": torch.zeros(1)}], PluginError, r"gives \[1\] for other, which is none"),
+        ([{"other": torch.zeros(1)}], PluginError, r"gives \[1\] for other, which is no parameter"),
         ([{BIAS: torch.zeros(64)}, {}], PluginError, r"the same parameters for all sources, and 's1' differs"),
         (
             [{BIAS: torch.full((64,), torch.nan)}],

@@ -54,8 +54,8 @@ def test_values(options: dict[str, Any], shares: list[float], factors: list[floa
     [
         ("given", None, "weighting=given needs weights"),
         ("given", [], "weighting=given needs weights"),
-        ("equal", [1.0, 2.0], r"weights=\[1.0, 2.0\] are not looked at with weighting=equal"),
-        ("size", [1.0, 2.0], "not looked at with weighting=size"),
+        ("equal", [1.0, 2.0], r"weights=\[1.0, 2.0\] have no effect with weighting=equal"),
+        ("size", [1.0, 2.0], "have no effect with weighting=size"),
         ("given", [0.0, 0.0], "are all zero"),
         ("given", [1.0, -2.0], "have the sum -1 and are divided by it"),
         ("given", [1.0, float("nan")], "every weight must be a finite number"),

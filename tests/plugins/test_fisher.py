@@ -74,7 +74,7 @@ def test_refusals() -> None:
         toy.strategy("fisher", num_batches=0)
     with pytest.raises(ConfigError, match=r"merge=fisher: weights=\[2.0, -1.0\] has a negative number"):
         toy.strategy("fisher", weighting=Weighting.given, weights=[2.0, -1.0])
-    with pytest.raises(ConfigError, match=r"merge=fisher looks at data, and there is none"):
+    with pytest.raises(ConfigError, match=r"merge=fisher needs data, and the run has none"):
         toy.strategy("fisher").validate_inputs([None] * 2, True, False)
     base, sources = toy.family(2)
     models = [toy.InMemory(source, f"s{number}") for number, source in enumerate(sources)]

@@ -171,5 +171,5 @@ def test_what_is_logged() -> None:
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan")])
 def test_refusal(mu: float) -> None:
-    with pytest.raises(ConfigError, match=r"mu=.* would pay for length"):
+    with pytest.raises(ConfigError, match=r"mu=.* would reward a large norm"):
         toy.strategy("self_positioning", mu=mu)

@@ -99,7 +99,7 @@ def test_density_that_is_no_share(density: float) -> None:
 
 def test_negative_weight() -> None:
     with pytest.raises(
-        ConfigError, match=r"merge=ties: weights=\[2.0, -1.0\] has a negative number, which means nothing here"
+        ConfigError, match=r"merge=ties: weights=\[2.0, -1.0\] has a negative number, which has no meaning here"
     ):
         toy.strategy("ties", weighting=Weighting.given, weights=[2.0, -1.0])
 

@@ -1,7 +1,7 @@
-"""Granularity: the parts of a model that share their numbers.
+"""Granularity: the size of the parts of a model that have their own numbers.
 
-Each class has the words that an option `granularity` accepts, and is named after the smallest part among them. In all of
-them `layer` means one part per numbered layer, and one per module outside numbered layers.
+Each enum holds the words of an option `granularity`, and its name is the finest of them. In all of them a layer is a
+numbered layer, or a top-level module outside numbered layers.
 """
 
 from collections.abc import Iterable, Mapping

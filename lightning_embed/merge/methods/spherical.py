@@ -1,4 +1,4 @@
-"""Merging on a sphere: combinations whose coefficients follow from lengths and angles."""
+"""Spherical merges: combinations whose coefficients depend on norms and angles."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lightning_embed.merge.methods.granularity import RowGranularity, groups, sp
 from lightning_embed.merge.methods.linear import Combination
 from lightning_embed.merge.methods.weighting import Weighted
 
-_SMALL_SINE = 1e-6  # below it an arc is a straight line to 12 digits, or, between opposite vectors, not defined
+_SMALL_SINE = 1e-6  # below it an arc equals a straight line to 12 digits; between opposite vectors it is not defined
 
 
 class Of(StrEnum):
@@ -28,17 +28,17 @@ class Of(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Spherical(Combination, Weighted):
-    """A combination whose coefficients depend on the weights and on the inner products of the vectors alone.
+    """A combination whose coefficients depend only on the weights and on the inner products of the vectors.
 
-    So one pass over the models finds them, in float64, however many steps they take to find; a second sums up. The
-    coefficients of rows are not planned but found on the way, as a row is never cut.
+    One pass over the models therefore computes the inner products, in float64, for any number of steps, and a second
+    pass merges. The coefficients of rows are not in the plan; `merge` computes them, because a row is never cut.
 
     Args:
         of: delta (needs the base) or weights.
-        granularity: model, layer, tensor or row.
+        granularity: model, layer, tensor or row: the parts of a model that are one vector each.
 
     Raises:
-        ConfigError: a negative weight, which would leave the sphere's part between the sources.
+        ConfigError: a negative weight, which would leave the part of the sphere between the sources.
     """
 
     negative: ClassVar[bool] = False
@@ -48,19 +48,19 @@ class Spherical(Combination, Weighted):
 
     @property
     def needs_base(self) -> bool:  # type: ignore[override]
-        """Only deltas need it."""
+        """Deltas need the base, weights do not."""
         return self.of == Of.delta
 
     @property
     def cut(self) -> Cut:  # type: ignore[override]
-        """Rows stay whole where they are looked at."""
+        """Rows are not divided with `granularity=row`."""
         return Cut.row if self.granularity == RowGranularity.row else Cut.element
 
     @abstractmethod
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
-        """The numbers c_i of the result sum_i c_i V_i.
+        """The coefficients c_i of the result sum_i c_i V_i.
 
         Args:
             gram: the inner products <V_i, V_j>, in float64.
@@ -68,7 +68,7 @@ class Spherical(Combination, Weighted):
         """
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
-        """The coefficients of the model, or of each parameter; for rows, only the weights."""
+        """The coefficients of the model or of each parameter; for rows, only the weights."""
         weights = self.source_weights(sources)
         if self.granularity == RowGranularity.row:
             return {"weights": weights}
@@ -85,7 +85,7 @@ class Spherical(Combination, Weighted):
         plan: Plan,
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
-        """One weighted sum, or one for each row."""
+        """One weighted sum, or one weighted sum per row."""
         if self.granularity != RowGranularity.row:
             return super().merge(name, tensors, base, plan, generator)
         origin = base if self.uses_deltas else None
@@ -102,11 +102,11 @@ def arc(
     product: Float[Tensor, "*rows"],
     share: float | Float[Tensor, "*rows"],
 ) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows"]]:
-    """How much of two vectors makes the point that lies a share of the way along the arc between them.
+    """The coefficients of two vectors U and V for the point at a share of the way along the arc between them.
 
     sin((1 - share) a) / sin(a) and sin(share a) / sin(a), where a is their angle: the norm is interpolated with the
-    direction. At a = 0, at opposite vectors and at zero vectors it is the straight line, 1 - share and share. It has
-    a finite derivative everywhere.
+    direction. At a = 0, for opposite vectors and for zero vectors the arc is replaced by the straight line, with
+    coefficients 1 - share and share. The derivative is finite everywhere.
 
     Args:
         left_square: |U|^2, in float64.
@@ -118,6 +118,6 @@ def arc(
     none = squares <= 0
     cosine = torch.where(none, 1.0, product / torch.where(none, 1.0, squares).sqrt())
     straight = 1 - cosine.abs() < _SMALL_SINE**2 / 2
-    angle = torch.where(straight, 0.0, cosine).acos()  # where the line is taken, any angle at which nothing is infinite
+    angle = torch.where(straight, 0.0, cosine).acos()  # on the straight line, any angle without infinite values
     left = torch.where(straight, 1 - share, ((1 - share) * angle).sin() / angle.sin())
     return left, torch.where(straight, share, (share * angle).sin() / angle.sin())
