@@ -54,7 +54,7 @@ class OutputFormat:
         max_shard_bytes: largest size of a weights file; the default is that of `save_pretrained`.
 
     Raises:
-        ConfigError: another `out_dtype`.
+        ConfigError: an unknown `out_dtype`.
     """
 
     out_dtype: str = OutDtype.float32

@@ -85,7 +85,7 @@ class MergedModel:
         return spans(name, self.sources, self.base, self.strategy.cut, self.statistics)
 
     def _is_unchanged(self, name: str) -> bool:
-        """Whether all sources equal the base: frozen parameters stay the same bits, whatever the strategy rounds."""
+        """Whether all sources equal the base: frozen parameters keep their bits, without rounding by the strategy."""
         return self.base is not None and not any(bool(span.read().deltas.any()) for span in self._spans(name))
 
     def _merge(self, span: Span, unchanged: bool) -> Piece:

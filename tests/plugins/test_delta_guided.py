@@ -128,7 +128,7 @@ def test_rows_are_those_of_a_matrix(tmp_path: Path) -> None:
     [
         ({"p": 3}, r"p=3 must be 1 or 2"),
         ({"kappa": float("nan")}, r"kappa=nan must be a finite number"),
-        ({"temperature": 0.0}, r"temperature=0.0 must be above 0; null"),
+        ({"temperature": 0.0}, r"temperature=0.0 must be above 0, or null"),
         ({"weighting": Weighting.given, "weights": [2.0, -1.0]}, r"weights=\[2.0, -1.0\] has a negative number"),
     ],
 )

@@ -113,7 +113,7 @@ def for_each_parameter(names: Mapping[str, torch.Size], find: Callable[[str], R]
 def in_parallel(tasks: Iterable[Callable[[], R]]) -> Iterator[R]:
     """Run tasks in threads and yield their results in order; few tasks start before their result is needed.
 
-    There are as many threads as torch has, and a task runs in one of them. Torch's own threads synchronise after each
+    The pool has as many threads as torch, and each task runs in one thread. Torch's own threads synchronise after each
     small block, gain little, and wait for each other on a busy machine (63 s instead of 2.5 s for four models).
     """
     _keep_freed_memory()

@@ -32,7 +32,7 @@ _ANY = "mean"
 
 @dataclass(frozen=True)
 class Walk:
-    """The losses along the straight path from one model to another.
+    """The losses along the straight path between two models.
 
     Args:
         start: name of the first model.
@@ -112,7 +112,7 @@ def survey(
 
     Args:
         sources: at least two.
-        base: what they started from.
+        base: model that they started from.
         probe: measures; the tasks of its batches take turns, so give it a multiple of their number.
         geometry: of these sources, for the whole model.
         options: number of points and batches, and the two sources of the plane. The batches are the same for all
