@@ -59,12 +59,12 @@ def _soup(sources: Sequence[str], out: Path) -> Callable[[], object]:
     from lightning_embed import registry
     from lightning_embed.config import schema
     from lightning_embed.merge import Source
-    from lightning_embed.merge.engine import merge_models
+    from lightning_embed.merge.engine import MergeSpec, merge_models
 
     schema.register()
     soup: Any = registry.build("merge", {"name": "soup"})
     models = [Source(Path(source), Path(source).name) for source in sources]
-    return lambda: merge_models(soup, models, None, out / "merged")
+    return lambda: merge_models(MergeSpec(soup, models), out / "merged")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Merge strategies, one file each. A file dropped here is a strategy like ours; see CONTRIBUTING.md."""
+"""Merge strategies, one file each. A new file in this folder is found under its word; see CONTRIBUTING.md."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Grouping, Law, Learned, Numbers
+from lightning_embed.merge import Law, Learned, Numbers, TensorGranularity
 from lightning_embed.registry import register
 
 
@@ -22,16 +22,16 @@ class AdaMerging(Learned):
 
     where l is a layer (or a tensor, or the model); Adam starts from c = scale (see `Learned`).
 
-    Yang et al. (2023), "AdaMerging: Adaptive model merging for multi-task learning", arXiv 2310.02575: coefficients for
-    each task, or each layer and task, from 0.3, with a learning rate of 1e-3. Where we differ: theirs are learnt on
-    unlabelled test data from the entropy of a classifier's predictions, which an embedding model does not make; ours on
-    training data from the losses of the tasks. Our coefficients are not bounded. In their code a layer is a tensor, here
-    `granularity=tensor`; our layer is a numbered one.
+    Yang et al. (2023), "AdaMerging: Adaptive model merging for multi-task learning", arXiv 2310.02575: coefficients
+    for each task, or each layer and task, from 0.3, with a learning rate of 1e-3. Where we differ: the paper minimises
+    the entropy of a classifier's predictions on unlabelled test data, which an embedding model does not have; we
+    minimise the losses of the tasks on training data. Our coefficients are not bounded. In the paper's code a layer is
+    a tensor, here `granularity=tensor`; our layers are the numbered ones.
 
-    It obeys none of `copies`, `single` and `scale`: how far it goes is learnt, and the probe stays where it is.
+    It obeys none of `copies`, `single` and `scale`: the scale is learnt, and the probe does not scale with the deltas.
 
     Args:
-        scale: of all deltas at the start, as in `task_arithmetic`; usually 0.3, or 1/N for the soup.
+        scale: coefficient of all deltas at the start, as in `task_arithmetic`; usually 0.3, or 1/N for the soup.
 
     Raises:
         ConfigError: a scale that is not finite.
@@ -39,7 +39,7 @@ class AdaMerging(Learned):
 
     laws = frozenset({Law.permutation})
 
-    granularity: Grouping = Grouping.layer
+    granularity: TensorGranularity = TensorGranularity.layer
     learning_rate: float = 1e-3
     steps: int = 500
     scale: float = 0.3
@@ -50,7 +50,7 @@ class AdaMerging(Learned):
             raise ConfigError(f"merge=adamerging: scale={self.scale} must be a finite number.")
 
     def start(self, num_groups: int, num_sources: int) -> dict[str, Float[Tensor, "..."]]:
-        """The same coefficient everywhere."""
+        """The coefficient `scale` for all groups and sources."""
         return {"c": torch.full((num_groups, num_sources), self.scale, dtype=torch.float64)}
 
     def coefficients(
@@ -58,5 +58,5 @@ class AdaMerging(Learned):
         numbers: Numbers,
         grams: Float[Tensor, "groups sources sources"],
     ) -> Float[Tensor, "groups sources"]:
-        """What is learnt."""
+        """The learnt numbers themselves."""
         return numbers["c"]

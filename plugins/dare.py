@@ -21,20 +21,21 @@ class Dare(Sparse):
     With `combine=linear` the sums run over all sources: the mean over seeds is the soup. With `combine=ties` they run
     over those whose kept_i has the elected sign, that of sum_i w_i kept_i.
 
-    Yu et al. (2023), "Language models are super Mario", arXiv 2311.03099. The paper scales the sum of the deltas, or what
-    TIES makes of them: its lambda is scale / N, or scale. Where we differ from MergeKit: it scales what is kept to the L1
-    norm of the delta, which is 1 / density on average only and lets a tensor of one element come back whole or not at
-    all; and by default its dare_linear and dare_ties add up where we average (`normalize: true` is ours).
+    Yu et al. (2023), "Language models are super Mario", arXiv 2311.03099. The paper scales the sum of the deltas, with
+    lambda = scale / N, or their TIES merge, with lambda = scale. Where we differ from MergeKit: it rescales the kept
+    elements to the L1 norm of the delta, which is 1 / density only on average, and keeps a tensor of one element either
+    unchanged or not at all; and its dare_linear and dare_ties add the deltas by default, where we average them
+    (`normalize: true` is our rule).
 
-    With `ties` the mean is taken over what was kept, as in the paper's code: where n sources agree it is about
-    (1 - (1 - density)^n) / density times what it would be with nothing dropped. Let `scale` take it back.
+    With `ties` the mean runs over the kept elements, as in the paper's code: where n sources agree, it is about
+    (1 - (1 - density)^n) / density times as large as without dropping. A smaller `scale` compensates for that.
 
-    It obeys neither `copies` nor `single`: elements are missing. Nor `permutation`: what is dropped depends on the place
-    of a source in the list.
+    It obeys neither `copies` nor `single`, because elements are missing, nor `permutation`, because the choice of the
+    dropped elements depends on the position of a source.
 
     Args:
-        density: share that is kept, in (0, 1]; usually 0.1 to 0.7. The fewer are kept, the larger they become, so small
-            densities want small deltas.
+        density: share that is kept, in (0, 1]; usually 0.1 to 0.7. Kept elements grow by 1 / density, so small
+            densities need small deltas.
         combine: linear or ties.
         scale: of the mean, usually 0.5 to 1.5.
 
@@ -47,6 +48,6 @@ class Dare(Sparse):
     def keep(
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
     ) -> Float[Tensor, " sources *shape"]:
-        """Drop, rescale."""
+        """A random share of the elements, rescaled."""
         drawn = uniform(deltas.shape, generator)
         return deltas.mul_(drawn.lt_(self.density).div_(self.density))

@@ -28,8 +28,8 @@ from lightning_embed.merge import (
 from lightning_embed.registry import register
 
 
-class Granularity(StrEnum):
-    """Over what a delta is measured. row: of a matrix; a vector is one row. layer: modules outside layers count too."""
+class ElementGranularity(StrEnum):
+    """The model, a layer, a tensor, a row of a matrix (a vector is one row), or an element."""
 
     element = "element"
     row = "row"
@@ -41,32 +41,33 @@ class Granularity(StrEnum):
 @register("merge", "delta_guided")
 @dataclass(frozen=True)
 class DeltaGuided(Combination, Weighted):
-    """Average in which every source counts where it has moved: weights from the sizes of its deltas, part by part.
+    """Average in which a source counts by the size of its delta, separately in each part of the model.
 
         d_i = |source_i - base|_p                 over an element, a row, a tensor, a layer or the model
         r_i = d_i^kappa / sum_j d_j^kappa         equal where all d_j are 0
         merged = sum_i w_i s_i source_i / sum_i w_i s_i,     s = r,  or softmax(r / temperature)
 
-    CoDiEmb (2025), arXiv 2508.11442, weights its checkpoints by how far they have moved and calls it delta-guided:
-    deviations from the pre-trained values decide, parameter by parameter. Its formula is not public: this one is our
-    reading, never the paper's. `kappa=0` is the soup, `kappa=-1` holds it against a source that it has moved.
+    CoDiEmb (2025), arXiv 2508.11442, weights its checkpoints by their deviations from the pre-trained values,
+    parameter by parameter, and calls this delta-guided fusion. Its formula is not public; this formula is our reading.
+    `kappa=0` is the soup; with `kappa=-1` a larger delta gives a smaller weight.
 
     Args:
         granularity: element, row, tensor, layer or model.
-        p: 1 or 2; the same thing for single elements.
-        kappa: any finite number, usually -1 to 2. Below 0, a source that has not moved takes all.
-        temperature: of the softmax over the ratios r, which lie in [0, 1]; above 0, usually 0.1 to 1. The lower, the
-            more the largest ratio takes. None: no softmax.
+        p: 1 or 2; equivalent for single elements.
+        kappa: any finite number, usually -1 to 2. Below 0, a source with a delta of zero gets all the weight.
+        temperature: of the softmax over the ratios r in [0, 1]; above 0, usually 0.1 to 1. A lower temperature gives
+            more weight to the largest ratio. None: no softmax.
 
     Raises:
-        ConfigError: another p, a kappa that is not finite, a temperature not above 0, or a negative weight.
+        ConfigError: a p other than 1 and 2, a kappa that is not finite, a temperature not above 0, or a negative
+            weight.
     """
 
     needs_base = True
     negative = False
     laws = frozenset(Law)
 
-    granularity: Granularity = Granularity.tensor
+    granularity: ElementGranularity = ElementGranularity.tensor
     p: int = 2
     kappa: float = 1.0
     temperature: float | None = None
@@ -79,18 +80,18 @@ class DeltaGuided(Combination, Weighted):
             raise ConfigError(f"merge=delta_guided: kappa={self.kappa} must be a finite number.")
         if self.temperature is not None and not self.temperature > 0:
             raise ConfigError(
-                f"merge=delta_guided: temperature={self.temperature} must be above 0; null for the plain ratio."
+                f"merge=delta_guided: temperature={self.temperature} must be above 0, or null for no softmax."
             )
 
     @property
     def cut(self) -> Cut:  # type: ignore[override]
-        """Only rows must be whole."""
-        return Cut.row if self.granularity == Granularity.row else Cut.element
+        """Rows are not divided with `granularity=row`."""
+        return Cut.row if self.granularity == ElementGranularity.row else Cut.element
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The shares of the sources, if they are those of whole tensors; `merge` finds those of elements and rows."""
+        """The shares of the sources in tensors, layers or the model; `merge` computes those of elements and rows."""
         weights = self.source_weights(sources)
-        if self.granularity in (Granularity.element, Granularity.row):
+        if self.granularity in (ElementGranularity.element, ElementGranularity.row):
             return {"weights": weights}
         names = groups(sources[0].parameters, self.granularity)
         powers = summed(self._powers(sources, base), names)
@@ -105,7 +106,7 @@ class DeltaGuided(Combination, Weighted):
         plan: Plan,
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
-        """The sources, each with its share."""
+        """The weighted sum of the sources, by their shares."""
         if "coefficients" in plan:
             return super().merge(name, tensors, base, plan, generator)
         assert base is not None
@@ -115,7 +116,7 @@ class DeltaGuided(Combination, Weighted):
         return merged
 
     def _powers(self, sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, " sources"]]:
-        """|delta|_p^p of every parameter: what can be added up."""
+        """|delta|_p^p of every parameter, which adds up over the parameters of a part."""
 
         def powers(name: str) -> Float[Tensor, " sources"]:
             total = torch.zeros(len(sources), dtype=torch.float64)
@@ -126,8 +127,8 @@ class DeltaGuided(Combination, Weighted):
         return for_each_parameter(sources[0].parameters, powers)
 
     def _sizes(self, deltas: Float[Tensor, " sources *shape"]) -> Float[Tensor, " sources *parts"]:
-        """The sizes of the parts of a block, which keep its dimensions."""
-        if self.granularity == Granularity.element or deltas.dim() == 1:
+        """The sizes of the parts of a block, with the number of dimensions of the block."""
+        if self.granularity == ElementGranularity.element or deltas.dim() == 1:
             return deltas.abs()
         within = tuple(range(2 if deltas.dim() > 2 else 1, deltas.dim()))
         sizes: Tensor = torch.linalg.vector_norm(deltas, self.p, dim=within, keepdim=True)
@@ -136,7 +137,7 @@ class DeltaGuided(Combination, Weighted):
     def _shares(
         self, sizes: Float[Tensor, " sources *parts"], weights: Sequence[float]
     ) -> Float[Tensor, " sources *parts"]:
-        """How much of every source, from its sizes: the sum over sources is 1."""
+        """The share of every source, from the sizes of its deltas; the sum over sources is 1."""
         given = sizes.new_tensor(weights).view(-1, *[1] * (sizes.dim() - 1))
         present = (given > 0).flatten()
         shares = torch.zeros_like(sizes)
@@ -148,7 +149,7 @@ class DeltaGuided(Combination, Weighted):
 
 
 def _ratios(sizes: Float[Tensor, " sources *parts"], kappa: float) -> Float[Tensor, " sources *parts"]:
-    """size^kappa / sum of size^kappa. Relative to the size that counts most, so that no power overflows or is 0 / 0."""
+    """size^kappa / sum of size^kappa, computed relative to the dominant size to avoid overflow and 0 / 0."""
     most = sizes.amax(0) if kappa >= 0 else sizes.amin(0)
     relative = sizes / most if kappa >= 0 else most / sizes
     powers = torch.where(sizes == most, 1.0, relative) ** abs(kappa)

@@ -12,19 +12,19 @@ from lightning_embed.registry import register
 @register("merge", "greedy_soup")
 @dataclass(frozen=True)
 class GreedySoup(Combination):
-    """Average of those sources that help, found by trying them from the best to the worst.
+    """Average of the sources that raise the score, tried from the best to the worst.
 
         soup = {the source with the best score}
         for each further source, in the order of the scores:
             if score(average of soup and it) > score(average of soup): add it
 
-    Wortsman et al. (2022), "Model soups", arXiv 2203.05482, recipe 1. Scores are those of held-out data: the probe's mean
-    dev score over tasks. So the result is never worse than the best source on that. Where we differ: there a source
-    that leaves the score as it is goes in too, here it stays out, so that a copy changes nothing.
+    Wortsman et al. (2022), "Model soups", arXiv 2203.05482, recipe 1. The score is the probe's mean dev score over
+    tasks, on held-out data, so the result is never worse there than the best source. Where we differ: the paper also
+    adds a source that leaves the score unchanged; we do not, so that a copy changes nothing.
 
-    2N - 1 models are evaluated, and one is in memory. The plan has each source's own score, the order in which they
-    were tried, and the score at each try. `permutation` holds but for sources with equal scores, which keep their
-    order; `scale` does not, because data do not scale with deltas. There are no weights: the soup is uniform.
+    2N - 1 models are evaluated, one in memory at a time. The plan has each source's own score, the order of the trials,
+    and the score of each trial. `permutation` holds except for sources with equal scores, which keep their order;
+    `scale` does not, because data do not scale with deltas. The strategy has no weights: the soup is uniform.
     """
 
     needs_probe = True
@@ -32,7 +32,7 @@ class GreedySoup(Combination):
     laws = frozenset({Law.copies, Law.single, Law.permutation})
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The search."""
+        """The shares of the chosen sources, and the scores of all trials."""
         assert probe is not None
         averages = _Averages(self, sources, base, probe)
         own = [averages.score([number]) for number in range(len(sources))]
@@ -50,7 +50,7 @@ class GreedySoup(Combination):
 
 
 class _Averages:
-    """Averages of sources, one at a time in the same memory, and as `layers` will have them."""
+    """Scores of averages of sources, computed one at a time in the same memory, with the rules of `layers`."""
 
     def __init__(self, strategy: GreedySoup, sources: Sequence[Model], base: Model | None, probe: Probe) -> None:
         self.sources, self.probe = sources, probe

@@ -8,49 +8,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Law, Spherical, cosine_matrix
+from lightning_embed.merge import Law, RowGranularity, Spherical, cosine_matrix
 from lightning_embed.registry import register
 
-_SHORT = 1e-6  # below it, the direction of a sum of unit vectors is rounding
+_SHORT = 1e-6  # the direction of a shorter sum of unit vectors is a rounding error
 
 
 @register("merge", "karcher")
 @dataclass(frozen=True)
 class Karcher(Spherical):
-    """Riemannian mean on the sphere: the direction with the least squared angles to the sources, with their mean length.
+    """Riemannian mean on the sphere: the direction with the least squared angles to the sources, with their mean norm.
 
         u_i = V_i / |V_i|,    m = argmin_m sum_i w_i angle(m, u_i)^2,    merged = (sum_i w_i |V_i|) m,    sum_i w_i = 1
 
-    found by descent along great circles, from the normalised mean of the u_i (which is `multislerp`):
+    computed by descent along great circles, from the normalised mean of the u_i (which is `multislerp`):
 
         g = sum_i w_i log_m(u_i),      log_m(u) = (a / sin(a)) (u - cos(a) m),  a = angle(m, u)
         m <- exp_m(g) = cos(|g|) m + sin(|g|) g / |g|              until |g| < tolerance
 
-    Every m is a combination of the u_i and all that is needed of it are inner products, so the steps are taken with
-    coefficients, not with models: they cost nothing.
+    Every m is a combination of the u_i, and the steps need only inner products. They therefore update coefficients
+    instead of models, at no cost.
 
     Grove and Karcher (1973), "How to conjugate C1-close group actions", Mathematische Zeitschrift 132; Karcher (1977),
     "Riemannian center of mass and mollifier smoothing", Communications on Pure and Applied Mathematics 30. MergeKit's
-    operator of this name is `of=weights max_iterations=10 tolerance=1e-5` with equal weights. Where we differ: only zero
-    tensors have no direction (there all those shorter than the tolerance), and where the u_i cancel, so that no mean
-    is defined, the result is the weighted average. A source opposite to m does not pull: it has no direction to pull in.
+    operator of this name is `of=weights max_iterations=10 tolerance=1e-5` with equal weights. Where we differ: only
+    zero tensors have no direction (in MergeKit all tensors shorter than the tolerance), and where the u_i cancel and
+    no mean is defined, the result is the weighted average. A source opposite to m has no effect, because log_m is not
+    defined.
 
-    `delta` is the default because there it differs: the weights of fine-tunes of one base are nearly parallel, and this is
-    `multislerp` then (to six digits where deltas are a hundredth as long as the weights).
+    `delta` is the default, because the weights of fine-tunes of one base are nearly parallel, and the result for them
+    equals `multislerp` (to six digits where deltas are a hundredth as long as the weights).
 
     Args:
         of: delta (needs the base) or weights.
         granularity: tensor, row, layer or model.
-        max_iterations: at most so many steps. A handful is usual; small tensors whose sources point everywhere take more.
+        max_iterations: largest number of steps, at least 1. About five are usual; small tensors with widely spread
+            sources need more.
         tolerance: length of the last step, in radians, above 0.
 
     Raises:
-        ConfigError: no iterations, or no tolerance.
+        ConfigError: max_iterations below 1, or a tolerance not above 0.
     """
 
     laws = frozenset({Law.copies, Law.single, Law.permutation, Law.scale})
 
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
     max_iterations: int = 100
     tolerance: float = 1e-7
 
@@ -58,13 +60,14 @@ class Karcher(Spherical):
         super().__post_init__()
         if self.max_iterations < 1 or not self.tolerance > 0:
             raise ConfigError(
-                f"merge=karcher needs max_iterations of 1 or more and a tolerance above 0, got {self.max_iterations} and {self.tolerance}."
+                "merge=karcher needs max_iterations of 1 or more and a tolerance above 0, "
+                f"got {self.max_iterations} and {self.tolerance}."
             )
 
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
-        """The mean direction of the unit vectors, stretched."""
+        """The Riemannian mean of the unit vectors, scaled to the mean norm."""
         shares = gram.new_tensor(weights)
         norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
         cosines = cosine_matrix(gram)
@@ -104,6 +107,6 @@ def _towards(
 def _length(
     coefficients: Float[Tensor, "*rows sources"], cosines: Float[Tensor, "*rows sources sources"]
 ) -> Float[Tensor, "*rows 1"]:
-    """Of a combination of unit vectors."""
+    """The norm of a combination of unit vectors."""
     square = torch.einsum("...i,...ij,...j->...", coefficients, cosines, coefficients)
     return square.clamp(min=0).sqrt()[..., None]

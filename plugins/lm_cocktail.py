@@ -15,28 +15,29 @@ from lightning_embed.registry import register
 @register("merge", "lm_cocktail")
 @dataclass(frozen=True)
 class LmCocktail(Combination):
-    """Weighted average in which a model counts the more, the lower its loss on a few examples.
+    """Weighted average in which a model with a lower loss on a few examples gets a larger weight.
 
         merged = sum_i w_i model_i,        w = softmax(-loss_i / temperature)
 
-    over the sources and the base, each one's loss being its mean over the first batches of the probe.
+    over the sources and the base; loss_i is the mean over the first batches of the probe.
 
-    Xiao et al. (2023), "LM-Cocktail", arXiv 2311.13534. As there the base is a candidate like any other: it is
-    where general abilities are, and its loss tells how much of it the examples can bear. Where we differ: there the
-    examples are of one target task, and the mix can then be averaged with a model trained for it; here the probe has
-    all tasks, in turn, each with its own loss, and no source is special. `layers` changes the mix, not the weights.
+    Xiao et al. (2023), "LM-Cocktail", arXiv 2311.13534. As in the paper, the base is a candidate, because it has the
+    general abilities. Where we differ: the paper's examples are of one target task, and the mix can then be averaged
+    with a model trained for that task; our probe has all tasks in turn, each with its own loss, and no source is
+    special. `layers` changes the merged model, not the weights.
 
-    It obeys neither `copies` nor `single`, as the base takes part (`include_base=false`: both), nor `scale`, because data
-    do not scale with deltas. There are no weights: they are what is found.
+    It obeys neither `copies` nor `single`, because the base takes part (`include_base=false`: both), nor `scale`,
+    because data do not scale with deltas. It has no option `weights`, because it computes them.
 
     Args:
-        temperature: in units of the loss, above 0. 5, the default of the authors' code, is gentle; the lower, the more the
-            best model takes. Losses that differ by one temperature give weights that differ by a factor e.
-        num_batches: of the probe, at most; a multiple of the number of tasks counts them alike.
-        include_base: whether the base is a candidate (then it is needed).
+        temperature: in units of the loss, above 0; 5 is the default of the authors' code and gives nearly equal
+            weights. A lower temperature gives more weight to the best model. Losses that differ by one temperature
+            give weights that differ by a factor e.
+        num_batches: of the probe, at most; a multiple of the number of tasks weights the tasks equally.
+        include_base: whether the base is a candidate, and so needed.
 
     Raises:
-        ConfigError: a temperature that is not positive, or no batches; while looking, a loss that is not finite.
+        ConfigError: a temperature that is not positive, or no batches; in `prepare`, a loss that is not finite.
     """
 
     needs_probe = True
@@ -55,11 +56,11 @@ class LmCocktail(Combination):
 
     @property
     def needs_base(self) -> bool:  # type: ignore[override]
-        """Only as a candidate."""
+        """The base is needed as a candidate."""
         return self.include_base
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """Look at every candidate."""
+        """The weights of all candidates, from their losses."""
         assert probe is not None
         candidates = [*sources, base] if self.include_base and base else list(sources)
         losses: list[float] = []

@@ -13,21 +13,22 @@ from lightning_embed.registry import register
 @register("merge", "model_stock")
 @dataclass(frozen=True)
 class ModelStock(Combination):
-    """From the base towards the average of the sources, as far as their deltas agree.
+    """A point between the base and the average of the sources, nearer to the average if the deltas are more parallel.
 
         merged = base + t * mean_i(source_i - base),     t = N c / (1 + (N - 1) c)
 
-    for each parameter, where c is the mean cosine between two deltas. If the sources lie around an unknown best point,
-    in directions that have nothing to do with one another, this is the point on the way to their average that is
-    nearest to it: t = 1 where all deltas are equal, 0 where they are orthogonal.
+    for each parameter, where c is the mean cosine between two deltas. If the sources lie around an unknown optimum in
+    independent directions, this is the point nearest to the optimum on the line from the base to their average: t = 1
+    for equal deltas, 0 for orthogonal ones.
 
     Jang et al. (2024), "Model Stock: all we need is just a few fine-tuned models", arXiv 2403.19522. Our reading: c is
-    the mean over all pairs, a zero delta is orthogonal to every other, and c < 0 counts as 0, because beyond a right
-    angle the formula leads away from the sources, in the end without bound. MergeKit, which does not stop there, also
-    takes the product of two norms for 1e-6 where it is smaller, so that biases that moved little stay the base's; here
-    length does not matter.
+    the mean over all pairs, a zero delta is orthogonal to every other delta, and c < 0 is replaced by 0, because
+    beyond a right angle the formula leads away from the sources, without bound. MergeKit does not limit c, and
+    replaces products of two norms below 1e-6 by 1e-6, so that biases with small deltas stay the base's; here norms do
+    not matter.
 
-    Every source counts alike. There is nothing to tune, and `single` is not a question: one delta has no angle.
+    All sources have equal weights, and the strategy has no options of its own. `single` does not apply: one delta has
+    no angle.
     """
 
     needs_base = True
@@ -41,7 +42,7 @@ class ModelStock(Combination):
 
 
 def _ratio(gram: Float[Tensor, "sources sources"]) -> float:
-    """How far to go, from the inner products of the deltas."""
+    """The ratio t, from the inner products of the deltas."""
     count = len(gram)
     cosines = cosine_matrix(gram)
     cosine = max(0.0, float(cosines.sum() - cosines.trace()) / (count * (count - 1)))

@@ -7,33 +7,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Granularity, Law, Of, Spherical
+from lightning_embed.merge import Law, Of, RowGranularity, Spherical
 from lightning_embed.registry import register
 
-_SHORT = 1e-6  # of a mean of unit vectors: below it, its direction is rounding
+_SHORT = 1e-6  # the direction of a shorter mean of unit vectors is a rounding error
 
 
 @register("merge", "multislerp")
 @dataclass(frozen=True)
 class MultiSlerp(Spherical):
-    """Mean on the sphere in one step: the mean direction of the sources, with their mean length.
+    """Mean on the sphere in one step: the mean direction of the sources, with their mean norm.
 
         m = sum_i w_i V_i / |V_i|,        merged = (sum_i w_i |V_i|) m / |m|,        sum_i w_i = 1
 
     where V_i is source i, or its delta, one parameter at a time.
 
     The merge of BOOM (2026), arXiv 2602.05787: (sum_i w_i |V_i|) exp_M(sum_i w_i log_M(V_i / |V_i|)) with M = m / |m|,
-    for which its README names MergeKit's operator (https://goddard.blog/posts/multislerp-wow-what-a-cool-idea). That
-    takes for log_M the projection onto the tangent plane, and the projections of these vectors add up to zero: what is
-    left is the formula above, exactly. `karcher` has the true logarithm; its first step is BOOM's formula as printed.
+    for which its README names MergeKit's operator (https://goddard.blog/posts/multislerp-wow-what-a-cool-idea).
+    MergeKit uses the projection onto the tangent plane as log_M. The projections of these vectors sum to zero, which
+    leaves exactly the formula above. `karcher` has the true logarithm; its first step is BOOM's formula as printed.
 
-    Where we differ: no 1e-8 is added to the lengths, so tiny parameters are merged like others; and where m vanishes,
-    for zero tensors and vectors that cancel, the result is the weighted average, for any number of sources.
+    Where we differ: no 1e-8 is added to the norms, so tiny parameters are merged like others; and where m vanishes, for
+    zero tensors and vectors that cancel, the result is the weighted average, for any number of sources.
 
     The formula is second-hand, and the authors' merge config is not published: `weights`, which the formula has, is our
-    reading. Fine-tunes of one base are nearly parallel, and then the result is nearly their average; `of=delta` is
-    where it differs. `scale` does not hold for weights, as their angles do not scale with the deltas; it does for
-    `of=delta`.
+    reading. Fine-tunes of one base are nearly parallel, and the result is then nearly their average; with `of=delta` it
+    differs. `scale` holds for `of=delta`, but not for weights, whose angles do not scale with the deltas.
 
     Args:
         of: weights or delta (needs the base).
@@ -43,7 +42,7 @@ class MultiSlerp(Spherical):
     laws = frozenset({Law.copies, Law.single, Law.permutation})
 
     of: Of = Of.weights
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
 
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Granularity, Law, Spherical, arc
+from lightning_embed.merge import Law, RowGranularity, Spherical, arc
 from lightning_embed.registry import register
 
 
@@ -19,13 +19,13 @@ class NuSlerp(Spherical):
 
         merged = (sin((1 - t) a) V_1 + sin(t a) V_2) / sin(a),     a = angle(V_1, V_2),    t = w_2 / (w_1 + w_2)
 
-    where V_i is the delta, or the weights, of source i. It is the arc of `slerp`, Shoemake (1985), SIGGRAPH, as MergeKit's
-    operator of this name walks it: weights instead of t, of deltas where there is a base, and `granularity=row` as its
-    nuslerp_flatten=false. Where we differ: rows are those of a matrix (theirs lie along the last dimension, which
-    matters above two); between opposite vectors, near which theirs divides by rounding, and for zero vectors it is the
-    straight line.
+    where V_i is the delta, or the weights, of source i. It is the arc of `slerp`, Shoemake (1985), SIGGRAPH, in the
+    form of MergeKit's operator of this name: weights instead of t, deltas if it has a base, and `granularity=row` for
+    its nuslerp_flatten=false. Where we differ: our rows are slices of the first dimension, MergeKit's are vectors
+    along the last dimension, which matters above two dimensions; and we use the straight line for zero vectors and
+    between opposite vectors, where MergeKit divides by a rounding error.
 
-    Two sources only, so it cannot obey `single`.
+    It takes exactly two sources, so `single` does not apply.
 
     Args:
         of: delta (needs the base) or weights.
@@ -35,10 +35,10 @@ class NuSlerp(Spherical):
     num_sources: ClassVar[range] = range(2, 3)
     laws = frozenset({Law.copies, Law.permutation, Law.scale})
 
-    granularity: Granularity = Granularity.tensor
+    granularity: RowGranularity = RowGranularity.tensor
 
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
-        """One arc."""
+        """The coefficients of a point on one arc."""
         return torch.stack(arc(gram[..., 0, 0], gram[..., 1, 1], gram[..., 0, 1], weights[1]), dim=-1)

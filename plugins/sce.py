@@ -28,18 +28,18 @@ from lightning_embed.registry import register
 @register("merge", "sce")
 @dataclass(frozen=True)
 class Sce(MergeStrategy):
-    """Select, calculate, erase: what the sources disagree on most, weighted by how far each one went.
+    """Select, calculate, erase: the elements with the largest variance over the sources, weighted by squared norms.
 
         selected_i = delta_i where var_i(delta_i) >= v, else 0;   v selects the `density` largest of each parameter
         q_i        = |selected_i|^2 / sum_i |selected_i|^2        one number per source and parameter
         merged     = base + (sum q_i selected_i) / (sum q_i)      over the i with the sign of sum_i selected_i
 
-    Wan et al. (2024), "FuseChat", arXiv 2408.07990. As in MergeKit, the q_i of what is left are divided by their sum, and
-    the election does not ask them. Everything that reaches v is selected, so where the sources agree altogether
-    nothing is lost. Our reading: `density` is a share of all elements, at least one of them, and a balanced vote elects
-    nobody. MergeKit's select_topk is a share of those whose variance is not 0: one source, or copies of one, gives the
-    base there, and so does a parameter of one element. It also weights all sources alike if their mean squares have a
-    sum below 1e-6, which is usual for fine-tunes; here length does not matter.
+    Wan et al. (2024), "FuseChat", arXiv 2408.07990. As in MergeKit, the q_i of the elected sources are divided by
+    their sum, and the election is unweighted. All elements with a variance of at least v are selected, so nothing is
+    lost if the sources are equal. Our reading: `density` is a share of all elements, at least one of them, and a
+    balanced vote elects no sign. MergeKit's select_topk is a share of the elements with a variance above 0, so that
+    one source, copies of one source, or a parameter of one element give the base. It also uses equal weights if the
+    mean squares of the sources have a sum below 1e-6, which is usual for fine-tunes; here norms do not matter.
 
     Args:
         density: share of the elements that is selected, in (0, 1]; usually 0.1 to 1.
@@ -58,7 +58,7 @@ class Sce(MergeStrategy):
         check_density(self.word, self.density)
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The smallest variance that is selected, and the q_i, for every parameter."""
+        """The smallest selected variance v and the q_i of every parameter."""
         found = thresholds(
             sources, base, lambda numel: [num_kept(numel, self.density)], lambda block: [_variance(block.tensors)]
         )
@@ -80,7 +80,7 @@ class Sce(MergeStrategy):
         plan: Plan,
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
-        """Select, erase, average."""
+        """The base plus the weighted mean of the selected deltas with the elected sign."""
         assert base is not None
         selected = _selected(tensors, tensors - base, plan["thresholds"][name])
         chosen = elected(selected, tensors.new_ones(len(tensors)))
@@ -88,7 +88,7 @@ class Sce(MergeStrategy):
 
 
 def _variance(tensors: Float[Tensor, " sources *shape"]) -> Float[Tensor, "*shape"]:
-    """Over the sources, whose base does not matter. Exactly 0 where they are equal: hence measured from the first."""
+    """The variance over the sources, computed from the differences to the first: exactly 0 for equal sources."""
     spread = tensors - tensors[0]
     return spread.sub_(spread.mean(0)).square_().mean(0)
 
@@ -96,5 +96,5 @@ def _variance(tensors: Float[Tensor, " sources *shape"]) -> Float[Tensor, "*shap
 def _selected(
     tensors: Float[Tensor, " sources *shape"], deltas: Float[Tensor, " sources *shape"], smallest: float
 ) -> Float[Tensor, " sources *shape"]:
-    """The deltas where the sources differ enough; overwrites them."""
+    """The deltas with a variance of at least `smallest`, zeros elsewhere. Overwrites `deltas`."""
     return deltas.mul_(_variance(tensors).ge_(smallest))

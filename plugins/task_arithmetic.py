@@ -15,14 +15,15 @@ class TaskArithmetic(Combination, Weighted):
 
         merged = base + scale * sum_i w_i (source_i - base)
 
-    Ilharco et al. (2023), "Editing models with task arithmetic", arXiv 2212.04089. As there it is a sum: equal weights
-    are 1 each and do not shrink with the number of sources (`size` has the same total), and given weights are taken as
-    they are, so that a negative one forgets a task and [1, 1, -1] is an analogy. `scale=1/N` is the soup of N sources.
+    Ilharco et al. (2023), "Editing models with task arithmetic", arXiv 2212.04089. As in the paper it is a sum: equal
+    weights are 1 each and do not shrink with the number of sources (`size` has the same total), and given weights are
+    used unchanged, so that a negative weight forgets a task and [1, 1, -1] is an analogy. `scale=1/N` is the soup of N
+    sources.
 
     It obeys neither `copies` nor `single`: at its default scale N copies of a delta give 0.4 N of it.
 
     Args:
-        scale: of the sum, usually 0.3 to 1; 0.4 is what the literature takes where nothing can be tuned.
+        scale: of the sum, usually 0.3 to 1; 0.4 is the usual value in the literature without tuning.
     """
 
     needs_base = True
@@ -32,5 +33,5 @@ class TaskArithmetic(Combination, Weighted):
     scale: float = 0.4
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """What each delta is multiplied with."""
+        """The coefficient of each delta."""
         return {"coefficients": {ALL: [self.scale * weight for weight in self.source_weights(sources)]}}

@@ -14,23 +14,24 @@ from lightning_embed.registry import register
 @register("merge", "ties")
 @dataclass(frozen=True)
 class Ties(Sparse):
-    """Trim, elect sign, and take the disjoint mean: where deltas disagree, only the heavier side counts.
+    """Trim, elect signs, and average the deltas that have the elected sign.
 
         trimmed_i = delta_i where |delta_i| >= t_i, else 0;     t_i keeps the `density` largest of each parameter
         sign      = sign(sum_i w_i trimmed_i)
         merged    = base + scale * (sum w_i trimmed_i) / (sum w_i)     over the i whose trimmed_i has that sign
 
-    `combine=linear` elects nobody and averages all that was trimmed, zeros included.
+    `combine=linear` elects no sign and averages all trimmed deltas, zeros included.
 
     Yadav et al. (2023), "TIES-Merging", arXiv 2306.01708. Where we differ: the paper ranks all elements of a model
-    together; here every parameter has a threshold of its own, as in MergeKit, so that no layer is trimmed to nothing. A
-    parameter keeps round(density * elements), never none. Weights are not in the paper: they count in the election and
-    in the mean. Our reading: a balanced vote elects nobody, so the element stays the base's (MergeKit: the positive).
+    together; here every parameter has its own threshold, as in MergeKit, so that every layer keeps elements. A
+    parameter keeps round(density * elements), at least one. Weights are not in the paper: they count in the election
+    and in the mean. Our reading: a balanced vote elects no sign, so the element stays the base's (MergeKit: the
+    positive sign).
 
-    Everything that reaches the threshold is kept, equal magnitudes alike, so more than `density` stays where many are
-    equal: in bfloat16 sources, say. (In MergeKit chance decides which of them stay.)
+    All elements with a magnitude of at least the threshold are kept, so more than `density` is kept where many
+    magnitudes are equal, as in bfloat16 sources. (MergeKit chooses among them at random.)
 
-    It obeys neither `copies` nor `single`: one source comes back trimmed.
+    It obeys neither `copies` nor `single`: a single source is trimmed too.
 
     Args:
         density: share of each delta that is kept, in (0, 1]; usually 0.1 to 0.5, 0.2 in the paper.
@@ -53,7 +54,7 @@ class Ties(Sparse):
     def keep(
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
     ) -> Float[Tensor, " sources *shape"]:
-        """Trim."""
+        """The elements with a magnitude of at least the threshold."""
         for delta, threshold in zip(deltas, plan["thresholds"][name], strict=True):
             delta.mul_(delta.abs().ge_(threshold))  # masked_fill_ would take ten times as long
         return deltas

@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from lightning_embed.errors import ConfigError
+from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.types import Batch
 
 Gradient = Mapping[str, Tensor]  # parameter -> its part of a gradient
 
-_LAYER = re.compile(r"\b(?:layers?|blocks?|h)\.(\d+)\.")  # BERT, T5 and GPT families count their layers so
 _EMBEDDINGS = re.compile(r"embed|\b(?:wte|wpe|shared)\.")
 
 
@@ -124,8 +124,8 @@ def conflict(first: Gradient, second: Gradient) -> dict[str, tuple[float, float]
 
 def layer_group(parameter: str) -> str:
     """`layer_<number>`, `embeddings` or `other`, by the name of a parameter."""
-    if layer := _LAYER.search(parameter):
-        return f"layer_{layer[1]}"
+    if (number := layer_of(parameter).rpartition(".")[2]).isdigit():
+        return f"layer_{number}"
     return "embeddings" if _EMBEDDINGS.search(parameter) else "other"
 
 

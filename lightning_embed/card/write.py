@@ -21,8 +21,7 @@ from lightning_embed.config import choices, run_yaml
 from lightning_embed.config.identity import TRAINED_BY
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.examine import NOTHING
-from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.merge.record.record import NO_MERGE, MergeRecord
 from lightning_embed.report import Run, is_ensemble
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import BASE, Results
@@ -101,7 +100,7 @@ def _facts(
     results: Mapping[str, Results],
 ) -> Facts:
     licenses = {origin.license for origin in origins}
-    path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == NOTHING) else "."
+    path = cfg.push_to_hub if cfg.push_to_hub and (record is not None or cfg.merge.name == NO_MERGE) else "."
     return Facts(
         title=path.rpartition("/")[2] if path != "." else f"{cfg.name}: {own}",
         own=own,

@@ -1,4 +1,4 @@
-"""What a merge strategy is built on: the public names, and all that a plugin needs.
+"""The public names for merge strategies: all that a plugin needs.
 
 The engine is `lightning_embed.merge.engine.merge_models`. It is not imported here, so that plugins load fast.
 """
@@ -21,9 +21,10 @@ from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
 from lightning_embed.merge.layer_rules import layer_scales as layer_scales
 from lightning_embed.merge.methods.from_statistics import Batches as Batches
-from lightning_embed.merge.methods.from_statistics import Measured as Measured
+from lightning_embed.merge.methods.from_statistics import FromStatistics as FromStatistics
 from lightning_embed.merge.methods.from_statistics import in_memory as in_memory
-from lightning_embed.merge.methods.granularity import Grouping as Grouping
+from lightning_embed.merge.methods.granularity import RowGranularity as RowGranularity
+from lightning_embed.merge.methods.granularity import TensorGranularity as TensorGranularity
 from lightning_embed.merge.methods.granularity import groups as groups
 from lightning_embed.merge.methods.granularity import spread as spread
 from lightning_embed.merge.methods.granularity import summed as summed
@@ -43,10 +44,14 @@ from lightning_embed.merge.methods.sparse import Sparse as Sparse
 from lightning_embed.merge.methods.sparse import check_density as check_density
 from lightning_embed.merge.methods.sparse import num_kept as num_kept
 from lightning_embed.merge.methods.sparse import uniform as uniform
-from lightning_embed.merge.methods.spherical import Granularity as Granularity
 from lightning_embed.merge.methods.spherical import Of as Of
 from lightning_embed.merge.methods.spherical import Spherical as Spherical
 from lightning_embed.merge.methods.spherical import arc as arc
 from lightning_embed.merge.methods.thresholds import thresholds as thresholds
 from lightning_embed.merge.methods.weighting import Weighted as Weighted
 from lightning_embed.merge.methods.weighting import Weighting as Weighting
+
+# Earlier names of three classes, for plugins that import them.
+Granularity = RowGranularity
+Grouping = TensorGranularity
+Measured = FromStatistics

@@ -1,4 +1,4 @@
-"""What a merge strategy is, and what it is given. `plugins/` holds the strategies; the engine knows none of them."""
+"""The contract of merge strategies, and the types of their inputs. The strategies themselves are in `plugins/`."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -17,25 +17,25 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge.layer_rules import parse_rules
 
 Plan: TypeAlias = Mapping[str, Any]
-"""What `prepare` found: JSON values only, because it is written to merge.json and can be applied again from there."""
+"""The result of `prepare`: JSON values only, because merge.json stores it and a later merge can apply it again."""
 
 STATISTICS = "statistics"
-"""Where in its plan `merge` finds what `statistics` has answered about each source, and what the folder of it is called."""
+"""The key of the statistics of the sources in the plan that `merge` receives, and the name of their folder."""
 
 ANY_NUMBER = range(1, sys.maxsize)
 SEVERAL = range(2, sys.maxsize)
 
 
 class Cut(StrEnum):
-    """How parameters may be cut into blocks."""
+    """Where parameters may be cut into blocks."""
 
     element = "element"  # anywhere: blocks are flat
-    row = "row"  # between rows, which keep their shape; what has fewer than two dimensions is one row
-    tensor = "tensor"  # not at all
+    row = "row"  # between rows, which keep their shape; a parameter of fewer than two dimensions is one row
+    tensor = "tensor"  # nowhere: a block is a parameter
 
 
 class OutDtype(StrEnum):
-    """What the merged parameters are stored in. auto: what the first source has."""
+    """The dtype of the stored merged parameters. auto: the dtype of the first source."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -44,7 +44,7 @@ class OutDtype(StrEnum):
 
 
 class Law(StrEnum):
-    """What a strategy may promise at its default options; tests/merge/test_laws.py holds it to its word.
+    """Laws that a strategy can promise for its default options; tests/merge/test_laws.py tests the promise.
 
     Below, m(s_1, ..., s_N; b) is the merged model of sources s_i with base b (b = 0 where none is used).
 
@@ -53,8 +53,9 @@ class Law(StrEnum):
         permutation  m does not depend on the order of the sources, each with its weight
         scale        m(b + k (s_1 - b), ...; b) = b + k (m(s_1, ...; b) - b) for all k > 0
 
-    Every strategy obeys, without saying so: sources equal to the base give the base; shapes, dtypes and finite values
-    are kept; the same call gives the same bits; where shards end changes nothing, nor, if it is not random, where blocks end.
+    Every strategy obeys these laws without a promise: sources equal to the base give the base; shapes, dtypes and
+    finite values are kept; the same call gives the same bits; the ends of shards change nothing, and neither do the
+    ends of blocks, if the strategy is not random.
     """
 
     copies = "copies"
@@ -65,7 +66,7 @@ class Law(StrEnum):
 
 @dataclass(frozen=True)
 class Source:
-    """A model directory that goes into a merge, and the rows that it was trained on, where they are known."""
+    """A model directory that goes into a merge, and its number of training rows; None: unknown."""
 
     path: Path
     name: str
@@ -74,7 +75,7 @@ class Source:
 
 @runtime_checkable
 class Model(Protocol):
-    """A source or the base, opened: what a strategy sees of it."""
+    """An opened source or base, as a strategy sees it."""
 
     @property
     def name(self) -> str:
@@ -82,53 +83,54 @@ class Model(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Rows that it was trained on; None if nobody said."""
+        """Number of training rows; None: unknown."""
 
     @property
     def parameters(self) -> Mapping[str, torch.Size]:
         """Name and shape of all floating parameters: the same for all models of a merge."""
 
     def tensor(self, name: str) -> Float[Tensor, "..."]:
-        """One parameter as it is stored: a view of the file, to be read only. `read_blocks` gives float32."""
+        """One parameter as it is stored: a view of the file, not to be written to. `read_blocks` gives float32."""
 
 
 @runtime_checkable
 class Probe(Protocol):
-    """A little data, looked at with the losses of its tasks and without dropout. The pipeline builds it.
+    """A small sample of training data, evaluated with the losses of its tasks and without dropout.
 
-    Batches of one dataset each, numbered; the batch of a number is always the same, the tasks take turns. `parameters`
-    are all parameters of a model, in float32, under the names of the merge; they are read while a call lasts.
+    Batches are numbered. Each holds rows of one dataset, and the tasks take turns; the same number always gives the
+    same batch. `parameters` are all parameters of a model, in float32, under the names of the merge; a call reads them
+    and keeps no reference.
     """
 
     @property
     def num_batches(self) -> int:
-        """Batches until all rows have been seen once; larger numbers see them in another order."""
+        """Number of batches of one pass over all rows; larger batch numbers give the rows in a different order."""
 
     @property
     def rows_seen(self) -> float:
-        """Rows looked at until now; those without a gradient count a third."""
+        """Rows evaluated until now; rows without a gradient count a third."""
 
     def task(self, batch: int) -> str:
-        """What a batch trains."""
+        """The task of a batch."""
 
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
-        """Loss of a model on a batch."""
+        """The loss of a model on a batch."""
 
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, Mapping[str, Tensor]]:
-        """The loss, and its gradient by each parameter that has one; valid until the next call."""
+        """The loss and its gradient, for each parameter that has one; valid until the next call."""
 
     def activations(
         self, parameters: Mapping[str, Tensor], batch: int
     ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
-        """What a batch feeds to each linear layer: (name of the layer's weight, its inputs)."""
+        """The inputs of each linear layer on a batch: (name of the layer's weight, inputs)."""
 
     def score(self, parameters: Mapping[str, Tensor]) -> float:
-        """What a sweep would maximise: the mean dev score over tasks, in points."""
+        """The mean dev score over tasks, in points, as a sweep maximises it."""
 
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Where a strategy that searches writes its curves."""
+    """A logger for the curves of a strategy that searches."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log `metrics` of `step`."""
@@ -136,26 +138,27 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MergeStrategy(ABC):
-    """How several models become one. Subclasses are frozen dataclasses under `@register("merge", "<word>")`.
+    """A way to merge several models. Subclasses are frozen dataclasses under `@register("merge", "<word>")`.
 
-    The fields are the options, refused in `__post_init__`. `prepare` looks at whole models and returns plain data;
-    `merge` then makes one block of one parameter at a time, and the engine holds no model in memory.
+    The fields are the options; `__post_init__` refuses bad values. `prepare` reads whole models and returns plain data.
+    `merge` then computes one block of one parameter at a time, and the engine holds no model in memory.
 
     Class attributes:
-        needs_base: refuse to run without the model that all sources started from.
-        needs_probe: refuse to run without a probe.
-        needs_scores: asks the probe for dev scores; another metric or evaluation may then give another model.
-        num_sources: how many sources it can merge.
-        cut: which blocks `merge` gets. With `element` each element of the result may depend, given the plan, on the
-            same element of the inputs only.
+        needs_base: whether the strategy needs the model that all sources started from.
+        needs_probe: whether it needs a probe.
+        needs_scores: whether it uses the dev scores of the probe; the merged model then depends on the metric and on
+            the evaluation.
+        num_sources: the numbers of sources that it can merge.
+        cut: the blocks that `merge` receives. With `element`, each element of the result depends only on the plan and
+            on the same element of the inputs.
         laws: see `Law`.
 
     Args:
-        layers: rules "<regular expression>=<number>": a parameter goes that share of the way from the base to what the
-            strategy makes of it (0: it stays the base's; 1: as without a rule). The first match counts; needs the base.
+        layers: rules "<regular expression>=<number>": a parameter goes that share of the way from the base to its
+            merged value (0: it stays the base's; 1: as without a rule). The first match counts; needs the base.
 
     Raises:
-        ConfigError: a rule that cannot be read.
+        ConfigError: a rule with a syntax error.
     """
 
     needs_base: ClassVar[bool] = False
@@ -170,16 +173,16 @@ class MergeStrategy(ABC):
     def __post_init__(self) -> None:
         parse_rules(self.layers or [])
 
-    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
-        """Refuse a merge that cannot work; needs no model, so it can be asked before training.
+    def validate_inputs(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
+        """Refuse inputs that the strategy cannot merge. It reads no model, so it can be called before training.
 
         Args:
-            sizes: of each source, the rows that it was trained on; None: unknown.
-            has_base: whether the model that all started from is known.
-            has_probe: whether there is data to look at.
+            sizes: the number of training rows of each source; None: unknown.
+            has_base: whether the merge has a base.
+            has_probe: whether the merge has a probe.
 
         Raises:
-            ConfigError: too few or too many sources, no base, or no probe, where they are needed.
+            ConfigError: too few or too many sources, or a needed base or probe is missing.
         """
         if len(sizes) not in self.num_sources:
             raise ConfigError(
@@ -191,23 +194,26 @@ class MergeStrategy(ABC):
             )
         if self.layers and not has_base:
             raise ConfigError(
-                f"merge={self.word}: layers={self.layers} are shares of the way from the base, and there is none. Give base=."
+                f"merge={self.word}: layers={self.layers} are shares of the way from the base, and the merge has no "
+                "base. Give base=."
             )
         if self.needs_probe and not has_probe:
             raise ConfigError(
-                f"merge={self.word} looks at data, and there is none. Give data=<your datasets>, or merge with a strategy that needs none."
+                f"merge={self.word} needs data, and the run has none. Give data=<your datasets>, or use a strategy "
+                "that needs no data."
             )
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
-        """Find what has to be known of the whole models: coefficients, thresholds. Reads with `read_blocks`."""
+        """Compute the plan from the whole models, read with `read_blocks`: coefficients, thresholds."""
         return {}
 
     def statistics(self, source: Model, probe: Probe | None) -> Mapping[str, Float[Tensor, "..."]]:  # noqa: ARG002
-        """What data says of one source, parameter by parameter, if that is too large for a plan.
+        """Statistics of one source on the probe, one tensor per parameter, if they are too large for a plan.
 
-        The engine asks about one source after another and writes each answer beside merge.json; no two are in memory.
-        `merge` then gets its block of them as `plan[STATISTICS]`, a list in the order of the sources, where the
-        parameter is named. A tensor has the shape of its parameter, or, where `cut` is tensor, any other.
+        The engine calls this for one source after the other and writes each result beside merge.json, so that only one
+        is in memory. `merge` then receives its block of them as `plan[STATISTICS]`, a list in the order of the
+        sources, for the parameters that are named here. A tensor has the shape of its parameter; with `cut=tensor` it
+        may have any shape.
         """
         return {}
 
@@ -225,18 +231,20 @@ class MergeStrategy(ABC):
         Args:
             name: of the parameter.
             tensors: its block in all sources, in their order.
-            base: the same block of the base, if there is one.
-            plan: from `prepare`, after a trip through JSON; with the block's `statistics`, if there are any.
-            generator: seeded with (seed, name, number of the block): randomness that no order of work can change.
+            base: the same block of the base; None without a base.
+            plan: the plan of `prepare`, after a trip through JSON, with the `statistics` of the block where it has
+                some.
+            generator: seeded with (seed, name, number of the block), so that results do not depend on the order of
+                work.
         """
 
     @property
     def word(self) -> str:
-        """The word that it is registered under."""
+        """The word under which the strategy is registered."""
         return next((entry.name for entry in registry.entries("merge") if entry.cls is type(self)), type(self).__name__)
 
 
 def _count(allowed: range) -> str:
     if allowed.stop == ANY_NUMBER.stop:
-        return f"at least {allowed.start} source{'s' * (allowed.start > 1)}"
+        return f"at least {allowed.start} {'sources' if allowed.start > 1 else 'source'}"
     return f"{allowed.start} sources" if len(allowed) == 1 else f"{allowed.start} to {allowed[-1]} sources"

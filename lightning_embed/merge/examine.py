@@ -1,4 +1,4 @@
-"""The doctor alone (`merge=none`): looks at models, merges nothing."""
+"""The examination of models without a merge (`merge=none`)."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
 
-from lightning_embed.merge.blocks.gram import group_of
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.checkpoint.directory import replaced
 from lightning_embed.merge.contract import Model, OutDtype, Source
@@ -14,22 +13,21 @@ from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
-from lightning_embed.merge.record.record import MergeRecord, versions
+from lightning_embed.merge.layer_names import layer_of
+from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
 from lightning_embed.storage.checksum import digests
-
-NOTHING = "none"
 
 
 def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
-    """Write `<target>/merge.json` as a merge would, with the geometry of the sources and no model beside it.
+    """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
-        sources: what might be merged.
-        base: what they started from; without it the weights themselves are compared.
-        target: folder to write; what an earlier call wrote there is replaced.
+        sources: models to compare.
+        base: model that they started from; None: the weights themselves are compared.
+        target: folder to write; an earlier examination there is replaced.
 
     Raises:
-        CheckpointError: a model cannot be read, or has NaN in it.
+        CheckpointError: a model cannot be read, or contains NaN.
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
@@ -41,7 +39,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
         geometry = summarise(measure_groups(inputs, origin), stable_ranks(inputs, origin) if base else None)
         records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
-            strategy=NOTHING,
+            strategy=NO_MERGE,
             options={},
             plan={},
             sources=records[: len(sources)],
@@ -59,7 +57,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
 
 
 def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Sums]:
-    """The sums of each layer group."""
+    """The sums of each layer."""
 
     def sums(name: str) -> Sums:
         return reduce(Sums.__add__, map(measure, read_blocks(name, sources, base)))
@@ -67,6 +65,6 @@ def measure_groups(sources: Sequence[Model], base: Model | None) -> dict[str, Su
     found: dict[str, Sums] = {}
     filled = {name: shape for name, shape in sources[0].parameters.items() if shape.numel()}
     for name, part in for_each_parameter(filled, sums).items():
-        group = group_of(name)
+        group = layer_of(name)
         found[group] = found[group] + part if group in found else part
     return found

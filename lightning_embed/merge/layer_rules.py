@@ -1,4 +1,4 @@
-"""How much of a merge each layer gets: the option `layers`, which every strategy has."""
+"""Rules per layer: the option `layers`, which every strategy has."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from lightning_embed.errors import ConfigError
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Parameters whose whole name matches `pattern` go `scale` of the way from the base to the merged model."""
+    """Parameters whose full name matches `pattern` go the share `scale` of the way from base to merged model."""
 
     pattern: re.Pattern[str]
     scale: float
@@ -21,16 +21,16 @@ def parse_rules(layers: Sequence[str]) -> list[LayerRule]:
     """Read rules of the form "<regular expression>=<number>".
 
     Raises:
-        ConfigError: no such form, no regular expression, or no finite number.
+        ConfigError: a different form, a bad regular expression, or a number that is not finite.
     """
     return [_parse(rule) for rule in layers]
 
 
 def layer_scales(layers: Sequence[str], names: Iterable[str]) -> dict[str, float]:
-    """The scale of each parameter: that of the first rule that matches, 1 where none does.
+    """The scale of each parameter: the number of the first rule that matches, or 1.
 
     Raises:
-        ConfigError: a rule that decides for no parameter.
+        ConfigError: a rule that is the first match of no parameter.
     """
     rules, names = parse_rules(layers), list(names)
     first = {name: next((i for i, rule in enumerate(rules) if rule.pattern.fullmatch(name)), None) for name in names}
@@ -39,7 +39,8 @@ def layer_scales(layers: Sequence[str], names: Iterable[str]) -> dict[str, float
             earlier = " that an earlier rule has not taken" if any(map(rule.pattern.fullmatch, names)) else ""
             near = get_close_matches(rule.pattern.pattern, names, n=1, cutoff=0) or names[:1]
             raise ConfigError(
-                f"layers: {layers[number]!r} matches no parameter{earlier}. A rule must match a whole name, such as {near[0]!r}."
+                f"layers: {layers[number]!r} matches no parameter{earlier}. "
+                f"A rule must match a whole name, such as {near[0]!r}."
             )
     return {name: 1.0 if number is None else rules[number].scale for name, number in first.items()}
 

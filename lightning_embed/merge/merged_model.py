@@ -1,4 +1,4 @@
-"""The merged model, computed as it is written."""
+"""The merged model, computed while it is written."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,32 +9,32 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginError
-from lightning_embed.merge.blocks.gram import group_of
 from lightning_embed.merge.blocks.stream import Block, Span, in_parallel, is_finite, not_finite, spans
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tied_weights import tied
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.diagnosis.geometry import Sums, measure
+from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.merge.layer_rules import layer_scales
 from lightning_embed.runtime.seeding import derive_seed
 
 Piece = tuple[Shaped[Tensor, "..."], tuple[str, Sums] | None]
-"""Elements to be written, and the geometry of what they were made of with the group that it belongs to."""
+"""Elements of the merged model, and (layer, geometry of the block) where it is measured."""
 
 
 @dataclass
 class MergedModel:
-    """Header and tensors of the result; with a base, `sums` is the geometry of what has been computed so far.
+    """Header and tensors of the result; with a base, `sums` is the geometry of the blocks computed so far, by layer.
 
     Args:
         strategy: how to merge.
-        sources: what to merge, names agreed.
-        base: what they started from.
+        sources: models to merge, with common names.
+        base: model that they started from.
         plan: of the strategy.
-        dtype: of the floating tensors; None for that of the first source.
+        dtype: of the floating tensors; None: that of the first source.
         seed: of random strategies.
-        statistics: of each source, if the strategy has some.
+        statistics: of each source; empty for strategies without statistics.
     """
 
     strategy: MergeStrategy
@@ -48,7 +48,7 @@ class MergedModel:
 
     @property
     def header(self) -> Header:
-        """What will be written."""
+        """Dtype and shape of every tensor of the result."""
         first = self.sources[0]
         parameters = {
             name: TensorInfo(self.dtype or first.info(name).dtype, shape) for name, shape in first.parameters.items()
@@ -61,8 +61,8 @@ class MergedModel:
 
         Raises:
             CheckpointError: NaN or infinity in a model or in the result.
-            CheckpointMismatch: a tensor that is not floating, and not the same in all models.
-            PluginError: the strategy returned another shape or dtype.
+            CheckpointMismatch: a tensor that is not floating, and differs between models.
+            PluginError: the strategy returned a wrong shape or dtype.
         """
         for piece, measured in in_parallel(self._tasks(names)):
             if measured is not None:
@@ -85,7 +85,7 @@ class MergedModel:
         return spans(name, self.sources, self.base, self.strategy.cut, self.statistics)
 
     def _is_unchanged(self, name: str) -> bool:
-        """Whether all sources have the base's values: frozen parameters are kept, whatever the strategy's rounding."""
+        """Whether all sources equal the base: frozen parameters keep their bits, without rounding by the strategy."""
         return self.base is not None and not any(bool(span.read().deltas.any()) for span in self._spans(name))
 
     def _merge(self, span: Span, unchanged: bool) -> Piece:
@@ -95,9 +95,10 @@ class MergedModel:
         merged = merged.to(dtype)
         if not is_finite(merged):
             raise CheckpointError(
-                f"merge={self.strategy.word} gives NaN or infinity in {block.name} as {dtype}. Change its options, or write out_dtype=float32."
+                f"merge={self.strategy.word} gives NaN or infinity in {block.name} as {dtype}. "
+                "Change its options, or write out_dtype=float32."
             )
-        return merged, (group_of(block.name), measure(block, merged.float())) if self.base else None
+        return merged, (layer_of(block.name), measure(block, merged.float())) if self.base else None
 
     def _merge_block(self, block: Block) -> Float[Tensor, "..."]:
         seed = derive_seed(self.seed, self._tied.get(block.name, block.name), block.index)
@@ -108,7 +109,7 @@ class MergedModel:
         if merged.shape != expected.shape or merged.dtype != expected.dtype:
             raise PluginError(
                 f"merge={self.strategy.word} must return {list(expected.shape)} {expected.dtype} for {block.name}, "
-                f"got {list(merged.shape)} {merged.dtype}. Mend its merge()."
+                f"got {list(merged.shape)} {merged.dtype}. Fix its merge()."
             )
         scale = self._scales[block.name]
         return merged if scale == 1 or block.base is None else torch.lerp(block.base, merged, scale)
@@ -133,7 +134,7 @@ class MergedModel:
         return replace(info, dtype=self.dtype or info.dtype) if info.dtype.is_floating_point else info
 
     def _lent(self, name: str) -> Piece:
-        """What not every model has, as it is in the one that lends it."""
+        """A tensor that some models lack, as it is in the model that lends it."""
         model = self._lenders[name]
         tensor = model.tensor(name).to(self._lent_info(model.info(name)).dtype)
         if tensor.is_floating_point() and not is_finite(tensor):
@@ -145,7 +146,7 @@ class MergedModel:
         for model in self._models[1:]:
             if not torch.equal(model.tensor(name), first):
                 raise CheckpointMismatch(
-                    f"{name} has {first.dtype} values, which cannot be averaged, and differs between {self.sources[0].name!r} and {model.name!r}. "
-                    "Make it equal, or leave one of the models out."
+                    f"{name} has {first.dtype} values, which cannot be averaged, and differs between "
+                    f"{self.sources[0].name!r} and {model.name!r}. Make it equal, or leave one of the models out."
                 )
         return first, None

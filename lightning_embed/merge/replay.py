@@ -1,4 +1,4 @@
-"""merge.json as a recipe: the same merge again, from its stored plan."""
+"""Replays of a merge: the same merge again, from the plan in its merge.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,30 +7,31 @@ from typing import Any
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
-from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
+from lightning_embed.merge.engine import MODEL_FOLDER, MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.preparation import StoredPlan
 from lightning_embed.merge.record.freshness import changed_file
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
 from lightning_embed.merge.record.statistics import statistics_folders
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A merge that was made.
+class Replay:
+    """A finished merge that can be repeated.
 
     Args:
         file: its merge.json.
-        record: what that says.
+        record: the content of the file.
     """
 
     file: Path
     record: MergeRecord
 
     @classmethod
-    def read(cls, file: Path) -> "Recipe":
+    def read(cls, file: Path) -> "Replay":
         """Read a merge.json.
 
         Raises:
-            ConfigError: there is none, it is none, or nothing was merged.
+            ConfigError: the file does not exist, has no valid record, or records an examination without a merge.
         """
         if not file.is_file():
             raise ConfigError(f"recipe={file}: no such file. Give the merge.json that a merge wrote.")
@@ -38,7 +39,7 @@ class Recipe:
             record = MergeRecord.read(file)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
-                f"recipe={file} is not what a merge of this version wrote ({type(error).__name__}: {error}). Merge anew."
+                f"recipe={file} is not a merge.json of this version ({type(error).__name__}: {error}). Merge again."
             ) from None
         if not record.sha256:
             raise ConfigError(f"recipe={file}: merge={record.strategy} made no model. Give the merge.json of a merge.")
@@ -51,42 +52,37 @@ class Recipe:
 
     @property
     def sources(self) -> list[Source]:
-        """What was merged."""
+        """The sources of the merge."""
         return [Source(self._path(source), source.name, source.size) for source in self.record.sources]
 
     @property
     def base(self) -> Path | None:
-        """What the sources started from."""
+        """The model that the sources started from."""
         return None if self.record.base is None else self._path(self.record.base)
 
     def repeat(self, strategy: MergeStrategy, target: Path) -> MergeRecord:
-        """Merge as before, with no preparation and no probe, and compare the result.
+        """Merge again, without preparation and probe, and compare the result with the record.
 
         Args:
             strategy: built from `options`.
             target: folder to write.
 
         Raises:
-            CheckpointError: a model has changed or is missing; or the result is another one, which is kept.
+            CheckpointError: a model has changed or is missing; or the result differs from the record. It is kept then.
         """
         self._refuse_changes()
         old = self.record
         new = merge_models(
-            strategy,
-            self.sources,
-            self.base,
+            MergeSpec(strategy, self.sources, self.base, old.seed),
             target,
-            out_dtype=old.out_dtype,
-            seed=old.seed,
-            plan=old.plan,
-            looks_at=old.looks_at,
-            statistics=self._statistics if old.statistics else None,
-            max_shard_bytes=old.max_shard_bytes,
+            output=OutputFormat(old.out_dtype, old.max_shard_bytes),
+            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None),
         )
         for file, digest in old.sha256.items():
             if new.sha256.get(file) != digest:
                 raise CheckpointError(
-                    f"{target / MODEL_FOLDER / file} is whole, but not what {self.file} records (SHA-256 {digest[:12]}...): {self._why()}."
+                    f"{target / MODEL_FOLDER / file} is complete, but differs from the record in {self.file} "
+                    f"(SHA-256 {digest[:12]}...): {self._why()}."
                 )
         return new
 
@@ -103,20 +99,20 @@ class Recipe:
         for folder in (*folders, *measured):
             if not folder.is_dir():
                 raise CheckpointError(
-                    f"{folder} does not exist, and {self.file} merges it. Put it back, or merge anew."
+                    f"{folder} does not exist, and {self.file} merges it. Put it back, or merge again."
                 )
         models, statistics = (
             [open_model(Source(folder, folder.name), self.base) for folder in some] for some in (folders, measured)
         )
         if (file := changed_file(self.record, models, statistics)) is not None:
             raise CheckpointError(
-                f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge anew."
+                f"{file} is not the file that {self.file} merges: its SHA-256 differs. Put that back, or merge again."
             )
 
     def _why(self) -> str:
-        """What may make another model of the same files."""
+        """The likely reason why the same files gave a different model."""
         then, now = self.record.versions, versions()
         changed = [
             f"{name} {now.get(name)} (then {version})" for name, version in then.items() if now.get(name) != version
         ]
-        return ", ".join(changed) or "another machine rounds in another way"
+        return ", ".join(changed) or "a different machine may round differently"

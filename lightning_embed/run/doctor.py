@@ -14,12 +14,13 @@ from lightning_embed.config.values import build_options, plain
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.diagnosis.geometry import Part
+from lightning_embed.merge.diagnosis.geometry import GroupGeometry
 from lightning_embed.merge.diagnosis.landscape import survey
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.engine import open_models
-from lightning_embed.merge.examine import NOTHING, examine
+from lightning_embed.merge.examine import examine
 from lightning_embed.merge.record.freshness import is_current
+from lightning_embed.merge.record.record import NO_MERGE
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.atomic import write_whole
@@ -68,7 +69,7 @@ def examined_alone(out: Path, sources: Sequence[Source], base: Path | None) -> P
     """Examine sources that are not merged; the folder of what was found, None where there is nothing to compare."""
     if len(sources) < 2:
         return None
-    target = out / "merged" / f"{NOTHING}-{models_hash(sources, base)}"
+    target = out / "merged" / f"{NO_MERGE}-{models_hash(sources, base)}"
     if not is_current(target, sources, base):
         console.print(f"examining {', '.join(source.name for source in sources)}")
         examine(sources, base, target)
@@ -107,20 +108,15 @@ def _landscape(
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{digest([asked, contents, cfg.seed])}.json"
     if not file.exists():
-        options, models = _options(cfg), open_models(sources, base)
-        names = [source.name for source in sources]
-        one, other = map(names.index, options.plane or names[:2])
-        geometry = Part(**{field.name: record["geometry"][field.name] for field in fields(Part)})
+        models = open_models(sources, base)
+        geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         found = survey(
             models[:-1],
             models[-1],
             make_probe(base),
             geometry,
-            points=options.points,
-            grid=options.grid,
-            batches=options.batches,
-            pair=(one, other),
-            track=lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
+            _options(cfg),
+            lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
         )
         content = {"sources": record["sources"], "base": record["base"], **found.as_json()}
         write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")

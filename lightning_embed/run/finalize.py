@@ -23,10 +23,11 @@ from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE, settle
 from lightning_embed.merge.checkpoint.lora import is_adapter
-from lightning_embed.merge.engine import MODEL_FOLDER, merge_models
+from lightning_embed.merge.engine import MODEL_FOLDER, MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.preparation import Preparation
 from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.merge.record.record import MergeRecord
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from lightning_embed.report import Run, ensemble_name
 from lightning_embed.run import doctor
 from lightning_embed.run.cost import Costs
@@ -84,7 +85,7 @@ class Finalize:
     base: Path | None
     scores: Scores | None
     make_probe: MakeProbe | None
-    replay: Recipe | None = None
+    replay: Replay | None = None
     costs: Costs | None = None
     trainings: Mapping[str, Training] | None = None
 
@@ -202,7 +203,8 @@ class Finalize:
     def _folded(self, source: Source) -> Path:
         target = self._out / "folded" / source.name
         if not is_current(target, [source], self.base):
-            merge_models(registry.build("merge", {"name": "soup"}), [source], self.base, target, out_dtype="auto")
+            soup = registry.build("merge", {"name": "soup"})
+            merge_models(MergeSpec(soup, [source], self.base), target, output=OutputFormat("auto"))
         return target / MODEL_FOLDER
 
     def _models(self, target: Path | None) -> dict[str, Path]:
@@ -212,14 +214,16 @@ class Finalize:
 
     def _merge_anew(self, strategy: MergeStrategy, target: Path, loggers: Sequence[Any]) -> None:
         console.print(f"merging {', '.join(source.name for source in self.sources)} by {strategy.word}")
-        probe, looks_at = None, None
+        probe, looks_at = None, {}
         if self._needs_probe and self.make_probe is not None:
             probe, looks_at = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
         with console.status("merging") as line:
             record = merge_models(
-                strategy, self.sources, self.base, target, out_dtype=self.cfg.out_dtype, seed=self.cfg.seed,
-                probe=probe, looks_at=looks_at, reporter=_Curves(loggers, line),
-            )  # fmt: skip
+                MergeSpec(strategy, self.sources, self.base, self.cfg.seed),
+                target,
+                output=OutputFormat(self.cfg.out_dtype),
+                preparation=Preparation(probe, looks_at, _Curves(loggers, line)),
+            )
         for remark in record.remarks():
             console.print(remark, markup=False, highlight=False)
 

@@ -13,7 +13,7 @@ from lightning_embed.config.identity import Identity, freeze, source_paths
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.replay import Replay
 from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Finalize, Scores, strategy_of
@@ -51,7 +51,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     """
     identity = freeze(cfg)
     run_yaml.refuse_other_options(Path(cfg.out), identity)
-    replay = None if cfg.recipe is None else Recipe.read(Path(cfg.recipe))
+    replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
     else:
@@ -59,7 +59,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     has_data = bool(cfg.data.datasets)
     if strategy is not None:
         sizes = [source.size for source in sources]
-        strategy.check(sizes, base is not None, has_probe=has_data or replay is not None)
+        strategy.validate_inputs(sizes, base is not None, has_probe=has_data or replay is not None)
     doctor.validate_doctor(cfg, sources, base is not None, has_probe=has_data)
     if strategy is None:
         hub.require_one_model(cfg.push_to_hub, [])

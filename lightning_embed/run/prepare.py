@@ -194,7 +194,7 @@ def _check_merge(cfg: DictConfig, plan: ExpertPlan, strategy: MergeStrategy | No
     if strategy is None:
         hub.require_one_model(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:
-        strategy.check([source.size for source in sources], has_base=True, has_probe=True)
+        strategy.validate_inputs([source.size for source in sources], has_base=True, has_probe=True)
     if plan.only is None:
         doctor.validate_doctor(cfg, sources, has_base=True, has_probe=True)
 

@@ -325,20 +325,20 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a header cut short": (
         cut(60), [],
-        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: invalid header length). Copy it again.",
+        "{toy}/s1/model.safetensors is not a complete safetensors file (Error while deserializing header: invalid header length). Copy it again.",
     ),
     "data cut short": (
         cut(-1), [],
-        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: incomplete metadata, "
+        "{toy}/s1/model.safetensors is not a complete safetensors file (Error while deserializing header: incomplete metadata, "
         "file not fully covered). Copy it again.",
     ),
     "an empty file": (
         cut(0), [],
-        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: header too small). Copy it again.",
+        "{toy}/s1/model.safetensors is not a complete safetensors file (Error while deserializing header: header too small). Copy it again.",
     ),
     "a header of other bytes": (
         raw("s1/model.safetensors", b"\x10" + bytes(7) + b"\xff" * 40), [],
-        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: invalid UTF-8 in header: "
+        "{toy}/s1/model.safetensors is not a complete safetensors file (Error while deserializing header: invalid UTF-8 in header: "
         "invalid utf-8 sequence of 1 bytes from index 0). Copy it again.",
     ),
     "a pickle": (
@@ -348,7 +348,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a pickle that is called safetensors": (
         lambda folder: torch.save({"a": torch.ones(1)}, folder / "s1" / "model.safetensors"), [],
-        "{toy}/s1/model.safetensors is not a whole safetensors file (Error while deserializing header: header too large). Copy it again.",
+        "{toy}/s1/model.safetensors is not a complete safetensors file (Error while deserializing header: header too large). Copy it again.",
     ),
     "other shapes": (
         lambda folder: spoiled(folder, lambda t: t.update({WORD: torch.ones(60, 8)})), [],

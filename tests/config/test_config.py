@@ -117,7 +117,7 @@ MISTAKES = [
     ("retrieval_loss.temperature=0", r"^infonce: temperature must be positive, got 0"),
     ("data.datasets.facts.batch_size=1", r"^batch_size must be at least 2"),
     ("trainer.max_steps=-1", r"^trainer\.max_steps and trainer\.max_epochs are both -1"),
-    ("doctor.grid=1", r"^doctor\.grid: one point is no picture"),
+    ("doctor.grid=1", r"^doctor\.grid: expected 0 or at least 2, got 1"),
     ("doctor.batches=0", r"^doctor\.batches: expected at least 1, got 0"),
     ("doctor.plane=[a,a]", r"^doctor\.plane: expected the names of two sources"),
 ]

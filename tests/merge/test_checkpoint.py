@@ -79,7 +79,7 @@ def test_a_shard_is_missing(tmp_path: Path) -> None:
 def test_a_shard_lacks_a_tensor(tmp_path: Path) -> None:
     path = _sharded(tmp_path / "a")
     save_file({"other": torch.ones(1)}, path / "model-00002-of-00002.safetensors")
-    with pytest.raises(CheckpointError, match=r"promises encoder.layer.* in model-00002-of-00002.safetensors"):
+    with pytest.raises(CheckpointError, match=r"lists encoder.layer.* in model-00002-of-00002.safetensors"):
         _open(path)
 
 
@@ -95,7 +95,7 @@ def test_an_index_that_is_none(index: str, tmp_path: Path) -> None:
 def test_a_file_cut_short(size: int, tmp_path: Path) -> None:
     file = toy.write(tmp_path / "a", toy.model(0)) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"model.safetensors is not a whole safetensors file .* Copy it again"):
+    with pytest.raises(CheckpointError, match=r"model.safetensors is not a complete safetensors file .* Copy it again"):
         _open(tmp_path / "a")
 
 

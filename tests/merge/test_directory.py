@@ -11,7 +11,7 @@ import torch
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import copy_files, differing_files, replaced
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from tests.merge import toy
 
 FILES = {
@@ -74,7 +74,7 @@ def test_of_two_folders_the_last_counts(tmp_path: Path) -> None:
 
 
 def test_broken_json(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Mend it"):
+    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Fix it"):
         copy_files([_directory(tmp_path / "a", **{"modules.json": "["})], tmp_path / "b", None)
 
 
@@ -119,11 +119,11 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     source = Source(toy.write(tmp_path / "a", toy.model(0)), "a")
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file exists and holds no merge.json, so no merge wrote it"):
-        merge_models(toy.strategy("soup"), [source], None, tmp_path / "file")
+        merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file")
     with pytest.raises(
-        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Make room, or choose"
+        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Free some space, or choose"
     ):
-        merge_models(toy.strategy("soup"), [source], None, tmp_path / "file" / "merged")
+        merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file" / "merged")
 
 
 def test_remarks(tmp_path: Path) -> None:
@@ -133,12 +133,14 @@ def test_remarks(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         (path / "vocab.txt").write_text(f"words {number > 1}")
         (path / "prompts.json").write_text(f"[{number}]")
-    record = merge_models(toy.strategy("soup"), [Source(p, p.name) for p in paths], paths[0], tmp_path / "merged")
+    record = merge_models(
+        MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths], paths[0]), tmp_path / "merged"
+    )
     assert record.remarks() == [
         "b differs from a in prompts.json; the merged model has those of a.",
         "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
         "Left out of b: embeddings.position_ids.",
-        "Taken from b as they are, because not all have them: pooler.weight.",
+        "Taken from b unchanged, because not all models have them: pooler.weight.",
     ]
     many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
     assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]
@@ -157,7 +159,9 @@ def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp
         modules = [body, Pooling(32, pooling_mode=mode), Dense(32, 16), Normalize()]
         paths.append(tmp_path / mode)
         SentenceTransformer(modules=modules, prompts={"query": f"ask {mode}: "}, device="cpu").save(str(paths[-1]))
-    record = merge_models(toy.strategy("soup"), [Source(p, p.name) for p in paths], tiny_model, tmp_path / "merged")
+    record = merge_models(
+        MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths], tiny_model), tmp_path / "merged"
+    )
     assert record.sources[1].differing_files == [
         "1_Pooling/config.json", "2_Dense/model.safetensors", "config_sentence_transformers.json",
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError, PluginError
 from lightning_embed.merge import Cut, MergeStrategy, Source, Weighting
 from lightning_embed.merge.blocks import stream
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from tests.merge import toy
 
 SOUP = toy.strategy("soup")
@@ -157,7 +157,7 @@ def test_record(tmp_path: Path) -> None:
     ]
     origin = toy.write(tmp_path / "elsewhere", base)
     target = tmp_path / "out/merged/soup-1"
-    found = merge_models(toy.strategy("soup", weighting=Weighting.size), specs, origin, target, seed=5)
+    found = merge_models(MergeSpec(toy.strategy("soup", weighting=Weighting.size), specs, origin, 5), target)
     written = json.loads((target / "merge.json").read_text())
     assert written["strategy"] == "soup"
     assert written["options"] == {"weighting": "size", "weights": None, "layers": None}
@@ -226,9 +226,9 @@ def test_failure_keeps_the_earlier_merge(tmp_path: Path) -> None:
     before = toy.merge(tmp_path, SOUP, sources)
     specs = [Source(tmp_path / name, name) for name in ("s0", "s1")]
     with pytest.raises(RuntimeError, match=r"in mid-merge"):
-        merge_models(Stops(), specs, None, tmp_path / "merged")
+        merge_models(MergeSpec(Stops(), specs), tmp_path / "merged")
     assert torch.equal(toy.read(tmp_path / "merged/model")[PARAMETER], before[PARAMETER])
-    merge_models(First(), specs, None, tmp_path / "merged")
+    merge_models(MergeSpec(First(), specs), tmp_path / "merged")
     assert torch.equal(toy.read(tmp_path / "merged/model")[PARAMETER], sources[0][PARAMETER])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "s0", "s1"]
 
@@ -282,7 +282,7 @@ def test_number_of_sources(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"merge=Pair takes 2 sources, got 3"):
         toy.merge(tmp_path, Pair(), toy.family(3)[1])
     with pytest.raises(ConfigError, match=r"merge=soup takes at least 1 source, got 0"):
-        SOUP.check([], True, False)
+        SOUP.validate_inputs([], True, False)
 
 
 def test_no_base(tmp_path: Path) -> None:
@@ -295,8 +295,8 @@ def test_no_probe() -> None:
     class Looks(First):
         needs_probe: ClassVar[bool] = True
 
-    with pytest.raises(ConfigError, match=r"merge=Looks looks at data, and there is none. Give data="):
-        Looks().check([None] * 2, True, False)
+    with pytest.raises(ConfigError, match=r"merge=Looks needs data, and the run has none. Give data="):
+        Looks().validate_inputs([None] * 2, True, False)
 
 
 def test_out_dtype_unknown(tmp_path: Path) -> None:
@@ -308,17 +308,17 @@ def test_target_would_replace_an_input(tmp_path: Path) -> None:
     source = Source(toy.write(tmp_path / "run/model", toy.model(0)), "a")
     for target in (tmp_path / "run", tmp_path / "run/model"):
         with pytest.raises(CheckpointError, match=r"would replace .*run/model, which is to be merged"):
-            merge_models(SOUP, [source], None, target)
+            merge_models(MergeSpec(SOUP, [source]), target)
     assert (source.path / "model.safetensors").exists()
 
 
 def test_target_that_no_merge_wrote(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
     source = Source(toy.write(tmp_path / "a", toy.model(0)), "a")
-    merge_models(SOUP, [source], None, tmp_path / "merged")  # an empty folder is free
+    merge_models(MergeSpec(SOUP, [source]), tmp_path / "merged")  # an empty folder is free
     shutil.rmtree(tmp_path / "merged")
     (tmp_path / "merged").mkdir()
     (tmp_path / "merged/thesis.tex").write_text("years of work")
     with pytest.raises(CheckpointError, match=r"holds no merge.json, so no merge wrote it"):
-        merge_models(SOUP, [source], None, tmp_path / "merged")
+        merge_models(MergeSpec(SOUP, [source]), tmp_path / "merged")
     assert (tmp_path / "merged/thesis.tex").exists()

@@ -7,7 +7,7 @@ import torch
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.examine import examine
 from tests.merge import toy
 
@@ -26,7 +26,7 @@ def test_the_doctor_alone_sees_what_a_merge_sees_and_writes_no_model(
 ) -> None:
     sources, base = written
     alone = examine(sources, base, tmp_path / "none-1").geometry
-    beside = merge_models(toy.strategy("soup"), sources, base, tmp_path / "soup-1").geometry
+    beside = merge_models(MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "soup-1").geometry
     assert alone is not None
     assert beside is not None
     assert alone.delta_norms == pytest.approx(beside.delta_norms)
@@ -75,7 +75,7 @@ def test_a_matrix_that_not_all_have_moved_has_no_rank() -> None:
 
 def test_a_source_is_never_written_over(written: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = written
-    with pytest.raises(CheckpointError, match="Choose another target"):
+    with pytest.raises(CheckpointError, match="Choose a different target"):
         examine(sources, base, tmp_path)
 
 

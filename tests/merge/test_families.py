@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_embed import load
 from lightning_embed.errors import CheckpointMismatch
 from lightning_embed.merge import Source
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from tests.merge import toy
 
 SIZES: dict[str, Any] = {
@@ -78,8 +78,9 @@ def _read(path: Path, make: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(model.named_parameters()), {key: value for key, value in info.items() if value}
 
 
-def _merge(sources: list[Path], target: Path, **options: Any) -> Any:
-    return merge_models(toy.strategy("soup"), [Source(path, path.name) for path in sources], None, target, **options)
+def _merge(sources: list[Path], target: Path, **output: Any) -> Any:
+    spec = MergeSpec(toy.strategy("soup"), [Source(path, path.name) for path in sources])
+    return merge_models(spec, target, output=OutputFormat(**output))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

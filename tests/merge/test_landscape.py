@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.diagnosis.geometry import Geometry, summarise
 from lightning_embed.merge.diagnosis.landscape import Landscape, Walk, _findings, survey
+from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.examine import measure_groups
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
@@ -34,9 +36,9 @@ def geometry(*sources: toy.Tensors) -> Geometry:
     return summarise(measure_groups([toy.InMemory(s) for s in sources], toy.InMemory(BASE)))
 
 
-def look(probe: QuadraticProbe, *sources: toy.Tensors, **options: object) -> Landscape:
+def look(probe: QuadraticProbe, *sources: toy.Tensors, track: Any = iter, **options: Any) -> Landscape:
     models = [toy.InMemory(source, f"s{number}") for number, source in enumerate(sources)]
-    return survey(models, toy.InMemory(BASE), probe, geometry(*sources), **options)  # type: ignore[arg-type]
+    return survey(models, toy.InMemory(BASE), probe, geometry(*sources), DoctorOptions(**options), track)
 
 
 def test_paths_go_from_the_base_to_every_source_and_from_source_to_source() -> None:
@@ -97,7 +99,7 @@ def test_the_plane_has_the_true_angle_and_lengths() -> None:
 
 def test_a_cell_is_the_model_at_its_place() -> None:
     """On a paraboloid around s0, the loss is the squared distance in the picture, in the picture's unit."""
-    plane = look(QuadraticProbe([ONE]), ONE, OTHER, THIRD, grid=4, batches=1, pair=(0, 1)).plane
+    plane = look(QuadraticProbe([ONE]), ONE, OTHER, THIRD, grid=4, batches=1).plane
     assert plane is not None
     (x, y), _ = plane.places
     unit = 2 / math.hypot(x, y)  # s0 has the length 2
@@ -118,7 +120,7 @@ def test_sources_on_one_line_span_no_plane() -> None:
     found = look(QuadraticProbe([ONE]), ONE, longer, grid=2, points=1)
     assert found.plane is None
     assert len(found.walks) == 3
-    assert "lie on one line with the base, so there is no plane to draw" in found.findings[-1]
+    assert "lie on one line with the base and span no plane" in found.findings[-1]
 
 
 def test_a_loss_that_is_not_finite_is_told() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import ALL, Grouping, Learned, Numbers, Plan
+from lightning_embed.merge import ALL, Learned, Numbers, Plan, TensorGranularity
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 
@@ -57,9 +57,9 @@ def _target(*coefficients: Sequence[float]) -> QuadraticProbe:
     )
 
 
-@pytest.mark.parametrize("granularity", list(Grouping))
-def test_finds_the_optimum_of_each_group(granularity: Grouping) -> None:
-    different = granularity != Grouping.model
+@pytest.mark.parametrize("granularity", list(TensorGranularity))
+def test_finds_the_optimum_of_each_group(granularity: TensorGranularity) -> None:
+    different = granularity != TensorGranularity.model
     probe = _target([0.9, 0.2], [0.3, 0.8]) if different else _target([0.9, 0.2])
     plan, _ = _prepare(Plain(granularity=granularity, learning_rate=0.05, steps=150), probe)
     found = plan["coefficients"]
@@ -71,7 +71,7 @@ def test_finds_the_optimum_of_each_group(granularity: Grouping) -> None:
 
 def test_sees_what_layers_will_scale() -> None:
     rules = [r"embeddings.*=0.5", r".*=2"]
-    how = Plain(granularity=Grouping.layer, learning_rate=0.05, steps=150, layers=rules)
+    how = Plain(granularity=TensorGranularity.layer, learning_rate=0.05, steps=150, layers=rules)
     found = _prepare(how, _target([0.4, 0.2]))[0]["coefficients"]
     assert found[WORD] == pytest.approx([0.8, 0.4], abs=2e-3)
     assert found["encoder.layer.0.dense.weight"] == pytest.approx([0.2, 0.1], abs=2e-3)
@@ -95,7 +95,7 @@ def test_path_is_thinned(steps: int, points: int) -> None:
 
 
 def test_path_of_groups_is_the_nearest_point_of_common_coefficients() -> None:
-    how = Plain(granularity=Grouping.layer, learning_rate=0.05, steps=150)
+    how = Plain(granularity=TensorGranularity.layer, learning_rate=0.05, steps=150)
     plan, curves = _prepare(how, _target([0.9, 0.2], [0.3, 0.8]))
     base, sources = toy.family(2)
     deltas = torch.stack([toy.vector(source) - toy.vector(base) for source in sources], dim=1)
@@ -134,9 +134,9 @@ def test_loss_that_is_not_finite() -> None:
 
 def test_needs_base_and_probe() -> None:
     with pytest.raises(ConfigError, match=r"needs the base and got none"):
-        Plain().check([None] * 2, False, True)
-    with pytest.raises(ConfigError, match=r"looks at data, and there is none"):
-        Plain().check([None] * 2, True, False)
+        Plain().validate_inputs([None] * 2, False, True)
+    with pytest.raises(ConfigError, match=r"needs data, and the run has none"):
+        Plain().validate_inputs([None] * 2, True, False)
 
 
 class Louder(QuadraticProbe):
@@ -152,7 +152,7 @@ def test_balanced_tasks_count_alike_whatever_the_size_of_their_losses() -> None:
     base, _ = toy.family(2)
     quiet, loud = (kind.around(base) for kind in (QuadraticProbe, Louder))
     found = [
-        _prepare(Plain(steps=60, learning_rate=0.05, granularity=Grouping.model, balance=balance), probe)[0]
+        _prepare(Plain(steps=60, learning_rate=0.05, granularity=TensorGranularity.model, balance=balance), probe)[0]
         for probe, balance in ((quiet, True), (loud, True), (loud, False))
     ]
     coefficients = [torch.tensor(plan["c"][ALL]) for plan in found]

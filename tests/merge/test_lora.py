@@ -13,8 +13,8 @@ from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.lora import open_model
-from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft and transformers warn of themselves
@@ -98,7 +98,7 @@ def test_written_by_transformers(base: Path, tmp_path: Path) -> None:
         if hasattr(layer, "get_delta_weight"):
             expected[f"{name}.weight"] = layer.base_layer.weight + layer.get_delta_weight("default")
     toy.close(_folded(tmp_path / "a"), {name: t for name, t in expected.items() if t.is_floating_point()}, 1e-6)
-    merge_models(toy.strategy("soup"), [Source(tmp_path / "a", "a")], None, tmp_path / "merged")
+    merge_models(MergeSpec(toy.strategy("soup"), [Source(tmp_path / "a", "a")]), tmp_path / "merged")
     files = {path.name for path in (tmp_path / "merged/model").iterdir()}
     assert files == {"config.json", "vocab.txt", "modules.json", "model.safetensors"}
 
@@ -140,13 +140,15 @@ def test_merge(base: Path, tmp_path: Path) -> None:
     _disturb(whole, 3)
     whole.save_pretrained(tmp_path / "three")
     sources = [Source(tmp_path / name, name) for name in ("one", "two", "three")]
-    record = merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/soup", out_dtype="auto")
+    record = merge_models(
+        MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/soup", output=OutputFormat("auto")
+    )
     three = dict(whole.named_parameters())
     merged = toy.read(tmp_path / "merged/soup/model")
     toy.close(merged, {name: (one[name] + two[name] + three[name].detach()) / 3 for name in one}, 1e-6)
     assert (tmp_path / "merged/soup/model/vocab.txt").read_text() == "words"
     assert record.sources[0].sha256.keys() == {"adapter_config.json", "adapter_model.safetensors", "model.safetensors"}
-    recipe = Recipe.read(tmp_path / "merged/soup/merge.json")
+    recipe = Replay.read(tmp_path / "merged/soup/merge.json")
     recipe.repeat(schema.built("merge", recipe.options), tmp_path / "merged/again")
     _rewrite(tmp_path / "one", lora_alpha=9)
     with pytest.raises(CheckpointError, match=r"one/adapter_config.json is not the file that .* merges"):
@@ -179,7 +181,7 @@ def test_more_than_lora(options: dict[str, Any], adapter: Path) -> None:
     ((key, value),) = options.items()
     with pytest.raises(CheckpointError) as caught:
         _folded(adapter)
-    message = f"{adapter}/adapter_config.json: {key}={value!r} is more than plain LoRA. Fold it by peft's merge_and_unload, and merge what that gives."
+    message = f"{adapter}/adapter_config.json: {key}={value!r} is more than plain LoRA. Fold it with peft's merge_and_unload, and merge the result."
     assert str(caught.value) == message
 
 
@@ -188,7 +190,7 @@ def test_dora_as_peft_writes_it(base: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"use_dora=True is more than plain LoRA"):
         _folded(tmp_path / "a")
     _rewrite(tmp_path / "a", use_dora=False)
-    with pytest.raises(CheckpointError, match=r"holds .*lora_magnitude_vector.*, which is no part of plain LoRA"):
+    with pytest.raises(CheckpointError, match=r"holds .*lora_magnitude_vector.*, which is not a part of plain LoRA"):
         _folded(tmp_path / "a")
 
 
@@ -217,7 +219,7 @@ def test_another_base(adapter: Path, tmp_path: Path) -> None:
         (
             "wide",
             {"hidden_size": 32},
-            r"the change of encoder.layer.0.* is \[16, 16\], and that is \[32, 32\] in .*wide",
+            r"the change of encoder.layer.0.* has the shape \[16, 16\], but the weight in .*wide has \[32, 32\]",
         ),
         ("low", {"num_hidden_layers": 1}, r"adapts encoder.layer.1.*, which .*low lacks: it is the adapter of another"),
     ):
@@ -230,7 +232,7 @@ def test_broken(adapter: Path, base: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(
-        CheckpointError, match=r"adapter_model.safetensors is not a whole safetensors file .* Copy it again"
+        CheckpointError, match=r"adapter_model.safetensors is not a complete safetensors file .* Copy it again"
     ):
         _folded(adapter)
     weights.unlink()
@@ -239,9 +241,11 @@ def test_broken(adapter: Path, base: Path) -> None:
     for text in ("{", "[]", "{}"):
         (adapter / "adapter_config.json").write_text(text)
         with pytest.raises(
-            CheckpointError, match=r"adapter_config.json is not what peft writes \(.*Save the adapter again.$"
+            CheckpointError, match=r"adapter_config.json is not in the format of peft \(.*Save the adapter again.$"
         ):
             _folded(adapter)
     (adapter / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match=r"a holds a model and an adapter. Keep the one that is to be merged.$"):
+    with pytest.raises(
+        CheckpointError, match=r"a holds a model and an adapter. Remove the one that is not to be merged.$"
+    ):
         _folded(adapter)

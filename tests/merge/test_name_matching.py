@@ -124,9 +124,9 @@ def test_masked_language_model_merges_with_its_backbone(tiny_model: Path, tmp_pa
     assert names[1].dropped == []
     assert set(names[1].lent) == {"pooler.dense.weight", "pooler.dense.bias"}
 
-    from lightning_embed.merge.engine import merge_models
+    from lightning_embed.merge.engine import MergeSpec, merge_models
 
-    record = merge_models(toy.strategy("soup"), [Source(f, f.name) for f in folders], None, tmp_path / "merged")
+    record = merge_models(MergeSpec(toy.strategy("soup"), [Source(f, f.name) for f in folders]), tmp_path / "merged")
     assert record.sources[0].dropped == names[0].dropped
     assert record.sources[1].lent == sorted(names[1].lent)
     merged, backbone = (AutoModel.from_pretrained(f) for f in (tmp_path / "merged/model", tiny_model))

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Granularity, Of, Weighting, arc
+from lightning_embed.merge import Of, RowGranularity, Weighting, arc
 from lightning_embed.merge.blocks import stream
-from lightning_embed.merge.blocks.gram import group_of
+from lightning_embed.merge.layer_names import layer_of
 from tests.merge import toy
 from tests.reference import sphere as reference
 
@@ -22,9 +22,9 @@ def _expected(word: str, vectors: list[torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("of", list(Of))
-@pytest.mark.parametrize("granularity", list(Granularity))
+@pytest.mark.parametrize("granularity", list(RowGranularity))
 def test_reference(
-    word: str, of: Of, granularity: Granularity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    word: str, of: Of, granularity: RowGranularity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each vector on its own: whole models, layers, parameters or rows, however they are cut into blocks."""
     monkeypatch.setattr(stream, "BLOCK_ELEMENTS", 50)
@@ -34,14 +34,14 @@ def test_reference(
     merged = toy.merge(tmp_path, how, sources, base if of == Of.delta else None)
     deltas = [{name: source[name] - origin[name] for name in toy.SHAPES} for source in sources]
     for name, shape in toy.SHAPES.items():
-        if granularity == Granularity.row and len(shape) > 1:
+        if granularity == RowGranularity.row and len(shape) > 1:
             rows = [_expected(word, [delta[name][row] for delta in deltas]) for row in range(shape[0])]
             expected = torch.stack(rows)
-        elif granularity in (Granularity.row, Granularity.tensor):
+        elif granularity in (RowGranularity.row, RowGranularity.tensor):
             expected = _expected(word, [delta[name] for delta in deltas])
         else:
-            whole = granularity == Granularity.model
-            same = [other for other in toy.SHAPES if whole or group_of(other) == group_of(name)]
+            whole = granularity == RowGranularity.model
+            same = [other for other in toy.SHAPES if whole or layer_of(other) == layer_of(name)]
             joined = _expected(word, [torch.cat([delta[other].flatten() for other in same]) for delta in deltas])
             sizes = [deltas[0][other].numel() for other in same]
             expected = joined.split(sizes)[same.index(name)].view(shape)
@@ -49,8 +49,8 @@ def test_reference(
 
 
 @pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("granularity", list(Granularity))
-def test_zero_vectors_survive(word: str, granularity: Granularity, tmp_path: Path) -> None:
+@pytest.mark.parametrize("granularity", list(RowGranularity))
+def test_zero_vectors_survive(word: str, granularity: RowGranularity, tmp_path: Path) -> None:
     base, sources = toy.family(3)
     frozen = "encoder.layer.0.dense.bias"
     for source in sources:
@@ -74,5 +74,5 @@ def test_refusals() -> None:
         with pytest.raises(ConfigError, match=rf"merge={word}: weights=\[1.0, -0.5\] has a negative number"):
             toy.strategy(word, weighting=Weighting.given, weights=[1.0, -0.5])
         with pytest.raises(ConfigError, match=f"merge={word} needs the base and got none"):
-            toy.strategy(word, of=Of.delta).check([None] * 2, False, False)
-        toy.strategy(word, of=Of.weights).check([None] * 2, False, False)
+            toy.strategy(word, of=Of.delta).validate_inputs([None] * 2, False, False)
+        toy.strategy(word, of=Of.weights).validate_inputs([None] * 2, False, False)

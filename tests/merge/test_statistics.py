@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError, PluginError
 from lightning_embed.merge import STATISTICS, Cut, MergeStrategy, Model, Plan, Probe, Source
 from lightning_embed.merge.blocks import stream
-from lightning_embed.merge.engine import merge_models
-from lightning_embed.merge.replay import Recipe
+from lightning_embed.merge.engine import MergeSpec, merge_models
+from lightning_embed.merge.replay import Replay
 from tests.merge import toy
 
 WORD, BIAS = "embeddings.word.weight", "encoder.layer.0.dense.bias"
@@ -90,9 +90,9 @@ def test_one_is_written_before_the_next_is_asked_for(tmp_path: Path) -> None:
 
 def test_recipe(tmp_path: Path) -> None:
     specs, _ = _specs(tmp_path)
-    record = merge_models(Doubled(), specs, None, tmp_path / "one")
+    record = merge_models(MergeSpec(Doubled(), specs), tmp_path / "one")
     assert json.loads((tmp_path / "one/merge.json").read_text())["statistics"] == record.statistics
-    recipe = Recipe.read(tmp_path / "one/merge.json")
+    recipe = Replay.read(tmp_path / "one/merge.json")
 
     @dataclass(frozen=True)
     class Blind(Doubled):
@@ -101,7 +101,7 @@ def test_recipe(tmp_path: Path) -> None:
 
     again = recipe.repeat(Blind(), tmp_path / "two")
     assert (again.sha256, again.statistics) == (record.sha256, record.statistics)
-    assert Recipe.read(tmp_path / "two/merge.json").repeat(Blind(), tmp_path / "two").sha256 == record.sha256
+    assert Replay.read(tmp_path / "two/merge.json").repeat(Blind(), tmp_path / "two").sha256 == record.sha256
     file = tmp_path / "one/statistics/1/model.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(CheckpointError, match=r"statistics/1/model.safetensors is not the file .* SHA-256 differs"):
@@ -120,7 +120,7 @@ def test_without_statistics_there_is_no_folder(tmp_path: Path) -> None:
     ("answers", "error", "message"),
     [
         ([{WORD: torch.zeros(8, 8)}], PluginError, r"gives \[8, 8\] for embeddings.word.weight, which is \[50, 8\]"),
-        ([{"other": torch.zeros(1)}], PluginError, r"gives \[1\] for other, which is none"),
+        ([{"other": torch.zeros(1)}], PluginError, r"gives \[1\] for other, which is no parameter"),
         ([{BIAS: torch.zeros(64)}, {}], PluginError, r"the same parameters for all sources, and 's1' differs"),
         (
             [{BIAS: torch.full((64,), torch.nan)}],

@@ -54,8 +54,8 @@ def test_values(options: dict[str, Any], shares: list[float], factors: list[floa
     [
         ("given", None, "weighting=given needs weights"),
         ("given", [], "weighting=given needs weights"),
-        ("equal", [1.0, 2.0], r"weights=\[1.0, 2.0\] are not looked at with weighting=equal"),
-        ("size", [1.0, 2.0], "not looked at with weighting=size"),
+        ("equal", [1.0, 2.0], r"weights=\[1.0, 2.0\] have no effect with weighting=equal"),
+        ("size", [1.0, 2.0], "have no effect with weighting=size"),
         ("given", [0.0, 0.0], "are all zero"),
         ("given", [1.0, -2.0], "have the sum -1 and are divided by it"),
         ("given", [1.0, float("nan")], "every weight must be a finite number"),
@@ -72,10 +72,10 @@ def test_sum_of_factors_may_be_zero() -> None:
 
 def test_refusal_of_another_length() -> None:
     with pytest.raises(ConfigError, match=r"are 2 numbers for 3 sources. Give one per source"):
-        Shares(weighting=Weighting.given, weights=[1.0, 2.0]).check([None] * 3, True, False)
+        Shares(weighting=Weighting.given, weights=[1.0, 2.0]).validate_inputs([None] * 3, True, False)
 
 
 @pytest.mark.parametrize("size", [None, 0, -3])
 def test_refusal_of_unknown_size(size: int | None) -> None:
     with pytest.raises(ConfigError, match=r"weighting=size, but the sizes of the sources are \[30, "):
-        Shares(weighting=Weighting.size).check([30, size], True, False)
+        Shares(weighting=Weighting.size).validate_inputs([30, size], True, False)

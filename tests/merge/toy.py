@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightning_embed import registry
-from lightning_embed.merge import MergeStrategy, Source
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge import MergeStrategy, Probe, Source
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.preparation import Preparation
 
 SHAPES = {
     "embeddings.word.weight": (50, 8),
@@ -105,7 +106,9 @@ def merge(
     base: Tensors | None = None,
     sizes: Sequence[int | None] | None = None,
     names: Sequence[str] | None = None,
-    **options: Any,
+    seed: int = 0,
+    probe: Probe | None = None,
+    **output: Any,
 ) -> dict[str, Tensor]:
     """Write the models below `folder`, merge them to `folder/merged`, and read the result."""
     names = names or [f"s{number}" for number in range(len(sources))]
@@ -114,7 +117,12 @@ def merge(
         for number, tensors in enumerate(sources)
     ]
     origin = write(folder / "base", base) if base else None
-    merge_models(how, specs, origin, folder / "merged", **options)
+    merge_models(
+        MergeSpec(how, specs, origin, seed),
+        folder / "merged",
+        output=OutputFormat(**output),
+        preparation=Preparation(probe),
+    )
     return read(folder / "merged" / "model")
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import ALL, Grouping
+from lightning_embed.merge import ALL, TensorGranularity
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 from tests.reference import data_merges as reference
@@ -24,9 +24,9 @@ def _layers(tensors: toy.Tensors, granularity: str) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("granularity", list(Grouping))
+@pytest.mark.parametrize("granularity", list(TensorGranularity))
 @pytest.mark.parametrize("count", [2, 3])
-def test_search_equals_a_search_through_the_weights(granularity: Grouping, count: int) -> None:
+def test_search_equals_a_search_through_the_weights(granularity: TensorGranularity, count: int) -> None:
     base, sources = toy.family(count)
     probe = QuadraticProbe.around(base)
     how = toy.strategy("adamerging", granularity=granularity, steps=30, learning_rate=0.02, scale=0.4)

@@ -80,6 +80,6 @@ def test_gamma_that_does_not_fit(density: float, gamma: float) -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"merge=breadcrumbs: density=0.0 must be above 0"):
         _how(density=0.0)
-    with pytest.raises(ConfigError, match=r"merge=breadcrumbs: .* means nothing here"):
+    with pytest.raises(ConfigError, match=r"merge=breadcrumbs: .* has no meaning here"):
         _how(2.0, -1.0, combine=Combine.ties)
     _how(2.0, -1.0)

@@ -94,6 +94,6 @@ def test_density_that_is_no_share(density: float) -> None:
 
 
 def test_negative_weights_cannot_vote() -> None:
-    with pytest.raises(ConfigError, match=r"merge=dare: .* means nothing here"):
+    with pytest.raises(ConfigError, match=r"merge=dare: .* has no meaning here"):
         _how(2.0, -1.0, combine=Combine.ties)
     _how(2.0, -1.0)

@@ -101,13 +101,13 @@ def test_bfloat16_sources(tmp_path: Path) -> None:
     ("density", "epsilon"), [(0.9, 0.15), (0.1, 0.15), (0.5, -0.1), (1.0, 0.1), (0.3, 0.3), (0.5, float("nan"))]
 )
 def test_epsilon_beyond_the_chances(density: float, epsilon: float) -> None:
-    with pytest.raises(ConfigError, match=r"merge=della: chances from .* got density=.* and epsilon=.* smaller"):
+    with pytest.raises(ConfigError, match=r"merge=della: probabilities from .* got density=.* and epsilon=.* smaller"):
         _how(density=density, epsilon=epsilon)
 
 
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"merge=della: density=0.0 must be above 0"):
         _how(density=0.0)
-    with pytest.raises(ConfigError, match=r"merge=della: .* means nothing here"):
+    with pytest.raises(ConfigError, match=r"merge=della: .* has no meaning here"):
         _how(2.0, -1.0)
     _how(2.0, -1.0, combine=Combine.linear)

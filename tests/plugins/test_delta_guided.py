@@ -12,12 +12,12 @@ from tests.merge import toy
 from tests.reference import delta_guided as reference
 
 delta_guided = import_module("lightning_embed.plugins.delta_guided")
-GRANULARITIES = list(delta_guided.Granularity)
+GRANULARITIES = list(delta_guided.ElementGranularity)
 WORD, BIAS = "embeddings.word.weight", "encoder.layer.0.dense.bias"
 
 
 def _how(granularity: str = "tensor", **options: Any) -> Any:
-    return toy.strategy("delta_guided", granularity=delta_guided.Granularity(granularity), **options)
+    return toy.strategy("delta_guided", granularity=delta_guided.ElementGranularity(granularity), **options)
 
 
 def _parts(tensors: toy.Tensors, granularity: str) -> list[list[int]]:
@@ -128,7 +128,7 @@ def test_rows_are_those_of_a_matrix(tmp_path: Path) -> None:
     [
         ({"p": 3}, r"p=3 must be 1 or 2"),
         ({"kappa": float("nan")}, r"kappa=nan must be a finite number"),
-        ({"temperature": 0.0}, r"temperature=0.0 must be above 0; null"),
+        ({"temperature": 0.0}, r"temperature=0.0 must be above 0, or null"),
         ({"weighting": Weighting.given, "weights": [2.0, -1.0]}, r"weights=\[2.0, -1.0\] has a negative number"),
     ],
 )

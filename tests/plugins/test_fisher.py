@@ -74,8 +74,8 @@ def test_refusals() -> None:
         toy.strategy("fisher", num_batches=0)
     with pytest.raises(ConfigError, match=r"merge=fisher: weights=\[2.0, -1.0\] has a negative number"):
         toy.strategy("fisher", weighting=Weighting.given, weights=[2.0, -1.0])
-    with pytest.raises(ConfigError, match=r"merge=fisher looks at data, and there is none"):
-        toy.strategy("fisher").check([None] * 2, True, False)
+    with pytest.raises(ConfigError, match=r"merge=fisher needs data, and the run has none"):
+        toy.strategy("fisher").validate_inputs([None] * 2, True, False)
     base, sources = toy.family(2)
     models = [toy.InMemory(source, f"s{number}") for number, source in enumerate(sources)]
     with pytest.raises(ConfigError, match=r"'s0' is none of the probe's tasks: task 0, task 1. Use batches=all"):

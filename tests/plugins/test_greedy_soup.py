@@ -82,5 +82,5 @@ def test_scores_are_those_of_the_model_that_is_written(tmp_path: Path) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match="merge=greedy_soup looks at data, and there is none"):
-        toy.strategy("greedy_soup").check([None], False, False)
+    with pytest.raises(ConfigError, match="merge=greedy_soup needs data, and the run has none"):
+        toy.strategy("greedy_soup").validate_inputs([None], False, False)

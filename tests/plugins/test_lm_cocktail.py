@@ -66,8 +66,8 @@ def test_batches_at_most() -> None:
 
 def test_the_base_is_needed_only_as_a_candidate() -> None:
     with pytest.raises(ConfigError, match="merge=lm_cocktail needs the base and got none"):
-        toy.strategy("lm_cocktail").check([None], False, True)
-    toy.strategy("lm_cocktail", include_base=False).check([None], False, True)
+        toy.strategy("lm_cocktail").validate_inputs([None], False, True)
+    toy.strategy("lm_cocktail", include_base=False).validate_inputs([None], False, True)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_embed.merge import Combine, Granularity, Of, Weighting
+from lightning_embed.merge import Combine, Of, RowGranularity, Weighting
 from tests.merge import toy
 from tests.plugins import block
 from tests.reference import task_vectors as reference
@@ -55,8 +55,8 @@ class Row:
     leaves: Sequence[str] = ()
 
 
-ON_WEIGHTS = {"of": Of.weights, "granularity": Granularity.tensor}
-ON_DELTAS = {"of": Of.delta, "granularity": Granularity.tensor}
+ON_WEIGHTS = {"of": Of.weights, "granularity": RowGranularity.tensor}
+ON_DELTAS = {"of": Of.delta, "granularity": RowGranularity.tensor}
 BAND = {"density": 0.75, "gamma": 0.125}
 MEAN = {"weight": W, "normalize": True}
 ROWS = [

@@ -53,4 +53,4 @@ def test_length_does_not_matter(length: float) -> None:
 
 def test_one_source() -> None:
     with pytest.raises(ConfigError, match=r"merge=model_stock takes at least 2 sources, got 1"):
-        STOCK.check([None], True, False)
+        STOCK.validate_inputs([None], True, False)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lightning_embed.merge import Granularity, Of
+from lightning_embed.merge import Of, RowGranularity
 from tests.merge import toy
 
 
@@ -34,4 +34,4 @@ def test_vectors_that_cancel_are_averaged(vectors: list[list[float]]) -> None:
 
 def test_defaults_are_those_of_the_paper() -> None:
     how = toy.strategy("multislerp")
-    assert (how.of, how.granularity, how.needs_base) == (Of.weights, Granularity.tensor, False)
+    assert (how.of, how.granularity, how.needs_base) == (Of.weights, RowGranularity.tensor, False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import ALL, Grouping, Plan
+from lightning_embed.merge import ALL, Plan, TensorGranularity
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
 from tests.reference import data_merges as reference
@@ -101,7 +101,13 @@ def test_each_layer_finds_its_own_optimum() -> None:
     two = _combination(base, sources, [0.3, 0.8])
     target = {name: (one if name.startswith("embeddings") else two)[name] for name in toy.SHAPES}
     plan, _ = _prepare(
-        base, sources, QuadraticProbe([target]), granularity=Grouping.layer, steps=150, learning_rate=0.05, mu=0.0
+        base,
+        sources,
+        QuadraticProbe([target]),
+        granularity=TensorGranularity.layer,
+        steps=150,
+        learning_rate=0.05,
+        mu=0.0,
     )
     assert plan["lambda"].keys() == {"embeddings", "encoder.layer.0", "encoder.layer.1"}
     assert plan["coefficients"]["embeddings.word.weight"] == pytest.approx([0.9, 0.2], abs=5e-3)
@@ -165,5 +171,5 @@ def test_what_is_logged() -> None:
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan")])
 def test_refusal(mu: float) -> None:
-    with pytest.raises(ConfigError, match=r"mu=.* would pay for length"):
+    with pytest.raises(ConfigError, match=r"mu=.* would reward a large norm"):
         toy.strategy("self_positioning", mu=mu)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed.merge import Granularity, Of, Weighting
+from lightning_embed.merge import Of, RowGranularity, Weighting
 from tests.merge import toy
 from tests.reference import sphere as reference
 
@@ -71,7 +71,7 @@ def test_weight_zero_leaves_a_source_out(weights: list[float]) -> None:
 def test_zero_tensors_survive(tmp_path: Path) -> None:
     base, sources = toy.family(2)
     sources[0]["encoder.layer.0.dense.bias"] = base["encoder.layer.0.dense.bias"]  # the delta of one source is zero
-    how = toy.strategy("slerp", granularity=Granularity.tensor)
+    how = toy.strategy("slerp", granularity=RowGranularity.tensor)
     merged = toy.merge(tmp_path, how, sources, base)
     name = "encoder.layer.0.dense.bias"
     torch.testing.assert_close(merged[name], (sources[0][name] + sources[1][name]) / 2)

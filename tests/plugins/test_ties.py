@@ -99,11 +99,11 @@ def test_density_that_is_no_share(density: float) -> None:
 
 def test_negative_weight() -> None:
     with pytest.raises(
-        ConfigError, match=r"merge=ties: weights=\[2.0, -1.0\] has a negative number, which means nothing here"
+        ConfigError, match=r"merge=ties: weights=\[2.0, -1.0\] has a negative number, which has no meaning here"
     ):
         toy.strategy("ties", weighting=Weighting.given, weights=[2.0, -1.0])
 
 
 def test_no_base() -> None:
     with pytest.raises(ConfigError, match=r"merge=ties needs the base and got none"):
-        toy.strategy("ties").check([None, None], False, False)
+        toy.strategy("ties").validate_inputs([None, None], False, False)

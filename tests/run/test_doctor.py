@@ -14,7 +14,7 @@ from rich.console import Console
 from lightning_embed.config import schema
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.run import doctor
 from tests.merge import toy
 from tests.merge.toy_probe import QuadraticProbe
@@ -98,7 +98,7 @@ def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
     make_probe = _Counting()
     for word in ("soup", "slerp"):
         target = tmp_path / "merged" / word
-        merge_models(toy.strategy(word), sources, base, target)
+        merge_models(MergeSpec(toy.strategy(word), sources, base), target)
         doctor.show(cfg, tmp_path, target, sources, base, make_probe)
         assert "Between 's0' and 's1' there is no barrier" in printed.getvalue()
         assert {"paths.svg", "plane.svg", "geometry.svg"} <= {file.name for file in target.iterdir()}

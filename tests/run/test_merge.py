@@ -17,7 +17,7 @@ from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
-from lightning_embed.merge.engine import merge_models
+from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.record.freshness import is_current
 from lightning_embed.run import merge
 from lightning_embed.run.finalize import Finalize
@@ -148,7 +148,7 @@ def test_a_merge_is_made_anew_when_its_strategy_has_changed(tmp_path: Path) -> N
     path, code = toy.write(tmp_path / "a", toy.model(0)), tmp_path / "strategy.py"
     source, target = Source(path, "a"), tmp_path / "merged"
     assert not is_current(target, [source], None)
-    merge_models(toy.strategy("soup"), [source], None, target)
+    merge_models(MergeSpec(toy.strategy("soup"), [source]), target)
     code.touch()
     os.utime(code, (1, 1))
     assert is_current(target, [source], None, code)

@@ -1,1 +1,1 @@
-"""Parameters in blocks: the streams that every strategy reads, and inner products of deltas."""
+"""Blocks of parameters, as every strategy reads them, and inner products of deltas."""

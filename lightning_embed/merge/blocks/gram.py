@@ -1,6 +1,5 @@
-"""Inner products and cosines of deltas, layer by layer."""
+"""Inner products and cosines of deltas, parameter by parameter."""
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -10,17 +9,9 @@ from torch import Tensor
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.contract import Model
 
-_LAYER = re.compile(r"(?:^|.*?\.)\d+(?=\.)")
-
-
-def group_of(name: str) -> str:
-    """The layer that a parameter belongs to (`encoder.layer.3`), or, outside numbered layers, its module (`embeddings`)."""
-    layer = _LAYER.match(name)
-    return layer.group() if layer else name.partition(".")[0]
-
 
 def cosine_matrix(gram: Float[Tensor, "*rows vectors vectors"]) -> Float[Tensor, "*rows vectors vectors"]:
-    """Cosines of vectors from their inner products; 0 where one of the two is zero, also with itself."""
+    """Cosines of vectors from their inner products; 0 for a zero vector, also with itself."""
     norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
     return _cosines(gram, norms[..., :, None] * norms[..., None, :])
 
@@ -30,13 +21,13 @@ def _cosines(products: Float[Tensor, "*shape"], norms: Float[Tensor, "*shape"]) 
 
 
 def gram_matrix(vectors: Float[Tensor, "*rows sources elements"]) -> Float[Tensor, "*rows sources sources"]:
-    """Inner products of all pairs, in float64: the angle between fine-tunes of one base is lost in float32."""
+    """Inner products of all pairs, in float64: float32 is too coarse for the angle between fine-tunes of one base."""
     exact = vectors.double()
     return exact @ exact.mT
 
 
 def gram_matrices(sources: Sequence[Model], base: Model | None) -> dict[str, Float[Tensor, "sources sources"]]:
-    """For every parameter, the inner products of the deltas; without a base, of the sources."""
+    """The inner products of the deltas (without a base, of the sources) for every parameter, in float64."""
     zero = torch.zeros(len(sources), len(sources), dtype=torch.float64)
 
     def gram(name: str) -> Float[Tensor, "sources sources"]:

@@ -1,4 +1,4 @@
-"""Reading all models of a merge side by side, a block at a time: how `prepare` and the engine see them."""
+"""Blocks of parameters, read from all models of a merge together: the input of `prepare` and of the engine."""
 
 import math
 from collections import deque
@@ -17,8 +17,8 @@ from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.contract import Cut, Model
 
 # Elements of a block: few enough for the block of all sources to stay in the processor's cache, and enough that threads
-# seldom wait for one another (half of it takes 1.3 times as long for TIES of four models). A constant, because a random
-# strategy draws anew for each block: another size would be another merge.
+# seldom wait for each other (blocks of half the size take 1.3 times as long for TIES of four models). A constant,
+# because a random strategy draws new numbers for each block: a different size would give a different merge.
 BLOCK_ELEMENTS = 131_072
 
 R = TypeVar("R")
@@ -32,7 +32,7 @@ class Block:
     index: int  # of the block in its parameter
     tensors: Float[Tensor, " sources *shape"]
     base: Float[Tensor, "*shape"] | None
-    statistics: Sequence[Float[Tensor, "..."]] = ()  # of each source, as stored
+    statistics: Sequence[Float[Tensor, "..."]] = ()  # one per source, as stored
 
     @property
     def deltas(self) -> Float[Tensor, " sources *shape"]:
@@ -47,15 +47,15 @@ class Span:
     name: str
     index: int
     models: Sequence[Model]  # sources, then the base
-    views: Sequence[Float[Tensor, "*shape"]]  # of the same elements in the files of all models
+    views: Sequence[Float[Tensor, "*shape"]]  # the same elements in the files of all models
     num_sources: int
     statistics: Sequence[Float[Tensor, "..."]] = ()
 
     def read(self) -> Block:
-        """Read it.
+        """Read the block.
 
         Raises:
-            CheckpointError: a model has NaN or infinity in it.
+            CheckpointError: a model contains NaN or infinity.
         """
         values = torch.stack([view.float() for view in self.views])
         if not is_finite(values):
@@ -65,7 +65,7 @@ class Span:
         return Block(self.name, self.index, values[: self.num_sources], base, self.statistics)
 
     def deltas(self) -> Iterator[Float[Tensor, "*shape"]]:
-        """Those of `Block`, one after another: less to move where one at a time is enough. NaN is not looked for."""
+        """The deltas of `Block`, one source after the other, which moves less memory. NaN is not detected."""
         base = self.views[-1].float() if len(self.views) > self.num_sources else None
         sources = (view.float() for view in self.views[: self.num_sources])
         return sources if base is None else (source - base for source in sources)
@@ -78,7 +78,7 @@ def spans(
     cut: Cut = Cut.element,
     statistics: Sequence[Model] = (),
 ) -> Iterator[Span]:
-    """Cut the parameter `name` of all models into blocks, and the statistics of the sources that have it alike."""
+    """Cut the parameter `name` of all models into blocks, and the statistics of the sources into the same blocks."""
     models = [*sources, base] if base else list(sources)
     stored = [model.tensor(name) for model in models]
     beside = [model.tensor(name) for model in statistics if name in model.parameters]
@@ -98,23 +98,23 @@ def read_blocks(name: str, sources: Sequence[Model], base: Model | None, cut: Cu
     """Yield the parameter `name` of all models in blocks.
 
     Raises:
-        CheckpointError: a model has NaN or infinity in it.
+        CheckpointError: a model contains NaN or infinity.
     """
     return (span.read() for span in spans(name, sources, base, cut))
 
 
 def for_each_parameter(names: Mapping[str, torch.Size], find: Callable[[str], R]) -> dict[str, R]:
-    """Ask `find` about every parameter, several at a time, the largest first. The order of the result is that of `names`."""
+    """Call `find` for every parameter, several at a time, the largest first. The result has the order of `names`."""
     largest_first = sorted(names, key=lambda name: -names[name].numel())
     found = dict(zip(largest_first, in_parallel(partial(find, name) for name in largest_first), strict=True))
     return {name: found[name] for name in names}
 
 
 def in_parallel(tasks: Iterable[Callable[[], R]]) -> Iterator[R]:
-    """Run tasks in threads and yield their results in order; only a few are begun before they are wanted.
+    """Run tasks in threads and yield their results in order; few tasks start before their result is needed.
 
-    As many threads as torch has, and each task in one of them: torch's own threads meet after each small block, gain
-    little, and wait for one another on a busy machine (63 s instead of 2.5 s for four models of 438 MB).
+    The pool has as many threads as torch, and each task runs in one thread. Torch's own threads synchronise after each
+    small block, gain little, and wait for each other on a busy machine (63 s instead of 2.5 s for four models).
     """
     _keep_freed_memory()
     if torch.get_num_threads() == 1:
@@ -135,7 +135,7 @@ def in_parallel(tasks: Iterable[Callable[[], R]]) -> Iterator[R]:
 
 @contextmanager
 def _single_threaded() -> Iterator[int]:
-    """Keep torch to one thread, and give the number that it had."""
+    """Limit torch to one thread, and yield the number of threads that it had."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -145,18 +145,18 @@ def _single_threaded() -> Iterator[int]:
 
 
 def _keep_freed_memory() -> None:
-    """Make glibc keep what blocks free for the next ones, which else get pages of zeros anew: a third of the page faults.
+    """Make glibc reuse the memory of freed blocks instead of new zeroed pages: a third of the page faults.
 
-    It keeps pieces up to the size of the largest that was ever freed, if that is less than 32 MiB.
+    glibc keeps pieces up to the size of the largest piece freed so far, if that is less than 32 MiB.
     """
     torch.empty(2**25 - 2**14, dtype=torch.uint8)
 
 
 def is_finite(values: Float[Tensor, "..."]) -> bool:
-    """Whether there is neither NaN nor infinity. A sum is four times as fast to look at, and right unless it overflows."""
+    """Whether all values are finite. The sum is tested first, which is four times as fast; it may overflow."""
     return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())
 
 
 def not_finite(model: str, name: str) -> CheckpointError:
-    """What to raise for a model with NaN or infinity in the parameter `name`."""
+    """The error for a model with NaN or infinity in the parameter `name`."""
     return CheckpointError(f"{model!r} has NaN or infinity in {name}. Leave it out of the merge, or export it again.")

@@ -1,4 +1,4 @@
-"""The folder around the weights: written beside its target and renamed when whole; configuration and tokenizer copied."""
+"""Folders of merged models: written beside the target and renamed when complete; configuration and tokenizer copied."""
 
 import errno
 import filecmp
@@ -17,11 +17,11 @@ from lightning_embed.runtime import fault_injection
 
 RECORD_FILE = "merge.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
-# Weights beside model.safetensors, in the formats of other programs: of the first source only, so wrong beside merged ones.
+# Weights in the formats of other programs: those of the first source, and so wrong beside the merged weights.
 _WEIGHTS = frozenset(
     {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".ot", ".onnx", ".gguf"}
 )
-# Where and when a file was written, not what the model does.
+# The origin of a file, without effect on the outputs of the model.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "__version__"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 CARD_FILE = "README.md"
@@ -30,13 +30,13 @@ INCIDENTAL_FILES = frozenset({CARD_FILE, "LICENSE"})
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `target` when the block ends well, and disappears when it does not.
+    """Yield an empty folder that becomes `target` when the block succeeds, and is removed when it fails.
 
-    Every process has a folder of its own, so that several may write the same target; the last one to end counts. One
-    that was killed leaves its folder behind, hidden; the next one to the same target, on the same machine, removes it.
+    Every process has its own folder, so that several can write the same target; the last one to end counts. A killed
+    process leaves its hidden folder behind; the next merge into the same target, on the same machine, removes it.
 
     Raises:
-        CheckpointError: `target` has content that no merge has written, or cannot be written: a full disk.
+        CheckpointError: `target` has content that no merge wrote, or cannot be written, as on a full disk.
     """
     partial, old = _hidden(target, os.getpid())
     try:
@@ -51,9 +51,10 @@ def replaced(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in _FULL or _lies_beside(target, error.filename):
             raise CheckpointError(
-                f"{target} cannot be written ({error}). Make room, or choose another target; what was there is as it was."
+                f"{target} cannot be written ({error}). Free some space, or choose a different target; "
+                "its earlier content is unchanged."
             ) from error
-        raise  # of the models, or of data
+        raise  # an error of the models, or of the data
     finally:
         with suppress(OSError):
             _settle(target, os.getpid())
@@ -64,7 +65,7 @@ def _lies_beside(target: Path, file: object) -> bool:
 
 
 def _put(partial: Path, target: Path, old: Path) -> bool:
-    """Move the earlier merge away and the new one into its place; False: another process was there in between."""
+    """Move the earlier merge away and the new one into its place; False: a different process wrote in between."""
     with suppress(FileNotFoundError):
         target.rename(old)
     fault_injection.point("while_merge_replaces")
@@ -78,7 +79,7 @@ def _put(partial: Path, target: Path, old: Path) -> bool:
 
 
 def settle(target: Path) -> None:
-    """Remove what killed merges left beside `target`; what stood there before is put back, if nothing else does."""
+    """Remove the folders of killed merges beside `target`; restore the earlier merge if `target` does not exist."""
     for path in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.{socket.gethostname()}.*")):
         pid = path.suffix.removeprefix(".")
         if pid.isdigit() and not _is_alive(int(pid)):
@@ -94,7 +95,7 @@ def _settle(target: Path, pid: int) -> None:
 
 
 def _hidden(target: Path, pid: int) -> tuple[Path, Path]:
-    """The folder that a process writes to, and the one to which it moves the earlier merge."""
+    """The folder that a process writes, and the folder to which it moves the earlier merge."""
     owner = f"{socket.gethostname()}.{pid}"
     return target.with_name(f".{target.name}.partial.{owner}"), target.with_name(f".{target.name}.old.{owner}")
 
@@ -104,7 +105,7 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # a process of a different user
         pass
     return True
 
@@ -112,15 +113,16 @@ def _is_alive(pid: int) -> bool:
 def _refuse_others_work(target: Path) -> None:
     if target.exists() and not (target / RECORD_FILE).exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(
-            f"{target} exists and holds no {RECORD_FILE}, so no merge wrote it. Choose another target, or remove it."
+            f"{target} exists and holds no {RECORD_FILE}, so no merge wrote it. "
+            "Choose a different target, or remove it."
         )
 
 
 def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None:
-    """Copy all of a model but its weights; name `dtype` in config.json, unless it is None.
+    """Copy all files of a model except for its weights, and write `dtype` into config.json, unless it is None.
 
     Args:
-        folders: of the model; of two files with one name, the last counts.
+        folders: of the model; of two files with the same name, the last counts.
         target: folder to copy to.
         dtype: of the merged weights.
     """
@@ -134,14 +136,14 @@ def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None
 
 
 def differing_files(first: Sequence[Path], other: Sequence[Path]) -> list[str]:
-    """Configuration, prompts, tokenizer ... that are not the same in both models, or only in one of them."""
+    """Files (configuration, prompts, tokenizer ...) that differ between two models, or that one of them lacks."""
     ours, theirs = copied_files(first), copied_files(other)
     names = (name for name in sorted({*ours, *theirs}) if name.name not in INCIDENTAL_FILES)
     return [str(name) for name in names if not (name in ours and name in theirs and _is_same(ours[name], theirs[name]))]
 
 
 def copied_files(folders: Sequence[Path]) -> dict[Path, Path]:
-    """All files at the top but weights, and the folders of sentence-transformers' modules, their weights included."""
+    """All top-level files except for weights, and the folders of sentence-transformers' modules, with their weights."""
     found: dict[Path, Path] = {}
     for folder in folders:
         top = [path for path in folder.iterdir() if path.is_file() and path.suffix not in _WEIGHTS]
@@ -151,7 +153,7 @@ def copied_files(folders: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _is_copied(name: str) -> bool:
-    """A card tells of its own model alone."""
+    """Whether a file is copied; a model card describes its own model only."""
     return (
         not name.startswith(".") and not name.endswith(".index.json") and name not in (ADAPTER_CONFIG_FILE, CARD_FILE)
     )
@@ -180,4 +182,4 @@ def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text())
     except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}). Mend it, or export the model again.") from None
+        raise CheckpointError(f"{file} is not valid JSON ({error}). Fix it, or export the model again.") from None

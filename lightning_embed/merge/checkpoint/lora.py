@@ -1,4 +1,4 @@
-"""LoRA adapters as sources: each weight of the base is changed as it is read, so the whole model is never in memory."""
+"""LoRA adapters as sources: added to each weight of the base on reading, so that the whole model is never in memory."""
 
 import json
 import math
@@ -22,16 +22,17 @@ ADAPTER_FILE = "adapter_model.safetensors"
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(?:\.weight)?")
 
 _FOLDED = {
-    "peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "alpha_pattern", "rank_pattern", "fan_in_fan_out",
-    "init_lora_weights", "modules_to_save", "bias",
+    "peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "alpha_pattern", "rank_pattern",
+    "fan_in_fan_out", "init_lora_weights", "modules_to_save", "bias",
 }  # fmt: skip
-# Where the adapters are, which their names say too, and how they were trained; settings of what is off.
+# The places of the adapters, which their names contain as well, the training, and settings of unused features.
 _SILENT = {
-    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "task_type", "auto_mapping", "inference_mode",
-    "lora_dropout", "revision", "peft_version", "megatron_core", "qalora_group_size", "eva_config", "runtime_config",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "task_type", "auto_mapping",
+    "inference_mode", "lora_dropout", "revision", "peft_version", "megatron_core", "qalora_group_size", "eva_config",
+    "runtime_config",
 }  # fmt: skip
-_FOLD_BY_PEFT = "Fold it by peft's merge_and_unload, and merge what that gives."
-_STARTS_AT_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")  # others change the base first
+_FOLD_BY_PEFT = "Fold it with peft's merge_and_unload, and merge the result."
+_STARTS_AT_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")  # other methods change the base first
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class LowRank:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the weight that it changes."""
+        """The shape of the weight that it changes."""
         shape = [self.up[1].shape[0], self.down[1].shape[1]]
         return torch.Size(shape[::-1] if self.transposed else shape)
 
@@ -70,7 +71,7 @@ class AdaptedModel(ModelDirectory):
     Args:
         base: directory of the base.
         changes: own name of a weight of the base -> how the adapter changes it.
-        absent: what the adapter holds for modules that the base lacks: heads.
+        absent: tensors of the adapter for modules that the base lacks: heads.
     """
 
     base: Path
@@ -79,27 +80,27 @@ class AdaptedModel(ModelDirectory):
 
     @property
     def files(self) -> list[Path]:
-        """The files of both, and the adapter's options, on which the weights depend too."""
+        """The weights of base and adapter, and the adapter's options, on which the result depends too."""
         return [*super().files, self.path / ADAPTER_FILE, self.path / CONFIG_FILE]
 
     @property
     def folders(self) -> list[Path]:
-        """The base's files; what lies beside the adapter (sentence-transformers' pooling and prompts) comes first."""
+        """The folders of base and adapter; files beside the adapter (pooling, prompts) take precedence."""
         return [self.base, self.path]
 
     @property
     def dropped(self) -> list[str]:
-        """Own names of what takes no part in the merge."""
+        """Own names of the tensors without a part in the merge."""
         return sorted([*self.names.dropped, *self.absent])
 
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
-        """One tensor, changed by the adapter."""
+        """One tensor, with the change by the adapter."""
         stored, change = super().tensor(name), self.changes.get(self._own(name))
         return stored if change is None else change.added_to(stored)
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a directory holds an adapter, as peft writes one."""
+    """Whether a directory holds an adapter in the format of peft."""
     return (folder / CONFIG_FILE).exists()
 
 
@@ -108,15 +109,15 @@ def open_model(source: Source, base: Path | None) -> ModelDirectory:
 
     Args:
         source: the directory.
-        base: the run's base: an adapter's, where its own options name no directory.
+        base: the run's base, used for an adapter whose options name no local directory.
 
     Raises:
-        CheckpointError: neither can be read, or this kind of adapter cannot be folded.
+        CheckpointError: the model or its base cannot be read, or this kind of adapter cannot be folded.
     """
     if not is_adapter(source.path):
         return ModelDirectory.open(source)
     if any((source.path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
-        raise CheckpointError(f"{source.path} holds a model and an adapter. Keep the one that is to be merged.")
+        raise CheckpointError(f"{source.path} holds a model and an adapter. Remove the one that is not to be merged.")
     options = _read_options(source.path / CONFIG_FILE)
     below = _base(source, options, base)
     return _adapted(source, ModelDirectory.open(Source(below, source.name)), options)
@@ -128,7 +129,7 @@ def _read_options(file: Path) -> dict[str, Any]:
         kind = options["peft_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{file} is not what peft writes ({type(error).__name__}: {error}). Save the adapter again."
+            f"{file} is not in the format of peft ({type(error).__name__}: {error}). Save the adapter again."
         ) from None
     others = {key: value for key, value in options.items() if value and key not in _FOLDED | _SILENT}
     if kind != "LORA":
@@ -146,13 +147,14 @@ def _base(source: Source, options: Mapping[str, Any], base: Path | None) -> Path
         return Path(named)
     if base is None:
         raise CheckpointError(
-            f"{source.path} is an adapter of {named!r}, which is no directory on this machine. Give base=<a directory of that model>."
+            f"{source.path} is an adapter of {named!r}, which is no directory on this machine. "
+            "Give base=<a directory of that model>."
         )
     return base
 
 
 def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) -> AdaptedModel:
-    """Bring together what the adapter holds and the tensors of the base that it is for."""
+    """Match the tensors of the adapter with those of the base."""
     file = source.path / ADAPTER_FILE
     header, places = read_header(file)
     factors: dict[str, dict[str, str]] = {}
@@ -162,7 +164,7 @@ def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) 
         if found := _FACTOR.fullmatch(name):
             factors.setdefault(f"{found['module']}.weight", {})[found["side"]] = key
         elif ".lora_" in name:
-            raise CheckpointError(f"{file} holds {key}, which is no part of plain LoRA. {_FOLD_BY_PEFT}")
+            raise CheckpointError(f"{file} holds {key}, which is not a part of plain LoRA. {_FOLD_BY_PEFT}")
         else:
             whole[name] = key
     own = _own_names([*factors, *whole], below.header)
@@ -174,7 +176,8 @@ def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) 
     for name, change in changes.items():
         if change.shape != below.header[name].shape:
             raise CheckpointError(
-                f"{file}: the change of {name} is {list(change.shape)}, and that is {list(below.header[name].shape)} in {below.path}. Give the right base."
+                f"{file}: the change of {name} has the shape {list(change.shape)}, but the weight in {below.path} has "
+                f"{list(below.header[name].shape)}. Give the right base."
             )
     kept = {own[name]: key for name, key in whole.items() if name in own}
     names = {name: name for name in below.header}
@@ -192,7 +195,7 @@ def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) 
 
 
 def _own_names(names: Iterable[str], header: Header) -> dict[str, str]:
-    """What the adapter calls a tensor -> what the base calls it: one of them may have a prefix that the other lacks."""
+    """Name in the adapter -> name in the base; one of them may have a prefix that the other lacks."""
     adapted = list(names)
     ways = [(prefix, "") for prefix in prefixes_of(header)] + [("", prefix) for prefix in prefixes_of(adapted)]
     found = [

@@ -1,4 +1,4 @@
-"""Making the parameter names of foreign model directories agree: by rule, with no list of architectures."""
+"""Matching of parameter names between models from other programs, by rules without a list of architectures."""
 
 import re
 from collections import Counter
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import torch
 
 from lightning_embed.errors import CheckpointMismatch
+from lightning_embed.merge.layer_names import layer_of
 
 SHOWN_DIFFERENCES = 5
-_LAYER_NUMBER = re.compile(r"\.\d+\.")
-_OLD_WORDS = re.compile(r"LayerNorm\.(gamma|beta)$")
+_OLD_TERMS = re.compile(r"LayerNorm\.(gamma|beta)$")
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What the header of a file says about a tensor."""
+    """Dtype and shape of a tensor, from the header of its file."""
 
     dtype: torch.dtype
     shape: torch.Size
@@ -27,12 +27,12 @@ Header = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Names:
-    """One model's part of an agreement.
+    """The names of one model's tensors in the merge.
 
     Args:
-        kept: common name -> own name of what all models have.
-        dropped: own names of what is left out.
-        lent: common name -> own name of what not every model has, and the merged one takes from here as it is.
+        kept: common name -> own name of the tensors that all models have.
+        dropped: own names of the tensors that are left out.
+        lent: common name -> own name of tensors that some models lack, and that the merged model has from this one.
     """
 
     kept: dict[str, str]
@@ -43,16 +43,16 @@ class Names:
 def agree(headers: Sequence[Header], labels: Sequence[str]) -> list[Names]:
     """Find the names that all models share.
 
-        1. Of each model the prefix is stripped that makes most names agree (`bert.` of a masked language model).
-           The gamma and beta of old LayerNorms are read as weight and bias, as transformers does.
-        2. Integer `position_ids` are dropped: they are counted up anew wherever they are needed.
-        3. Top-level modules that not every model has are dropped where they are heads, which stand beside the prefix
-           (`cls`). Others (`pooler`) are lent by the first model that has them: a model without them would not be whole.
-        4. Numbered layers must be the same in all models. A module of them that some lack (T5's `decoder`) is dropped,
-           or lent by the first model, only if all have another such module (`encoder`).
+        1. The prefix of each model is stripped that makes most names agree (`bert.` of a masked language model).
+           The gamma and beta of old LayerNorms are read as weight and bias, as in transformers.
+        2. Integer `position_ids` are dropped: models compute them again.
+        3. A top-level module that some models lack is dropped if it is a head, outside the prefix (`cls`). Otherwise
+           (`pooler`) the first model that has it lends it, because a model without it would be incomplete.
+        4. Numbered layers must be the same in all models. A module with layers that some models lack (T5's `decoder`)
+           is dropped, or lent by the first model, only if all models share a different module with layers (`encoder`).
 
     Raises:
-        CheckpointMismatch: a name or a shape still differs from the first model.
+        CheckpointMismatch: a name or a shape differs from the first model after these rules.
     """
     prefixes = _prefixes(headers)
     tables = [_strip(header, prefix) for header, prefix in zip(headers, prefixes, strict=True)]
@@ -64,7 +64,7 @@ def agree(headers: Sequence[Header], labels: Sequence[str]) -> list[Names]:
 
 
 def _prefixes(headers: Sequence[Header]) -> list[str]:
-    """The prefixes under which most names agree; the shortest of those that do equally well."""
+    """The prefixes with which most names agree; the shortest ones among equals."""
 
     def agreement(reference: str) -> tuple[int, int, list[str]]:
         common = _strip(headers[0], reference).keys()
@@ -76,24 +76,25 @@ def _prefixes(headers: Sequence[Header]) -> list[str]:
 
 
 def prefixes_of(names: Collection[str]) -> list[str]:
-    """No prefix, and those that most names carry."""
+    """The empty prefix, and all prefixes of more than half of the names."""
     counts = Counter(name[: dot.end()] for name in names for dot in re.finditer(r"\.", name))
     return ["", *(prefix for prefix, count in counts.items() if count > len(names) / 2)]
 
 
 def _strip(header: Header, prefix: str) -> dict[str, str]:
-    """Map name without `prefix`, in today's words -> own name."""
-    return {_OLD_WORDS.sub(_today, name.removeprefix(prefix)): name for name in header}
+    """Name without `prefix`, in current terms -> own name."""
+    return {_OLD_TERMS.sub(_current_term, name.removeprefix(prefix)): name for name in header}
 
 
-def _today(old: re.Match[str]) -> str:
+def _current_term(old: re.Match[str]) -> str:
     return "LayerNorm.weight" if old.group(1) == "gamma" else "LayerNorm.bias"
 
 
 def _lenders(tables: Sequence[Mapping[str, str]], prefixes: Sequence[str]) -> dict[str, int | None]:
-    """Top-level modules that not every model has -> the number of the model that lends it; None: it is dropped."""
+    """Top-level module that some models lack -> number of the model that lends it; None: the module is dropped."""
     modules = [{_module(name) for name in table} for table in tables]
-    layered = {_module(name) for table in tables for name in table if _LAYER_NUMBER.search(name)}
+    # a module with numbered layers has parameters whose layer is not the module itself
+    layered = {_module(name) for table in tables for name in table if layer_of(name) != _module(name)}
     common = modules[0].intersection(*modules)
     found: dict[str, int | None] = {}
     for module in set().union(*modules) - common:
@@ -110,7 +111,7 @@ def _module(name: str) -> str:
 
 
 def _is_inside(module: str, table: Mapping[str, str], prefix: str) -> bool:
-    """Whether a model has this module, and under its prefix: not beside it, as a head."""
+    """Whether a model has this module under its prefix; heads are outside the prefix."""
     return any(_module(name) == module and own.startswith(prefix) for name, own in table.items())
 
 
@@ -144,6 +145,6 @@ def _refuse_differences(names: Sequence[Names], headers: Sequence[Header], label
     if differences:
         more = f"; and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
         raise CheckpointMismatch(
-            f"Only models of one architecture and vocabulary can be merged; {labels[0]!r} and {labels[number]!r} differ in "
-            f"{len(differences)} tensors: {'; '.join(differences[:SHOWN_DIFFERENCES])}{more}."
+            f"Only models of one architecture and vocabulary can be merged; {labels[0]!r} and {labels[number]!r} "
+            f"differ in {len(differences)} tensors: {'; '.join(differences[:SHOWN_DIFFERENCES])}{more}."
         )

@@ -1,4 +1,4 @@
-"""Reading model directories: safetensors files, whole or sharded, one tensor at a time."""
+"""Reader of model directories: safetensors files, single or sharded, one tensor at a time."""
 
 import json
 import mmap
@@ -25,7 +25,7 @@ PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies: its file, and the byte at which it starts there."""
+    """The place of a tensor: its file, and the position of its first byte."""
 
     file: Path
     start: int
@@ -33,15 +33,15 @@ class Place:
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """A model on disk, under the names that all models of the merge agree on (see `names.agree`).
+    """A model on disk, under the common names of the models of a merge (see `name_matching.agree`).
 
     Args:
         path: of the directory.
         name: of the model, for messages.
-        size: rows that it was trained on; None if unknown.
-        places: own name of a tensor -> where it lies.
+        size: number of training rows; None: unknown.
+        places: own name of a tensor -> its place.
         header: own name of a tensor -> its dtype and shape.
-        names: which tensors take part in the merge, and what they are called there.
+        names: the tensors of the merge, under their common and own names.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class ModelDirectory:
         """Read the headers of a model directory.
 
         Raises:
-            CheckpointError: not a directory, no safetensors in it, or a shard missing or cut short.
+            CheckpointError: no directory, no safetensors in it, or a missing or truncated shard.
         """
         files = _find_files(source.path)
         header: dict[str, TensorInfo] = {}
@@ -67,12 +67,13 @@ class ModelDirectory:
             places |= starts
         for name in files.keys() - header.keys():
             raise CheckpointError(
-                f"{source.path}: {INDEX_FILE} promises {name} in {files[name].name}, which has no such tensor. Copy the model again."
+                f"{source.path}: {INDEX_FILE} lists {name} in {files[name].name}, which has no such tensor. "
+                "Copy the model again."
             )
         return cls(source.path, source.name, source.size, places, header, Names({name: name for name in header}, []))
 
     def renamed(self, names: Names) -> "ModelDirectory":
-        """The same directory under other names."""
+        """The same directory with different names."""
         return replace(self, names=names)
 
     @cached_property
@@ -86,7 +87,7 @@ class ModelDirectory:
         return [name for name, info in self._infos() if not info.dtype.is_floating_point]
 
     def info(self, name: str) -> TensorInfo:
-        """Dtype and shape in which a tensor is stored."""
+        """Dtype and shape of a stored tensor."""
         return self.header[self._own(name)]
 
     @property
@@ -96,12 +97,12 @@ class ModelDirectory:
 
     @property
     def folders(self) -> list[Path]:
-        """Where configuration, tokenizer ... are; of two files with one name, the last counts."""
+        """The folders of configuration, tokenizer ...; of two files with the same name, the last counts."""
         return [self.path]
 
     @property
     def dropped(self) -> list[str]:
-        """Own names of what takes no part in the merge."""
+        """Own names of the tensors without a part in the merge."""
         return self.names.dropped
 
     def tensor(self, name: str) -> Shaped[Tensor, "..."]:
@@ -117,10 +118,10 @@ class ModelDirectory:
 
 
 def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
-    """What a file holds, and where.
+    """Dtype, shape and place of the tensors of a file.
 
     Raises:
-        CheckpointError: not a safetensors file, or cut short.
+        CheckpointError: no safetensors file, or a truncated one.
     """
     with _opened(file) as tensors:
         # get_tensor maps the file: nothing is read
@@ -129,7 +130,7 @@ def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
 
 
 def _places(file: Path) -> dict[str, Place]:
-    """Where the tensors of a file lie that safetensors has found to be whole; it does not tell."""
+    """The places of the tensors of a file that safetensors has validated; its API does not report them."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         entries = json.loads(stream.read(length))
@@ -141,12 +142,12 @@ def _places(file: Path) -> dict[str, Place]:
 
 
 def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
-    """Map a tensor: only what is looked at is read, and its pages leave the memory with it.
+    """Map a tensor into memory: only accessed pages are read, and they are freed with the tensor.
 
-    safetensors would read the header again for each tensor (15 times as long as this), or keep all that was ever read.
+    safetensors would read the header again for each tensor (15 times as slow), or keep every page in memory.
 
     Raises:
-        CheckpointError: the file has gone, or is shorter than it was.
+        CheckpointError: the file was removed or truncated since its header was read.
     """
     if info.shape.numel() == 0:
         return torch.empty(info.shape, dtype=info.dtype)
@@ -154,17 +155,17 @@ def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
     length = before + info.shape.numel() * info.dtype.itemsize
     try:
         with place.file.open("rb") as stream:
-            # copy on write: torch warns of memory that cannot be written to
+            # copy on write, because torch warns about read-only memory
             memory = mmap.mmap(stream.fileno(), length, access=mmap.ACCESS_COPY, offset=place.start - before)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{place.file} has changed since the merge began ({error}). Leave the models alone while they are merged."
+            f"{place.file} has changed since the merge began ({error}). Do not change models during a merge."
         ) from None
     return torch.frombuffer(memory, dtype=info.dtype, count=info.shape.numel(), offset=before).view(info.shape)
 
 
 def _find_files(path: Path) -> dict[str, Path]:
-    """Map the name of every tensor to its file."""
+    """Name of every tensor -> its file."""
     _refuse_no_model(path)
     index = path / INDEX_FILE
     if not index.exists():
@@ -204,4 +205,4 @@ def _opened(file: Path) -> Iterator[Any]:
         with safe_open(file, framework="pt") as tensors:
             yield tensors
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is not a whole safetensors file ({error}). Copy it again.") from None
+        raise CheckpointError(f"{file} is not a complete safetensors file ({error}). Copy it again.") from None

@@ -1,4 +1,4 @@
-"""Matrices that a file holds under two names, because the model uses one matrix twice."""
+"""Tied weights: matrices that a file holds under two names, because the model uses them twice."""
 
 from collections.abc import Sequence
 
@@ -6,24 +6,24 @@ import torch
 
 from lightning_embed.merge.contract import Model
 
-_GLANCE = 64  # elements that tell almost all pairs apart
+_PREFIX = 64  # elements that distinguish almost all pairs of matrices
 
 
 def tied(models: Sequence[Model]) -> dict[str, str]:
-    """Name of a matrix -> an earlier name under which all models have the same one.
+    """Name of a matrix -> an earlier name of the same matrix in all models.
 
-    save_pretrained writes such a matrix once, other programs twice. What a strategy draws at random for it must be
-    drawn once, or the two would part.
+    save_pretrained writes such a matrix once, other programs twice. Random numbers of a strategy must be the same for
+    both names, or the two would differ after the merge.
     """
     first: dict[tuple[object, ...], list[str]] = {}
     found = {}
     for name, shape in models[0].parameters.items():
         if len(shape) != 2:
             continue  # vectors are often equal by chance: biases of 0, norms of 1
-        glance = (*shape, *models[0].tensor(name).flatten()[:_GLANCE].tolist())
-        earlier = next((n for n in first.get(glance, []) if _equal(models, n, name)), None)
+        key = (*shape, *models[0].tensor(name).flatten()[:_PREFIX].tolist())
+        earlier = next((n for n in first.get(key, []) if _equal(models, n, name)), None)
         if earlier is None:
-            first.setdefault(glance, []).append(name)
+            first.setdefault(key, []).append(name)
         else:
             found[name] = earlier
     return found

@@ -1,7 +1,7 @@
-"""Writing safetensors files as the merge goes on: no shard is ever in memory, the same tensors give the same bytes.
+"""Writer of safetensors files during the merge: no shard is ever in memory, and the same tensors give the same bytes.
 
-The format (https://huggingface.co/docs/safetensors): 8 bytes length of the header, little endian; the header, JSON,
-padded with spaces; the tensors one after another. All of it is known before the first tensor is computed.
+The format (https://huggingface.co/docs/safetensors): the length of the header in 8 bytes, little endian; the header in
+JSON, padded with spaces; the tensors in order. The header is known before the first tensor is computed.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ def write_tensors(
     pieces: Callable[[Sequence[str]], Iterable[Shaped[Tensor, "..."]]],
     max_shard_bytes: int,
 ) -> dict[str, str]:
-    """Write a model's tensors as `model.safetensors`, or as shards with an index, named as Hugging Face names them.
+    """Write a model's tensors as `model.safetensors`, or as shards with an index, under the names of Hugging Face.
 
-    Returns the SHA-256 of each file, by its name: computed on the way, because reading them again would take longer.
+    Returns file name -> SHA-256, computed while writing, because reading the files again would take longer.
 
     Args:
         folder: to write to.
-        header: what will be written.
-        pieces: names of tensors -> the elements of one after the other, in as many pieces as you like.
-        max_shard_bytes: a shard is larger only when a single tensor is.
+        header: dtype and shape of all tensors.
+        pieces: names of tensors -> their elements in order, in any number of pieces.
+        max_shard_bytes: largest size of a shard; only a single larger tensor exceeds it.
     """
     shards = _split(header, max_shard_bytes)
     files = [WEIGHTS_FILE]
@@ -73,7 +73,7 @@ def write_tensors(
 
 
 def _split(header: Header, max_bytes: int) -> list[list[str]]:
-    """Cut the tensors into shards. Wide elements come first, so that every tensor lies aligned in its file."""
+    """Distribute the tensors over shards. Wide dtypes come first, so that every tensor is aligned in its file."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name in sorted(header, key=lambda name: (-header[name].dtype.itemsize, name)):
@@ -91,9 +91,7 @@ def _encode(header: Header) -> bytes:
     end = 0
     for name, info in header.items():
         if info.dtype not in _DTYPES:
-            raise CheckpointError(
-                f"{name} would be written as {info.dtype}, which this does not do. Use out_dtype=float32."
-            )
+            raise CheckpointError(f"{name}: writing {info.dtype} is not supported. Use out_dtype=float32.")
         start, end = end, end + _size(info)
         entries[name] = {"dtype": _DTYPES[info.dtype], "shape": list(info.shape), "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,1 +1,1 @@
-"""How sources lie: angles, norms, conflicts of signs, the loss between them."""
+"""Geometry of the sources (norms, angles, sign conflicts), and the loss between them."""

@@ -1,4 +1,4 @@
-"""Lengths, angles and sign conflicts of the sources, measured block by block and summed in float64."""
+"""Norms, angles and sign conflicts of the deltas, measured block by block and summed in float64."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge.blocks.gram import _cosines, cosine_matrix, gram_matrix, group_of
+from lightning_embed.merge.blocks.gram import _cosines, cosine_matrix, gram_matrix
 from lightning_embed.merge.blocks.stream import BLOCK_ELEMENTS, Block
 from lightning_embed.merge.diagnosis.finding import Finding
+from lightning_embed.merge.layer_names import layer_of
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What can be added up over blocks: everything else about the geometry follows from it."""
+    """Sums over blocks, from which the geometry follows."""
 
     base_square: float
     gram: Float[Tensor, "sources sources"]  # of the deltas
@@ -36,23 +37,23 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Where the sources lie, seen from the base, in some of the parameters.
+class GroupGeometry:
+    """Norms, angles and sign conflicts of the deltas in a group of parameters.
 
     Args:
-        base_norm: |base|; 0 without a base, and then deltas are the sources themselves.
+        base_norm: |base|; 0 without a base, and the deltas are then the sources themselves.
         delta_norms: |source - base|.
-        delta_cosines: cosine between each two deltas; 0 where one of them is zero.
-        sign_conflict_share: share of the elements that any source moved at which one delta is positive and another negative;
-            where all move at random it is 1 - 2^(1 - sources).
-        effective_directions: how many independent directions the deltas make up, from 1 (all parallel) to their number
-            (at right angles): exp(-sum_k p_k ln p_k), p the eigenvalues of the matrix of cosines, divided by their sum.
-            As the effective rank of Roy and Vetterli (EUSIPCO 2007), of which differ: squared singular values, because
-            shares of squared length add up; and deltas of length 1, because lengths are told by `delta_norms`.
-        merged_norm: |merged - base|, where a model was merged.
-        merged_cosines: cosine between its delta and that of each source.
-        stable_ranks: for each source |A|_F^2 / |A|_2^2 of the matrices A of its delta, on average: about how many
-            directions the change of a matrix has. Only where the doctor came alone.
+        delta_cosines: cosine of each pair of deltas; 0 if one of them is zero.
+        sign_conflict_share: share of the changed elements that have deltas of both signs; 1 - 2^(1 - sources) for
+            random signs.
+        effective_directions: number of independent directions of the deltas, from 1 (all parallel) to their number
+            (orthogonal): exp(-sum_k p_k ln p_k), p the eigenvalues of the matrix of cosines, divided by their sum.
+            As the effective rank of Roy and Vetterli (EUSIPCO 2007), with two differences: singular values are squared,
+            because shares of squared length add up; and deltas have length 1, because `delta_norms` has the lengths.
+        merged_norm: |merged - base|; None without a merged model.
+        merged_cosines: cosine of the merged delta with the delta of each source.
+        stable_ranks: mean over the matrices A of the delta of |A|_F^2 / |A|_2^2, the approximate number of directions
+            of A, for each source. Only in an examination without a merge.
     """
 
     base_norm: float
@@ -71,15 +72,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Geometry(Part):
-    """Where the sources lie: in the whole model, in each of its layers, and what to expect of merging them."""
+class Geometry(GroupGeometry):
+    """Geometry of the whole model and of each layer, with advice about merging the sources."""
 
-    groups: dict[str, Part] = field(default_factory=dict)
+    groups: dict[str, GroupGeometry] = field(default_factory=dict)
     expectations: list[Finding] = field(default_factory=list)
 
 
 def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums:
-    """The sums of one block, and of what it was merged to."""
+    """The sums of one block, and of the merged block where it is given."""
     deltas = block.deltas.unsqueeze(-1).flatten(1)  # a scalar has no dimension to flatten
     least, most = deltas.amin(0).numpy(), deltas.amax(0).numpy()  # NumPy compares in half the time
     toward = None
@@ -98,8 +99,8 @@ def measure(block: Block, merged: Float[Tensor, "*shape"] | None = None) -> Sums
 def _products(left: Float[Tensor, "*rows elements"], right: Float[Tensor, "elements ..."]) -> Float[Tensor, "..."]:
     """Inner products, left @ right, in float32 within a block and in float64 over blocks.
 
-    Six digits in a third of the time, for people: wide angles between deltas. Not for angles between sources, nor for a
-    merge, whose deltas may be parallel.
+    Six digits in a third of the time, enough for a report of wide angles between deltas. Too coarse for angles between
+    sources, and for the coefficients of a merge, whose deltas may be parallel.
     """
     cuts = zip(torch.split(left, BLOCK_ELEMENTS, dim=-1), torch.split(right, BLOCK_ELEMENTS), strict=True)
     products: Tensor = torch.stack([(one @ other).double() for one, other in cuts]).sum(0)
@@ -107,11 +108,11 @@ def _products(left: Float[Tensor, "*rows elements"], right: Float[Tensor, "eleme
 
 
 def summarise(groups: Mapping[str, Sums], stable_ranks: Mapping[str, list[float]] | None = None) -> Geometry:
-    """The geometry of all that was measured.
+    """The geometry of the whole model and of each layer.
 
     Args:
-        groups: sums by layer group.
-        stable_ranks: of each parameter that is a matrix, where they were measured.
+        groups: sums by layer.
+        stable_ranks: of each parameter that is a matrix; None: not measured.
     """
     parts = {group: _part(groups[group], _mean(stable_ranks, group)) for group in sorted(groups, key=_place)}
     whole = _part(reduce(Sums.__add__, groups.values()), _mean(stable_ranks, None))
@@ -119,18 +120,18 @@ def summarise(groups: Mapping[str, Sums], stable_ranks: Mapping[str, list[float]
 
 
 def _place(group: str) -> list[tuple[bool, int, str]]:
-    """layer.9 comes before layer.10."""
+    """Sort key, with layer.9 before layer.10."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in group.split(".")]
 
 
 def _mean(stable_ranks: Mapping[str, list[float]] | None, group: str | None) -> list[float] | None:
-    chosen = [ranks for name, ranks in (stable_ranks or {}).items() if group in (None, group_of(name))]
+    chosen = [ranks for name, ranks in (stable_ranks or {}).items() if group in (None, layer_of(name))]
     return torch.tensor(chosen).mean(0).tolist() if chosen else None
 
 
-def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
+def _part(sums: Sums, stable_ranks: list[float] | None) -> GroupGeometry:
     norms, cosines = sums.gram.diagonal().sqrt(), cosine_matrix(sums.gram)
-    part = Part(
+    part = GroupGeometry(
         base_norm=sums.base_square**0.5,
         delta_norms=norms.tolist(),
         delta_cosines=cosines.tolist(),
@@ -146,7 +147,7 @@ def _part(sums: Sums, stable_ranks: list[float] | None) -> Part:
 
 
 def effective_directions(cosines: Float[Tensor, "sources sources"]) -> float:
-    """How many independent directions unit vectors with these cosines make up; see `Part`."""
+    """The number of independent directions of unit vectors with these cosines; see `GroupGeometry`."""
     values = torch.linalg.eigvalsh(cosines).clamp(min=0)
     shares = values[values > 0] / values.sum()
     return float((-(shares * shares.log()).sum()).exp()) if len(shares) else 0.0

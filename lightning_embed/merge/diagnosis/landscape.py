@@ -1,4 +1,4 @@
-"""The loss between the sources: along the straight paths from model to model, and on the plane of two task vectors."""
+"""The loss between the sources, along the straight paths from model to model and on the plane of two task vectors."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,33 +11,34 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Model, Probe
-from lightning_embed.merge.diagnosis.geometry import Part
+from lightning_embed.merge.diagnosis.geometry import GroupGeometry
+from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.methods.linear import ALL, combined
 from lightning_embed.types import BASE
 
 Point = tuple[float, ...]
-"""A model: base + sum_i point_i delta_i."""
+"""Coefficients of a model: base + sum_i point_i delta_i."""
 
 Losses = dict[str, float]
 """Task -> mean loss of its batches."""
 
 Track = Callable[[Sequence[Point]], Iterable[Point]]
-"""Shows how far a long loop is."""
+"""Shows the progress of a long loop."""
 
-_LONGER_SIDE = 0.7  # of the longer of two task vectors, in the picture of Self Positioning
-_NO_BARRIER = 0.02  # of the mean loss of the ends: less than that a few batches cannot tell from nothing
+_LONGER_SIDE = 0.7  # larger coordinate of the longer task vector, as in the figure of Self Positioning
+_NO_BARRIER = 0.02  # of the mean loss of the ends: a few batches cannot distinguish less from zero
 _ANY = "mean"
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The losses along the straight path from one model to another.
+    """The losses along the straight path between two models.
 
     Args:
-        start: name of the one.
-        end: of the other.
+        start: name of the first model.
+        end: name of the last model.
         shares: of the way, from 0 to 1.
-        losses: task, or "mean" of all -> a loss for each share.
+        losses: task, or "mean" of all tasks -> a loss for each share.
     """
 
     start: str
@@ -46,9 +47,9 @@ class Walk:
     losses: dict[str, list[float]]
 
     def barrier(self, task: str = _ANY) -> tuple[float, float]:
-        """How far the loss rises above the straight line between its ends, at most, and at which share of the way.
+        """The largest height of the loss above the straight line between its ends, and its share of the way.
 
-        The error barrier of Frankle et al. (2020, arXiv 1912.05671); 0 where the loss stays on the line or below it.
+        The error barrier of Frankle et al. (2020, arXiv 1912.05671); 0 if the loss never rises above the line.
         """
         values = self.losses[task]
         heights = [
@@ -62,14 +63,14 @@ class Walk:
 class Plane:
     """The losses on the plane of two task vectors, as in Self Positioning (2024, arXiv 2410.15035, appendix C).
 
-    The base is at (0, 0). The vectors lie symmetrically about the diagonal, at their true angle; the larger coordinate
-    of the longer one is 0.7, and the other has its true length beside it.
+    The base is at (0, 0). The vectors lie symmetrically about the diagonal, at their true angle. The larger coordinate
+    of the longer vector is 0.7; the shorter one is drawn to the same scale.
 
     Args:
-        sources: names of the two.
+        sources: names of the two sources.
         places: their coordinates.
-        ticks: the coordinates of rows and columns.
-        losses: task, or "mean" of all -> row from below -> column -> loss.
+        ticks: coordinates of the rows and columns.
+        losses: task, or "mean" of all tasks -> row from below -> column -> loss.
     """
 
     sources: list[str]
@@ -80,13 +81,13 @@ class Plane:
 
 @dataclass(frozen=True)
 class Landscape:
-    """What a probe says of the space between the sources.
+    """The losses of a probe between the sources.
 
     Args:
-        walks: base to each source, then source to source.
+        walks: from the base to each source, then from source to source.
         plane: of two sources.
-        batches: of the probe, that every point was measured on.
-        findings: what that means, in sentences.
+        batches: number of batches of the probe at every point.
+        findings: interpretation, in sentences.
     """
 
     walks: list[Walk]
@@ -95,7 +96,7 @@ class Landscape:
     findings: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         return asdict(self)
 
 
@@ -103,52 +104,49 @@ def survey(
     sources: Sequence[Model],
     base: Model,
     probe: Probe,
-    geometry: Part,
-    *,
-    points: int = 0,
-    grid: int = 0,
-    batches: int = 4,
-    pair: tuple[int, int] = (0, 1),
+    geometry: GroupGeometry,
+    options: DoctorOptions,
     track: Track = iter,
 ) -> Landscape:
-    """Measure the losses. Each point costs one model in memory and `batches` forward passes; none is measured twice.
+    """Measure the losses. A point takes one model in memory and a forward pass per batch; none is measured twice.
 
     Args:
         sources: at least two.
-        base: what they started from.
+        base: model that they started from.
         probe: measures; the tasks of its batches take turns, so give it a multiple of their number.
-        geometry: of these sources.
-        points: along each path, ends not counted; 0: no paths.
-        grid: points along each side of the plane; 0: no plane.
-        batches: of the probe, the same for all points.
-        pair: the sources that span the plane.
-        track: shows how far it is.
+        geometry: of these sources, for the whole model.
+        options: number of points and batches, and the two sources of the plane. The batches are the same for all
+            points.
+        track: shows the progress.
 
-    Two sources that lie on one line with the base span no plane: a finding says so.
+    Two sources on one line with the base span no plane; a finding reports that.
 
     Raises:
         ConfigError: a loss that is not finite.
     """
+    points, names = options.points, [source.name for source in sources]
+    one, other = options.plane or names[:2]
+    pair = names.index(one), names.index(other)
     paths = list(_paths(len(sources), points)) if points else []
-    places = _places(geometry, pair) if grid else []
-    ticks = _ticks(places, grid) if places else []
+    places = _places(geometry, pair) if options.grid else []
+    ticks = _ticks(places, options.grid) if places else []
     cells = [[_point(len(sources), pair, places, (x, y)) for x in ticks] for y in ticks]
     wanted = dict.fromkeys([point for _, _, way in paths for point in way] + [point for row in cells for point in row])
-    measure = _Measure(sources, base, probe, batches)
+    measure = _Measure(sources, base, probe, options.batches)
     losses = {point: measure(point) for point in track(list(wanted))}
-    names = [BASE, *(source.name for source in sources)]
+    corners = [BASE, *names]
     shares = [place / (points + 1) for place in range(points + 2)]
-    walks = [Walk(names[i], names[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
+    walks = [Walk(corners[i], corners[j], shares, _by_task([losses[point] for point in way])) for i, j, way in paths]
     rows = [_by_task([losses[point] for point in row]) for row in cells]
     by_task = {task: [row[task] for row in rows] for task in rows[0]} if rows else {}
-    one, other = (sources[i].name for i in pair)
     plane = Plane([one, other], places, ticks, by_task) if places else None
-    findings = [said for walk in walks for said in _findings(walk)]
-    if grid and plane is None:
+    findings = [finding for walk in walks for finding in _findings(walk)]
+    if options.grid and plane is None:
         findings.append(
-            f"{one!r} and {other!r} lie on one line with the base, so there is no plane to draw. doctor.plane=[...] names others."
+            f"{one!r} and {other!r} lie on one line with the base and span no plane. "
+            "Name two different sources with doctor.plane=[...]."
         )
-    return Landscape(walks, plane, batches, findings)
+    return Landscape(walks, plane, options.batches, findings)
 
 
 class _Measure:
@@ -156,7 +154,7 @@ class _Measure:
 
     def __init__(self, sources: Sequence[Model], base: Model, probe: Probe, batches: int) -> None:
         self.sources, self.base, self.probe, self.batches = sources, base, probe, batches
-        self.parameters: dict[str, Tensor] | None = None  # of the model at a point, written over at the next
+        self.parameters: dict[str, Tensor] | None = None  # of the model at a point, overwritten at the next point
 
     def __call__(self, point: Point) -> Losses:
         self.parameters = combined(self.sources, self.base, {ALL: point}, self.parameters)
@@ -166,14 +164,15 @@ class _Measure:
         means = {task: sum(losses) / len(losses) for task, losses in sorted(found.items())}
         if not all(map(math.isfinite, means.values())):
             raise ConfigError(
-                f"doctor: the loss of the model with the shares {[round(share, 2) for share in point]} of the deltas is {means}. Look without doctor.grid, or with other losses."
+                f"doctor: the loss of the model with the shares {[round(share, 2) for share in point]} of the deltas "
+                f"is {means}. Set doctor.grid=0, or use different losses."
             )
         return {_ANY: sum(means.values()) / len(means), **means} if len(means) > 1 else {_ANY: min(means.values())}
 
 
 def _paths(count: int, points: int) -> Iterator[tuple[int, int, list[Point]]]:
-    """Start, end (0: the base) and the points of each path."""
-    corners = [tuple([0.0] * count), *(tuple(float(i == j) for j in range(count)) for i in range(count))]
+    """(start, end, points) of each path; start and end are numbers of models, and 0 is the base."""
+    corners = [(0.0,) * count, *(tuple(1.0 if i == j else 0.0 for j in range(count)) for i in range(count))]
     for i, j in combinations(range(count + 1), 2):
         shares = [place / (points + 1) for place in range(points + 2)]
         yield i, j, [_between(corners[i], corners[j], share) for share in shares]
@@ -187,8 +186,8 @@ def _by_task(losses: Sequence[Losses]) -> dict[str, list[float]]:
     return {task: [found[task] for found in losses] for task in losses[0]}
 
 
-def _places(geometry: Part, pair: tuple[int, int]) -> list[list[float]]:
-    """Where the two vectors lie in the picture; nothing, if they span no plane."""
+def _places(geometry: GroupGeometry, pair: tuple[int, int]) -> list[list[float]]:
+    """The coordinates of the two vectors in the figure; empty, if they span no plane."""
     one, other = (geometry.delta_norms[i] for i in pair)
     cosine = geometry.delta_cosines[pair[0]][pair[1]]
     if not (one and other) or abs(cosine) > 0.9999:
@@ -203,28 +202,29 @@ def _places(geometry: Part, pair: tuple[int, int]) -> list[list[float]]:
 
 
 def _ticks(places: Sequence[Sequence[float]], grid: int) -> list[float]:
-    """From the base, or from the lowest coordinate of obtuse vectors, to 1."""
+    """Coordinates from that of the base, or from the lowest one of vectors at an obtuse angle, to 1."""
     low = min([0.0, *(part for place in places for part in place)])
     return [low + (1 - low) * number / (grid - 1) for number in range(grid)]
 
 
 def _point(count: int, pair: tuple[int, int], places: Sequence[Sequence[float]], at: tuple[float, float]) -> Point:
-    """The model at coordinates of the picture."""
+    """The model at coordinates of the figure."""
     weights = torch.linalg.solve(torch.tensor(places, dtype=torch.float64).T, torch.tensor(at, dtype=torch.float64))
     found = dict(zip(pair, weights.tolist(), strict=True))
     return tuple(found.get(i, 0.0) for i in range(count))
 
 
 def _findings(walk: Walk) -> Iterator[str]:
-    """What a path says about merging its ends; nothing, where a source is the best of its way from the base."""
+    """A sentence about the barrier on a path; none for a path from the base whose lowest loss is at the source."""
     where, tasks = f"Between {walk.start!r} and {walk.end!r}", [task for task in walk.losses if task != _ANY] or [_ANY]
     heights = {task: walk.barrier(task) for task in tasks}
     ends = {task: abs(walk.losses[task][0]) + abs(walk.losses[task][-1]) for task in tasks}
-    task = max(tasks, key=lambda task: heights[task][0] / (ends[task] or 1))  # losses have scales of their own
+    task = max(tasks, key=lambda task: heights[task][0] / (ends[task] or 1))  # losses have different scales
     height, share = heights[task]
     if height > _NO_BARRIER * ends[task] / 2:
         yield (
-            f"{where} there is a barrier: {share:.0%} of the way the loss{_on(task)} is {height:.2g} above the line of its ends. A plain average will suffer."
+            f"{where} there is a barrier: {share:.0%} of the way the loss{_on(task)} is {height:.2g} above the line of "
+            "its ends. A plain average will suffer."
         )
         return
     lowest = {task: min(zip(walk.losses[task], walk.shares, strict=True))[1] for task in tasks}

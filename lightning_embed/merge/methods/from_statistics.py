@@ -1,4 +1,4 @@
-"""Strategies that let data speak about each source by itself."""
+"""Strategies that compute statistics of each source on a probe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +15,26 @@ from lightning_embed.merge.methods.weighting import Weighted
 
 
 class Batches(StrEnum):
-    """all: every source sees the same batches. own: each sees those of the task that it is named after."""
+    """all: every source gets the same batches. own: each source gets the batches of the task that it is named after."""
 
     all = "all"
     own = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(Weighted):
-    """A strategy with `statistics`, found from the batches of a probe. Its plan has the {"weights": [w_1, ..., w_N]}.
+class FromStatistics(Weighted):
+    """A strategy with `statistics` from the batches of a probe. Its plan is {"weights": [w_1, ..., w_N]}.
 
-    Statistics are kept beside merge.json, because the merge cannot be repeated without them; what they take there is
-    said on the page of each strategy. One model and its statistics are in memory at a time.
+    Statistics are kept beside merge.json, because the merge cannot be repeated without them; each strategy documents
+    their size. One model and its statistics are in memory at a time.
 
     Args:
-        num_batches: of the probe, for each source, at most once through the probe; at least 1, usually 30 to 300.
+        num_batches: of the probe, for each source; at most one pass over the probe, at least 1, usually 30 to 300.
         batches: all or own; `own` is for `experts=per_task`, which names experts after tasks.
 
     Raises:
-        ConfigError: no batches, a negative weight; while preparing, own batches of a source that is named after no task.
+        ConfigError: no batches, or a negative weight; in `prepare`, batches=own and a source without the name of a
+            task.
     """
 
     needs_probe = True
@@ -48,20 +49,21 @@ class Measured(Weighted):
             raise ConfigError(f"merge={self.word}: num_batches={self.num_batches} must be at least 1.")
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
-        """The weights; and a look whether there are batches, before the first source takes its time."""
+        """The weights. Refuses sources without batches before the long work begins."""
         for source in sources:
             self.batches_of(source, probe)
         return {"weights": self.source_weights(sources)}
 
     def batches_of(self, source: Model, probe: Probe | None) -> list[int]:
-        """The numbers of the batches that a source sees."""
+        """The numbers of the batches of a source."""
         assert probe is not None
         own = self.batches == Batches.own
         found = [b for b in range(probe.num_batches) if not own or probe.task(b) == source.name]
         if not found:
             tasks = sorted({probe.task(batch) for batch in range(probe.num_batches)})
             raise ConfigError(
-                f"merge={self.word}: batches=own, and {source.name!r} is none of the probe's tasks: {', '.join(tasks)}. Use batches=all."
+                f"merge={self.word}: batches=own, and {source.name!r} is none of the probe's tasks: "
+                f"{', '.join(tasks)}. Use batches=all."
             )
         return found[: self.num_batches]
 

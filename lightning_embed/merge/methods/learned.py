@@ -1,4 +1,4 @@
-"""Combinations whose coefficients are learnt: gradient descent on the loss of a probe."""
+"""Combinations with learnt coefficients: gradient descent on the loss of a probe."""
 
 import math
 from abc import abstractmethod
@@ -13,47 +13,47 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge.blocks.gram import gram_matrices
 from lightning_embed.merge.contract import Model, Plan, Probe, Reporter
 from lightning_embed.merge.layer_rules import layer_scales
-from lightning_embed.merge.methods.granularity import Grouping, groups, spread, summed
+from lightning_embed.merge.methods.granularity import TensorGranularity, groups, spread, summed
 from lightning_embed.merge.methods.linear import Combination, combined, inner_products
 
 PATH_POINTS = 100
-"""How many points of its path a plan keeps, at most."""
+"""Largest number of points of the path of a search in its plan."""
 BALANCE_BATCHES = 8
-"""Of each task, from which the size of its loss is taken."""
+"""Batches of each task for the scale of its loss."""
 
 Numbers = Mapping[str, Float[Tensor, "..."]]
-"""What is learnt: name -> one number per group, or per group and source."""
+"""The learnt numbers: name -> one number per group, or per group and source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned(Combination):
-    """A combination whose coefficients follow from a few numbers per group of parameters, learnt on the probe.
+    """A combination whose coefficients are functions of a few numbers per group of parameters, learnt on the probe.
 
         at step t:    loss(base + sum_i c_i delta_i; batch t) + penalty(numbers),      c = coefficients(numbers)
 
     Adam changes the numbers, never the sources. A combination is linear in its coefficients, so the derivative of the
-    loss by c_i is <gradient, delta_i>: a step is a training step and two passes over the sources, and no graph through
-    N copies of the weights is kept. What `layers` will scale is scaled in the search. The result is that of the last
-    step. The plan has the coefficients, the numbers, and the path: loss (balanced, if it is), norm and coefficients of
-    about 100 points, the norm that of the combined delta, both before `layers`. Where groups have their own
-    coefficients, those of the path are of the nearest point that common ones reach.
+    loss with respect to c_i is <gradient, delta_i>. A step therefore costs a training step and two passes over the
+    sources, without a graph through N copies of the weights. The search applies the rules of `layers`. The result is
+    that of the last step. The plan has the coefficients, the numbers, and the path: loss (balanced with `balance`),
+    norm of the combined delta and coefficients of about 100 points, both without `layers`. If groups have their own
+    coefficients, the path has the common coefficients of the nearest point.
 
     Args:
-        granularity: model, layer or tensor: what has its own numbers.
+        granularity: model, layer or tensor: the groups of parameters with their own numbers.
         learning_rate: of Adam, above 0.
         steps: batches of the probe; at least 1.
-        balance: divide the loss of each task by its mean at the start (over 8 batches), so that a task whose loss has
-            larger numbers (CoSENT's are ten times InfoNCE's in our runs) does not outvote the others.
+        balance: divide the loss of each task by its mean at the start (over 8 batches), so that tasks whose losses are
+            larger (CoSENT's are ten times InfoNCE's in our runs) do not dominate.
 
     Raises:
-        ConfigError: a learning rate or a number of steps that is not positive; while searching, a loss that is not
+        ConfigError: a learning rate or a number of steps that is not positive; during the search, a loss that is not
             finite, or cannot be balanced.
     """
 
     needs_base = True
     needs_probe = True
 
-    granularity: Grouping = Grouping.model
+    granularity: TensorGranularity = TensorGranularity.model
     learning_rate: float = 1e-3
     steps: int = 500
     balance: bool = False
@@ -73,20 +73,20 @@ class Learned(Combination):
     def coefficients(
         self, numbers: Numbers, grams: Float[Tensor, "groups sources sources"]
     ) -> Float[Tensor, "groups sources"]:
-        """The coefficients, as differentiable functions of the numbers and of the deltas' inner products."""
+        """The coefficients, as differentiable functions of the numbers and of the inner products of the deltas."""
 
     def penalty(self, numbers: Numbers) -> Float[Tensor, ""]:  # noqa: ARG002
-        """What is added to the loss."""
+        """A term that is added to the loss."""
         return torch.zeros((), dtype=torch.float64)
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
-        """The search."""
+        """The result of the search."""
         assert base is not None
         assert probe is not None
         search = _Search(self, sources, base, probe)
         path = []
         for step in range(self.steps):
-            loss = search.look(step)
+            loss = search.evaluate(step)
             nearest = search.nearest()
             shares = {f"coefficient/{s.name}": share for s, share in zip(sources, nearest, strict=True)}
             reporter.log({"loss": loss, "norm": search.norm} | search.means() | shares, step)
@@ -100,7 +100,7 @@ class Learned(Combination):
 
 
 class _Search:
-    """The numbers on their way, the model where they are, and Adam."""
+    """The state of a search: the numbers, their model, and Adam."""
 
     def __init__(self, strategy: Learned, sources: Sequence[Model], base: Model, probe: Probe) -> None:
         names = sources[0].parameters
@@ -114,43 +114,46 @@ class _Search:
             number.requires_grad_()
         self.optimizer = torch.optim.Adam(self.numbers.values(), lr=strategy.learning_rate)
         self.coefficients = strategy.coefficients(self.numbers, self.grams)
-        self.parameters: dict[str, Tensor] | None = None  # of the merged model, written over at each step
-        self.sizes = self._sizes() if strategy.balance else {}
+        self.parameters: dict[str, Tensor] | None = None  # of the merged model, overwritten at each step
+        self.scale_of_task = self._scale_of_task() if strategy.balance else {}
 
-    def look(self, step: int) -> float:
-        """The loss of the model here, and the gradient by the numbers of all that is to become small."""
+    def evaluate(self, step: int) -> float:
+        """The loss at the current numbers; the gradient of loss and penalty is accumulated in the numbers."""
         self.parameters = combined(self.sources, self.base, self._scaled(), self.parameters)
         loss, gradient = self.probe.loss_and_gradient(self.parameters, step)
-        size = self.sizes.get(self.probe.task(step), 1.0)
-        loss /= size
+        task_scale = self.scale_of_task.get(self.probe.task(step), 1.0)
+        loss /= task_scale
         if not math.isfinite(loss):
             raise ConfigError(
-                f"merge={self.strategy.word}: the loss at step {step} is {loss}. Give a smaller learning_rate than {self.strategy.learning_rate}."
+                f"merge={self.strategy.word}: the loss at step {step} is {loss}. "
+                f"Give a smaller learning_rate than {self.strategy.learning_rate}."
             )
         slopes = inner_products(gradient, self.sources, self.base)
-        by_group = summed({name: self.scales[name] / size * slope for name, slope in slopes.items()}, self.group_of)
+        by_group = summed(
+            {name: self.scales[name] / task_scale * slope for name, slope in slopes.items()}, self.group_of
+        )
         self.optimizer.zero_grad()
-        # linear in the coefficients, with the slopes of the loss: its gradient is that of the loss
+        # linear in the coefficients, with the same gradient as the loss
         line = (self.coefficients * torch.stack([by_group[group] for group in self.groups])).sum()
         (line + self.strategy.penalty(self.numbers)).backward()  # type: ignore[no-untyped-call]
         return loss
 
-    def _sizes(self) -> dict[str, float]:
-        """Of each task, its mean loss at the start."""
+    def _scale_of_task(self) -> dict[str, float]:
+        """The mean loss of each task at the start."""
         self.parameters = combined(self.sources, self.base, self._scaled())
         found: dict[str, list[float]] = {}
         for batch in range(self.probe.num_batches):
             losses = found.setdefault(self.probe.task(batch), [])
             if len(losses) < BALANCE_BATCHES:
                 losses.append(self.probe.loss(self.parameters, batch))
-        sizes = {task: sum(losses) / len(losses) for task, losses in found.items()}
-        for task, size in sizes.items():
-            if not (0 < size < math.inf):
+        means = {task: sum(losses) / len(losses) for task, losses in found.items()}
+        for task, mean in means.items():
+            if not (0 < mean < math.inf):
                 raise ConfigError(
-                    f"merge={self.strategy.word}: the loss of {task} is {size} at the start, so that nothing can be balanced by it. "
+                    f"merge={self.strategy.word}: the loss of {task} is {mean} at the start and cannot be balanced. "
                     "Give balance=false."
                 )
-        return sizes
+        return means
 
     def move(self) -> None:
         """One step of Adam."""
@@ -159,11 +162,11 @@ class _Search:
 
     @property
     def norm(self) -> float:
-        """Of the combined delta."""
+        """The norm of the combined delta."""
         return math.sqrt(max(0.0, float((self.coefficients.detach() * self._products).sum())))
 
     def means(self) -> dict[str, float]:
-        """The numbers, averaged over groups, under the names of the sources where there is one for each."""
+        """The numbers, averaged over groups; numbers per source are named after the source."""
         found: dict[str, float] = {}
         for key, number in self.numbers.items():
             mean = number.detach().mean(0)
@@ -176,7 +179,7 @@ class _Search:
         return found
 
     def nearest(self) -> list[float]:
-        """The coefficients of the nearest point that common ones reach: these themselves, where they are common."""
+        """The common coefficients of the nearest point; with one group, the coefficients themselves."""
         found: list[float] = (torch.linalg.pinv(self.grams.sum(0), hermitian=True) @ self._products.sum(0)).tolist()
         return found
 
@@ -187,6 +190,6 @@ class _Search:
         return products
 
     def _scaled(self) -> dict[str, list[float]]:
-        """The coefficients of each parameter, as `layers` will scale what they make."""
+        """The coefficients of each parameter, scaled by the rules of `layers`."""
         found = dict(zip(self.groups, self.coefficients.tolist(), strict=True))
         return {name: [scale * c for c in found[self.group_of[name]]] for name, scale in self.scales.items()}

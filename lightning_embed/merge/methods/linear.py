@@ -1,4 +1,4 @@
-"""Linear combinations of the sources: most merges are one, whatever finds the coefficients."""
+"""Linear combinations of the sources: the result of most merges, which differ in their coefficients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lightning_embed.merge.blocks.stream import Span, for_each_parameter, is_fin
 from lightning_embed.merge.contract import MergeStrategy, Model, Plan
 
 ALL = "*"
-"""The key of the coefficients that all parameters have which are not named."""
+"""The key of the coefficients of all parameters without coefficients of their own."""
 
 Coefficients = Mapping[str, Sequence[float]]
 """Name of a parameter, or ALL -> one number per source."""
@@ -19,7 +19,7 @@ Coefficients = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Combination(MergeStrategy):
-    """A strategy that adds up the sources. Its plan has {"coefficients": {name or "*": [c_1, ..., c_N]}}.
+    """A strategy that computes a linear combination. Its plan has {"coefficients": {name or "*": [c_1, ..., c_N]}}.
 
     merged = base + sum_i c_i (source_i - base)     where `uses_deltas`,
     merged = sum_i c_i source_i                     elsewhere.
@@ -27,7 +27,7 @@ class Combination(MergeStrategy):
 
     @property
     def uses_deltas(self) -> bool:
-        """Whether deltas are added to the base, or sources to nothing."""
+        """Whether deltas are added to the base; otherwise the sources themselves are added."""
         return self.needs_base
 
     def merge(
@@ -43,14 +43,14 @@ class Combination(MergeStrategy):
 
 
 def coefficients_of(coefficients: Coefficients, name: str) -> Sequence[float]:
-    """Those of one parameter."""
+    """The coefficients of one parameter."""
     return coefficients[name] if name in coefficients else coefficients[ALL]
 
 
 def combine(
     tensors: Float[Tensor, " sources *shape"], base: Float[Tensor, "*shape"] | None, coefficients: Sequence[float]
 ) -> Float[Tensor, "*shape"]:
-    """With a base, base + sum_i c_i (source_i - base); without, sum_i c_i source_i."""
+    """The combination base + sum_i c_i (source_i - base); without a base, sum_i c_i source_i."""
     weights = tensors.new_tensor(coefficients)
     summed: Tensor = torch.tensordot(weights, tensors if base is None else tensors - base, dims=1)
     return summed if base is None else summed.add_(base)
@@ -62,13 +62,13 @@ def combined(
     coefficients: Coefficients,
     into: Mapping[str, Float[Tensor, "..."]] | None = None,
 ) -> dict[str, Float[Tensor, "..."]]:
-    """All parameters of a combination, in memory and in float32: what a strategy that searches gives its probe.
+    """All parameters of a combination, in memory and in float32, as a strategy that searches passes them to its probe.
 
     Args:
-        sources: what to add up.
-        base: what deltas are added to; None: sources are added up as they are.
+        sources: models to combine.
+        base: model to which the deltas are added; None: the sources themselves are added.
         coefficients: of each parameter.
-        into: tensors of an earlier call, to be written over.
+        into: tensors of an earlier call, which are overwritten.
     """
 
     def fill(name: str) -> Float[Tensor, "..."]:
@@ -86,10 +86,10 @@ def combined(
 def inner_products(
     gradient: Mapping[str, Float[Tensor, "..."]], sources: Sequence[Model], base: Model | None
 ) -> dict[str, Float[Tensor, " sources"]]:
-    """The derivative of a loss by the coefficients of each parameter: <gradient, delta_i>, or <gradient, source_i>.
+    """The derivative of a loss with respect to the coefficients of each parameter.
 
-    No graph through N copies of a model is needed: a combination is linear in its coefficients. Parameters without a
-    gradient get 0.
+    It is <gradient, delta_i>, or <gradient, source_i> without a base. A combination is linear in its coefficients, so
+    no graph through N copies of a model is needed. Parameters without a gradient get 0.
     """
 
     def products(name: str) -> Float[Tensor, " sources"]:
@@ -106,7 +106,7 @@ def inner_products(
 
 
 def _combine_into(out: Float[Tensor, " elements"], span: Span, coefficients: Sequence[float]) -> None:
-    """`combine` in one pass over each model and without copies, because a search does it at every step."""
+    """`combine` in one pass over each model and without copies, for searches, which need it at every step."""
     if len(span.views) > span.num_sources:
         torch.mul(span.views[-1].float(), 1 - sum(coefficients), out=out)
     else:
@@ -114,4 +114,4 @@ def _combine_into(out: Float[Tensor, " elements"], span: Span, coefficients: Seq
     for coefficient, view in zip(coefficients, span.views[: span.num_sources], strict=True):
         out.add_(view, alpha=coefficient)
     if not is_finite(out):
-        span.read()  # says which model has NaN in it
+        span.read()  # raises an error with the name of the model

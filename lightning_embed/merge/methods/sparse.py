@@ -1,4 +1,4 @@
-"""Strategies that keep a part of each delta, and average what is left: they differ in what they keep."""
+"""Strategies that keep some elements of each delta and average them; they differ in the choice of elements."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from lightning_embed.merge.methods.weighting import Weighted
 
 @dataclass(frozen=True, kw_only=True)
 class Sparse(Weighted):
-    """A strategy that thins out each delta before it averages.
+    """A strategy that sets elements of each delta to zero before it averages.
 
         merged = base + scale * (sum_i w_i kept_i) / (sum_i w_i)
 
     With `combine=linear` the sums run over all sources. With `combine=ties` they run over those whose kept_i has the
-    elected sign, that of sum_i w_i kept_i; a balanced vote elects nobody, and the element stays the base's.
+    elected sign, that of sum_i w_i kept_i; a balanced vote elects no sign, and the element stays the base's.
 
-    Neither `copies` nor `single` hold for what has elements missing.
+    Neither `copies` nor `single` hold, because elements are missing.
 
     Args:
         density: share of each delta that is kept, in (0, 1].
@@ -65,7 +65,7 @@ class Sparse(Weighted):
     def keep(
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator
     ) -> Float[Tensor, " sources *shape"]:
-        """What is left of a block of deltas, which may be overwritten."""
+        """The kept elements of a block of deltas, zeros elsewhere; `deltas` may be overwritten."""
 
     def merge(
         self,
@@ -75,14 +75,14 @@ class Sparse(Weighted):
         plan: Plan,
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
-        """Thin out, average, scale."""
+        """The base plus the scaled mean of the kept deltas."""
         assert base is not None
         kept = self.keep(name, tensors - base, plan, generator)
         return torch.add(base, fuse(kept, plan["weights"], self.combine), alpha=self.scale)
 
 
 def uniform(shape: torch.Size, generator: torch.Generator) -> Float[Tensor, "*shape"]:
-    """Numbers drawn from [0, 1), as `torch.rand` draws them, in half the time: 24 bits each, of NumPy's SFC64."""
+    """Uniform random numbers in [0, 1) with 24 bits, as of `torch.rand`, from NumPy's SFC64 in half the time."""
     seed = int(torch.randint(2**62, (1,), generator=generator))
     bits = np.random.SFC64(seed).random_raw(-(-shape.numel() // 2)).view(np.uint32)[: shape.numel()]
     bits >>= 8
@@ -90,10 +90,10 @@ def uniform(shape: torch.Size, generator: torch.Generator) -> Float[Tensor, "*sh
 
 
 def check_density(word: str, density: float) -> None:
-    """Refuse a density that is no share.
+    """Refuse a density outside (0, 1].
 
     Raises:
-        ConfigError: it is not in (0, 1].
+        ConfigError: `density` is not in (0, 1].
     """
     if not 0 < density <= 1:
         raise ConfigError(
@@ -102,5 +102,5 @@ def check_density(word: str, density: float) -> None:
 
 
 def num_kept(numel: int, density: float) -> int:
-    """How many elements a density keeps: never none of a parameter that has some, however small it is."""
+    """The number of elements that a density keeps: at least one, except for an empty parameter."""
     return min(numel, max(1, round(density * numel)))

@@ -1,4 +1,4 @@
-"""Merging on a sphere: combinations whose coefficients follow from lengths and angles."""
+"""Spherical merges: combinations whose coefficients depend on norms and angles."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from lightning_embed.merge.blocks.gram import gram_matrices, gram_matrix
 from lightning_embed.merge.contract import Cut, Model, Plan, Probe, Reporter
-from lightning_embed.merge.methods.granularity import groups, spread, summed
+from lightning_embed.merge.methods.granularity import RowGranularity, groups, spread, summed
 from lightning_embed.merge.methods.linear import Combination
 from lightning_embed.merge.methods.weighting import Weighted
 
-_SMALL_SINE = 1e-6  # below it an arc is a straight line to 12 digits, or, between opposite vectors, not defined
+_SMALL_SINE = 1e-6  # below it an arc equals a straight line to 12 digits; between opposite vectors it is not defined
 
 
 class Of(StrEnum):
@@ -26,50 +26,41 @@ class Of(StrEnum):
     weights = "weights"
 
 
-class Granularity(StrEnum):
-    """What is one vector. layer: modules outside layers count too. row: a parameter of fewer than two dimensions is one."""
-
-    model = "model"
-    layer = "layer"
-    tensor = "tensor"
-    row = "row"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Spherical(Combination, Weighted):
-    """A combination whose coefficients depend on the weights and on the inner products of the vectors alone.
+    """A combination whose coefficients depend only on the weights and on the inner products of the vectors.
 
-    So one pass over the models finds them, in float64, however many steps they take to find; a second sums up. The
-    coefficients of rows are not planned but found on the way, as a row is never cut.
+    One pass over the models therefore computes the inner products, in float64, for any number of steps, and a second
+    pass merges. The coefficients of rows are not in the plan; `merge` computes them, because a row is never cut.
 
     Args:
         of: delta (needs the base) or weights.
-        granularity: model, layer, tensor or row.
+        granularity: model, layer, tensor or row: the parts of a model that are one vector each.
 
     Raises:
-        ConfigError: a negative weight, which would leave the sphere's part between the sources.
+        ConfigError: a negative weight, which would leave the part of the sphere between the sources.
     """
 
     negative: ClassVar[bool] = False
 
     of: Of = Of.delta
-    granularity: Granularity = Granularity.model
+    granularity: RowGranularity = RowGranularity.model
 
     @property
     def needs_base(self) -> bool:  # type: ignore[override]
-        """Only deltas need it."""
+        """Deltas need the base, weights do not."""
         return self.of == Of.delta
 
     @property
     def cut(self) -> Cut:  # type: ignore[override]
-        """Rows stay whole where they are looked at."""
-        return Cut.row if self.granularity == Granularity.row else Cut.element
+        """Rows are not divided with `granularity=row`."""
+        return Cut.row if self.granularity == RowGranularity.row else Cut.element
 
     @abstractmethod
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
-        """The numbers c_i of the result sum_i c_i V_i.
+        """The coefficients c_i of the result sum_i c_i V_i.
 
         Args:
             gram: the inner products <V_i, V_j>, in float64.
@@ -77,9 +68,9 @@ class Spherical(Combination, Weighted):
         """
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:  # noqa: ARG002
-        """The coefficients of the model, or of each parameter; for rows, only the weights."""
+        """The coefficients of the model or of each parameter; for rows, only the weights."""
         weights = self.source_weights(sources)
-        if self.granularity == Granularity.row:
+        if self.granularity == RowGranularity.row:
             return {"weights": weights}
         grams = gram_matrices(sources, base if self.uses_deltas else None)
         group_of = groups(grams, self.granularity)
@@ -94,8 +85,8 @@ class Spherical(Combination, Weighted):
         plan: Plan,
         generator: torch.Generator,
     ) -> Float[Tensor, "*shape"]:
-        """One weighted sum, or one for each row."""
-        if self.granularity != Granularity.row:
+        """One weighted sum, or one weighted sum per row."""
+        if self.granularity != RowGranularity.row:
             return super().merge(name, tensors, base, plan, generator)
         origin = base if self.uses_deltas else None
         vectors = tensors if origin is None else tensors - origin
@@ -111,11 +102,11 @@ def arc(
     product: Float[Tensor, "*rows"],
     share: float | Float[Tensor, "*rows"],
 ) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows"]]:
-    """How much of two vectors makes the point that lies a share of the way along the arc between them.
+    """The coefficients of two vectors U and V for the point at a share of the way along the arc between them.
 
     sin((1 - share) a) / sin(a) and sin(share a) / sin(a), where a is their angle: the norm is interpolated with the
-    direction. At a = 0, at opposite vectors and at zero vectors it is the straight line, 1 - share and share. It has
-    a finite derivative everywhere.
+    direction. At a = 0, for opposite vectors and for zero vectors the arc is replaced by the straight line, with
+    coefficients 1 - share and share. The derivative is finite everywhere.
 
     Args:
         left_square: |U|^2, in float64.
@@ -127,6 +118,6 @@ def arc(
     none = squares <= 0
     cosine = torch.where(none, 1.0, product / torch.where(none, 1.0, squares).sqrt())
     straight = 1 - cosine.abs() < _SMALL_SINE**2 / 2
-    angle = torch.where(straight, 0.0, cosine).acos()  # where the line is taken, any angle at which nothing is infinite
+    angle = torch.where(straight, 0.0, cosine).acos()  # on the straight line, any angle without infinite values
     left = torch.where(straight, 1 - share, ((1 - share) * angle).sin() / angle.sin())
     return left, torch.where(straight, share, (share * angle).sin() / angle.sin())

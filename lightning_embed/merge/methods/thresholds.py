@@ -1,9 +1,9 @@
-"""Exact thresholds of many numbers, in one pass and little memory.
+"""Exact order statistics of many numbers, in one pass and with little memory.
 
-A sample tells two values between which the number of a given rank lies, as good as surely. One pass counts the numbers
-above them, keeps the few between them, and so finds that number exactly, however the numbers were cut into blocks. Were
-the sample not like the rest, the counts would show it, and another pass keeps all. (After Floyd and Rivest (1975),
-"Expected time bounds for selection". 23 million numbers: sorting 3 s, torch.kthvalue 0.5 s, this 0.07 s.)
+A sample gives two bounds that almost certainly enclose the number of a given rank. One pass counts the numbers above
+the bounds and keeps the few between them, which gives the number exactly and for any division into blocks. If the
+sample is not representative, the counts show it, and a second pass keeps all numbers. (After Floyd and Rivest (1975),
+"Expected time bounds for selection". 23 million numbers: sorting 3 s, torch.kthvalue 0.5 s, this module 0.07 s.)
 """
 
 import math
@@ -20,14 +20,14 @@ from lightning_embed.merge.blocks.stream import Block, Span, for_each_parameter,
 from lightning_embed.merge.contract import Model
 
 _SAMPLE = 8192  # elements of a parameter
-_DEVIATIONS = 6  # standard deviations between a share of the sample and that share of all: one in 10^9 is further off
+_DEVIATIONS = 6  # standard deviations of a share of the sample; one sample in 10^9 is further off
 
 Rows = Iterable[Float[Tensor, " _"]]
 Values = Callable[[Block], Rows]
 
 
 def magnitudes(block: Block) -> Rows:
-    """|delta| of every source."""
+    """|delta| of every source, element by element."""
     return block.deltas.abs()
 
 
@@ -37,14 +37,14 @@ def thresholds(
     ranks: Callable[[int], Sequence[int]],
     values: Values = magnitudes,
 ) -> dict[str, list[list[float]]]:
-    """Of each parameter, the values of given ranks: name -> row -> one value per rank.
+    """The values of given ranks in each parameter: name -> row -> one value per rank.
 
     Args:
-        sources: what to look at.
-        base: what they started from.
+        sources: models to read.
+        base: model that they started from.
         ranks: number of elements of a parameter -> ranks, 1 for the largest element.
-        values: the rows to be ranked, from a block: one per source, or any other number, of one number per element; none
-            may be negative.
+        values: the rows to rank, computed from a block: any number of rows, with one number per element, none negative.
+            The default has one row per source.
     """
 
     def rows(span: Span) -> Rows:
@@ -56,7 +56,7 @@ def thresholds(
         found = order_statistics(lambda: map(rows, parts), ranks(numel), map(rows, _thinned(parts, shape)), numel)
         if not all(math.isfinite(value) for row in found for value in row):
             for part in parts:
-                part.read()  # says which model has NaN or infinity in it
+                part.read()  # raises an error with the name of the model
         return found
 
     return for_each_parameter(sources[0].parameters, find)
@@ -65,12 +65,12 @@ def thresholds(
 def order_statistics(
     blocks: Callable[[], Iterable[Rows]], ranks: Sequence[int], sample: Iterable[Rows], numel: int
 ) -> list[list[float]]:
-    """The values of given ranks in each row, the largest value having rank 1; NaN if NaN takes the place of some.
+    """The values of given ranks in each row, where the largest value has rank 1; NaN if the row contains NaN.
 
     Args:
-        blocks: starts the same blocks anew at each call; not negative.
+        blocks: returns a new iterator over the same blocks at each call; no value is negative.
         ranks: from 1 to the number of elements of a row.
-        sample: some of the elements, also in blocks.
+        sample: some of the elements, in blocks.
         numel: number of elements of a row.
     """
     seen = [
@@ -84,7 +84,7 @@ def order_statistics(
 
 @dataclass
 class _Bracket:
-    """The number with `rank` is looked for from `low` to `high`. Those equal to an end may be many: they are counted."""
+    """A search for the number of `rank` between `low` and `high`. Numbers equal to a bound are counted."""
 
     rank: int
     low: float = 0.0
@@ -94,17 +94,17 @@ class _Bracket:
     lowest: int = 0
     between: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def look(self, numbers: NDArray[np.float32]) -> None:
-        """At some of the numbers."""
+    def add(self, numbers: NDArray[np.float32]) -> None:
+        """Add some of the numbers."""
         above = numbers > self.high
         self.above += int(np.count_nonzero(above))
-        few = numbers[(numbers >= self.low) ^ above]  # all others have been looked at twice
+        few = numbers[(numbers >= self.low) ^ above]  # all others need no further comparison
         self.highest += int(np.count_nonzero(few == self.high))
         self.lowest += int(np.count_nonzero(few == self.low))
         self.between.append(few[(few > self.low) & (few < self.high)])
 
     def value(self) -> float:
-        """What was looked for; NaN if it is not there."""
+        """The number of `rank`; NaN if it is outside the bounds."""
         between = np.concatenate(self.between)
         lowest = self.lowest if self.low < self.high else 0
         place = self.rank - self.above
@@ -117,7 +117,7 @@ class _Bracket:
 
 
 def _bracket(ascending: NDArray[np.float32], rank: int, numel: int) -> _Bracket:
-    """Where the number must be, judged from a sorted sample."""
+    """Bounds of the number of a rank, from a sorted sample."""
     size, share = len(ascending), rank / numel
     margin = _DEVIATIONS * math.sqrt(size * share * (1 - share)) + 1
     first, last = math.floor(size * share - margin), math.ceil(size * share + margin)
@@ -130,12 +130,12 @@ def _search(blocks: Iterable[Rows], brackets: list[list[_Bracket]]) -> list[list
     for block in blocks:
         for row, own in zip(block, brackets, strict=True):
             for bracket in own:
-                bracket.look(row.numpy())
+                bracket.add(row.numpy())
     return [[bracket.value() for bracket in own] for own in brackets]
 
 
 def _thinned(parts: Sequence[Span], shape: torch.Size) -> Iterator[Span]:
-    """Every so-manieth element: about `_SAMPLE` of a parameter, of all columns of a matrix alike."""
+    """About `_SAMPLE` elements of a parameter at equal distances, the same number from every column of a matrix."""
     step, start = max(1, shape.numel() // _SAMPLE), 0
     while math.gcd(step, math.prod(shape[1:])) > 1:
         step += 1

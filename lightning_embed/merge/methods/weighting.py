@@ -1,4 +1,4 @@
-"""How much of each source: one option for all strategies that weight."""
+"""Weights of the sources: one option for all strategies that use them."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lightning_embed.merge.contract import MergeStrategy, Model
 
 
 class Weighting(StrEnum):
-    """equal: every source alike. size: by its number of training rows. given: by `weights`."""
+    """equal: the same for all sources. size: the number of training rows. given: the option `weights`."""
 
     equal = "equal"
     size = "size"
@@ -27,16 +27,16 @@ class Weighted(MergeStrategy):
         weights: one number per source, in their order; only with `weighting=given`.
 
     Raises:
-        ConfigError: weights without `given`, `given` without weights, a weight that is not finite, only zeros, a
-            sum that cannot be normalised, a negative weight where that means nothing, not as many weights as sources, or
-            a source of unknown size.
+        ConfigError: weights without `given`, `given` without weights, a weight that is not finite, only zeros, a sum
+            that cannot be normalised, or a negative weight without a meaning; in `validate_inputs`, a wrong number of
+            weights, or a source of unknown size.
     """
 
     negative: ClassVar[bool] = True
     """Whether a weight may be negative."""
 
     normalise: ClassVar[bool] = True
-    """Whether the weights are divided by their sum. Otherwise equal and size have mean 1, and given stay as they are."""
+    """Whether weights are divided by their sum; else equal and size have mean 1, and given weights are unchanged."""
 
     weighting: Weighting = Weighting.equal
     weights: list[float] | None = None
@@ -48,25 +48,28 @@ class Weighted(MergeStrategy):
             raise ConfigError("weighting=given needs weights=[...], one number per source.")
         if self.weights and not given:
             raise ConfigError(
-                f"weights={self.weights} are not looked at with weighting={self.weighting}. Set weighting=given, or remove them."
+                f"weights={self.weights} have no effect with weighting={self.weighting}. "
+                "Set weighting=given, or remove them."
             )
         if self.weights:
-            _check(self.weights, self.normalise)
+            _refuse_unusable(self.weights, self.normalise)
             if not self.negative and min(self.weights) < 0:
                 raise ConfigError(
-                    f"merge={self.word}: weights={list(self.weights)} has a negative number, which means nothing here. Use 0 or more."
+                    f"merge={self.word}: weights={list(self.weights)} has a negative number, which has no meaning "
+                    "here. Use 0 or more."
                 )
 
-    def check(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
-        """Refuse, beside the rest, weights or sizes that do not fit the sources."""
-        super().check(sizes, has_base, has_probe)
+    def validate_inputs(self, sizes: Sequence[int | None], has_base: bool, has_probe: bool) -> None:
+        """Refuse, in addition, weights or sizes that do not fit the sources."""
+        super().validate_inputs(sizes, has_base, has_probe)
         if self.weights and len(self.weights) != len(sizes):
             raise ConfigError(
                 f"weights={self.weights} are {len(self.weights)} numbers for {len(sizes)} sources. Give one per source."
             )
         if self.weighting == Weighting.size and not all(size and size > 0 for size in sizes):
             raise ConfigError(
-                f"weighting=size, but the sizes of the sources are {list(sizes)}. Give their rows, or use weighting=equal or given."
+                f"weighting=size, but the sizes of the sources are {list(sizes)}. "
+                "Give their rows, or use weighting=equal or given."
             )
 
     def source_weights(self, sources: Sequence[Model]) -> list[float]:
@@ -81,13 +84,11 @@ class Weighted(MergeStrategy):
         return weights
 
 
-def _check(weights: Sequence[float], normalise: bool) -> None:
+def _refuse_unusable(weights: Sequence[float], normalise: bool) -> None:
     if not all(map(math.isfinite, weights)):
         raise ConfigError(f"weights={list(weights)}: every weight must be a finite number.")
     if not any(weights):
-        raise ConfigError(
-            f"weights={list(weights)} are all zero: nothing would be left of the sources. Make one positive."
-        )
+        raise ConfigError(f"weights={list(weights)} are all zero. Make one positive.")
     if normalise and sum(weights) <= 0:
         raise ConfigError(
             f"weights={list(weights)} have the sum {sum(weights):g} and are divided by it. Make the sum positive."

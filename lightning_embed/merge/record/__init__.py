@@ -1,1 +1,1 @@
-"""merge.json: what was merged, how, and whether it is still so."""
+"""merge.json: the record of a merge, and its comparison with the models on disk."""

@@ -1,4 +1,4 @@
-"""Whether the models of a merge are still those that merge.json records, by content: a date would not tell an older model."""
+"""Comparison of merge.json with the models on disk, by content: an older model may have replaced a newer one."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,13 @@ from lightning_embed.storage.checksum import sha256
 
 
 def is_current(target: Path, sources: Sequence[Source], base: Path | None, code: Path | None = None) -> bool:
-    """Whether a merge of these models is there, and they have not changed since.
+    """Whether `target` holds a merge of these models, and the models have not changed since.
 
     Args:
         target: folder of the merge.
         sources: in their order.
-        base: what they started from.
-        code: file of the strategy; one younger than the merge has changed.
+        base: model that they started from.
+        code: file of the strategy; the merge is out of date if the file is newer.
 
     Raises:
         CheckpointError: a model cannot be read.
@@ -44,12 +44,14 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
 def changed_file(
     record: MergeRecord, models: Sequence[ModelDirectory], statistics: Sequence[ModelDirectory] = ()
 ) -> Path | None:
-    """A file that is not the one that was merged: weights, or what the merged model has from the first source beside them.
+    """The first file that differs from the merged one; None if all are the same.
+
+    Compared are the weights, and the files that the merged model has from the first source.
 
     Args:
         record: of the merge.
-        models: its sources, and the base if there was one.
-        statistics: of the sources, where these are used again.
+        models: its sources, and its base if it has one.
+        statistics: of the sources, where they are used again.
     """
     recorded = [own.sha256 for own in record.models] + (record.statistics if statistics else [])
     compared = [
@@ -63,7 +65,7 @@ def changed_file(
 
 
 def copied_digests(folders: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 of what a merged model has from the first source beside its weights, by path."""
+    """SHA-256, by path, of the files that a merged model has from the first source, except for weights."""
     return {name: sha256(file) for name, file in _copied(folders).items()}
 
 

@@ -1,4 +1,4 @@
-"""merge.json: what was merged, how, and what was found on the way."""
+"""merge.json: the record of a merge."""
 
 import json
 import os
@@ -14,6 +14,9 @@ import torch
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.diagnosis.geometry import Geometry
 
+NO_MERGE = "none"
+"""The strategy word in the merge.json of an examination without a merge."""
+
 _PACKAGES = ("lightning-embed", "torch", "safetensors")
 
 
@@ -23,12 +26,12 @@ class ModelRecord:
 
     Args:
         name: of the expert.
-        path: relative to merge.json where the two lie in one run folder, which may be moved; else absolute.
-        size: rows that it was trained on.
+        path: relative to merge.json if both are in one run folder, which may be moved; else absolute.
+        size: number of training rows; None: unknown.
         sha256: weights file -> its digest.
-        dropped: tensors that took no part: position buffers, heads that not every model has.
-        lent: tensors that not every model has either, and that the merged model has from this one as they are.
-        differing_files: configuration that is not what it is in the first source, which the merged model has.
+        dropped: tensors without a part in the merge: position buffers, heads that some models lack.
+        lent: tensors that some models lack and that the merged model has, unchanged, from this one.
+        differing_files: configuration files that differ from those of the first source, which the merged model has.
     """
 
     name: str
@@ -42,28 +45,28 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """One merge. The strategy, its plan and the sources are enough to do it again.
+    """One merge. The strategy, its plan and the sources are enough to repeat it.
 
     Args:
         strategy: word of the strategy.
         options: its options, defaults included.
-        plan: what it found in the models.
-        sources: what was merged, in order.
-        base: what the sources started from.
+        plan: result of its `prepare`.
+        sources: merged models, in order.
+        base: model that the sources started from.
         out_dtype: of the merged parameters.
         seed: of random strategies.
         geometry: norms, angles and sign conflicts of the deltas; only with a base.
         sha256: weights file of the merged model -> its digest.
-        seconds: what it took, all in all.
-        bytes: of the merged weights.
-        versions: of Python and packages, and the kind of processor: what the last digits depend on.
-        max_shard_bytes: size at which the weights were cut into several files.
-        prepare_seconds: of `seconds`, what the strategy took to look at the models.
-        merge_seconds: of `seconds`, what merging and writing took.
-        statistics: of each source, what data says of it: file -> its digest.
-        copied: what the merged model has from the first source beside the weights: file -> its digest.
-        probe_rows: rows that the strategy looked at, as often as it did; without a gradient they count a third.
-        looks_at: options of its probe; empty: it had none.
+        seconds: duration of the whole merge.
+        bytes: size of the merged weights.
+        versions: of Python and packages, and the kind of processor: the last digits depend on them.
+        max_shard_bytes: largest size of a weights file.
+        prepare_seconds: share of `seconds` for the preparation of the strategy.
+        merge_seconds: share of `seconds` for merging and writing.
+        statistics: of each source: file of its statistics -> digest.
+        copied: file that the merged model has from the first source, except for weights -> digest.
+        probe_rows: rows that the strategy evaluated, with repetitions; rows without a gradient count a third.
+        looks_at: options of its probe; empty: no probe.
     """
 
     strategy: str
@@ -93,10 +96,10 @@ class MergeRecord:
 
     @classmethod
     def read(cls, file: Path) -> "MergeRecord":
-        """What a merge.json says, except for the geometry.
+        """The record of a merge.json, without the geometry.
 
         Raises:
-            ValueError, TypeError, KeyError: the file is none.
+            ValueError, TypeError, KeyError: the file holds no record.
         """
         fields = json.loads(file.read_text())
         sources = [ModelRecord(**source) for source in fields["sources"]]
@@ -104,7 +107,7 @@ class MergeRecord:
         return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
 
     def remarks(self) -> list[str]:
-        """What the merged model has not got from all sources alike: one short line each."""
+        """Remarks on everything that the merged model does not have from all sources: one short line each."""
         first, lines = self.sources[0].name, []
         for source in self.sources:
             if source.differing_files:
@@ -114,7 +117,9 @@ class MergeRecord:
             if model.dropped:
                 lines.append(f"Left out of {model.name}: {_listed(model.dropped)}.")
             if model.lent:
-                lines.append(f"Taken from {model.name} as they are, because not all have them: {_listed(model.lent)}.")
+                lines.append(
+                    f"Taken from {model.name} unchanged, because not all models have them: {_listed(model.lent)}."
+                )
         return lines
 
     def write(self, folder: Path) -> None:
@@ -128,7 +133,7 @@ def _listed(names: Sequence[str], shown: int = 3) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What made the numbers."""
+    """Versions of Python and packages, and the kind of processor."""
     kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "python": platform.python_version(),
@@ -138,6 +143,6 @@ def versions() -> dict[str, str]:
 
 
 def recorded_path(path: Path, target: Path) -> str:
-    """`path` relative to `target`, if both lie in one run folder: `<out>/models/...` and `<out>/merged/<target>`."""
+    """`path` relative to `target`, if both are in one run folder: `<out>/models/...` and `<out>/merged/<target>`."""
     path, run = path.resolve(), target.resolve().parent.parent
     return os.path.relpath(path, target.resolve()) if path.is_relative_to(run) else str(path)

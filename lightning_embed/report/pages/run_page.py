@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_embed.merge.examine import NOTHING
+from lightning_embed.merge.record.record import NO_MERGE
 from lightning_embed.report.figures.bars import panels
 from lightning_embed.report.figures.landscape import Landscape, landscape_pictures, read_landscapes
 from lightning_embed.report.figures.scatter import scatter
@@ -58,7 +58,7 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     parts += [*map(_block, summary(shown)), _tests(shown), _further(shown)]
     named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
-    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NOTHING]
+    parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NO_MERGE]
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
     file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")

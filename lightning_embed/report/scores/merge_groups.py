@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_embed.merge.examine import NOTHING
+from lightning_embed.merge.record.record import NO_MERGE
 
 Record = Mapping[str, Any]
 """merge.json."""
@@ -52,7 +52,7 @@ def contents(record: Record) -> str:
 
 def _joined(records: Mapping[str, Record]) -> Examined:
     """One group; the geometry is that of the doctor alone, if there is one, because it has the stable ranks."""
-    fullest = max(records.values(), key=lambda record: record["strategy"] == NOTHING)
+    fullest = max(records.values(), key=lambda record: record["strategy"] == NO_MERGE)
     merges = {name: record["geometry"] for name, record in records.items() if record["geometry"]["merged_cosines"]}
     names = [source["name"] for source in fullest["sources"]]
     return Examined(names, fullest["geometry"], contents(fullest), merges)
