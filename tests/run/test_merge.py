@@ -19,6 +19,7 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.record.freshness import is_current
+from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.run import merge
 from lightning_embed.run.finalize import Finalize
 from lightning_embed.run.merge_probe import ProbeMaker
@@ -125,7 +126,9 @@ def test_a_merge_is_made_anew_when_any_file_of_a_source_has_changed(
     later = (merged / "merge.json").stat().st_mtime + 1
     os.utime(own, (later, later))
     _merge(*sources, f"out={tmp_path}/one")
-    assert json.loads((merged / "model" / file).read_text()) == {"is": "new"}
+    (again,) = set((tmp_path / "one/merged").iterdir()) - {merged}
+    assert json.loads((again / "model" / file).read_text()) == {"is": "new"}
+    assert json.loads((merged / "model" / file).read_text()) == {"is": "old"}
 
 
 def test_an_older_model_in_the_place_of_a_source(sources: list[str], tmp_path: Path) -> None:
@@ -141,7 +144,9 @@ def test_an_older_model_in_the_place_of_a_source(sources: list[str], tmp_path: P
     weights.write_bytes(other)
     os.utime(weights, (1, 1))
     _merge(*sources, f"out={tmp_path}/one")
-    assert (merged / "merge.json").stat().st_mtime_ns > written
+    (again,) = set((tmp_path / "one/merged").iterdir()) - {merged}
+    assert MergeRecord.read(again / "merge.json").sha256 != MergeRecord.read(merged / "merge.json").sha256
+    assert (merged / "merge.json").stat().st_mtime_ns == written
 
 
 def test_a_merge_is_made_anew_when_its_strategy_has_changed(tmp_path: Path) -> None:
