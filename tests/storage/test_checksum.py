@@ -31,3 +31,71 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         thread.join()
     assert checksum.sha256(file) == hashlib.sha256(b"a").hexdigest()
     assert len(reads) == 1
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of its own, and no file counts as young, because the time of change cannot be set back."""
+    monkeypatch.setattr(checksum, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(checksum, "_YOUNG", -1.0)
+    return tmp_path / "cache"
+
+
+def test_a_second_process_reads_nothing(cache: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b"a" * 100)
+    expected = checksum.sha256(file)
+    checksum._digests.clear()  # as in a new process
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+        assert checksum.sha256(file) == expected
+    file.write_bytes(b"b" * 100)
+    checksum._digests.clear()
+    assert checksum.sha256(file) == hashlib.sha256(b"b" * 100).hexdigest()
+
+
+def test_the_same_size_and_date_do_not_hide_a_change(cache: Path, tmp_path: Path) -> None:
+    """`cp -p` over a file keeps its size, its inode and the date of the other."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"a" * 100)
+    os.utime(file, (1, 1))
+    before = checksum.sha256(file)
+    with file.open("r+b") as stream:
+        stream.write(b"b" * 100)
+    os.utime(file, (1, 1))
+    checksum._digests.clear()
+    assert checksum.sha256(file) != before
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksum, "CACHE", tmp_path / "cache")
+    file = tmp_path / "new"
+    file.write_bytes(b"a")
+    checksum.sha256(file)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_a_cache_folder_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"a")
+    (tmp_path / "cache").write_bytes(b"no folder")
+    monkeypatch.setattr(checksum, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(checksum, "_YOUNG", -1.0)
+    assert checksum.sha256(tmp_path / "file") == hashlib.sha256(b"a").hexdigest()
+
+
+def test_a_model_directory_is_what_a_model_is_loaded_from(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "1_Pooling/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    before = checksum.directory_digest(tmp_path)
+    for name in ("README.md", ".git/HEAD", "onnx/model.onnx", "pytorch_model.bin", "checkpoint-500/model.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("other")
+        assert checksum.directory_digest(tmp_path) == before, name
+    for name in ("1_Pooling/config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("other")
+        after = checksum.directory_digest(tmp_path)
+        assert after != before, name
+        before = after
+    (tmp_path / "tokenizer.json").rename(tmp_path / "vocab.json")
+    assert checksum.directory_digest(tmp_path) != before
