@@ -4,7 +4,10 @@ import ast
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "lightning_embed"
+from lightning_embed import registry
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "lightning_embed"
 
 # Bottom first. A file imports from its own room, and from rooms of the layers below.
 LAYERS = (
@@ -123,3 +126,13 @@ def test_rooms_have_the_same_names_everywhere() -> None:
     for plugin in (root / "plugins").glob("*.py"):
         if plugin.stem != "__init__":
             assert f'@register("merge", "{plugin.stem}")' in plugin.read_text()
+
+
+def test_every_word_has_its_test_file() -> None:
+    """A word's own properties stand in tests/<room>/test_<word>.py; the laws of the room are not enough."""
+    words = {(room, entry.name) for room in ("loss", "sampler", "experts") for entry in registry.entries(room)}
+    words |= {("plugins", file.stem) for file in (PACKAGE.parent / "plugins").glob("*.py") if file.stem != "__init__"}
+    missing = sorted(
+        f"tests/{room}/test_{word}.py" for room, word in words if not (TESTS / room / f"test_{word}.py").exists()
+    )
+    assert not missing

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_embed.experts import TrainSet
+from lightning_embed.experts import ExpertPlan, TrainSet
 from lightning_embed.types import Task
 
 SETS = {
@@ -37,3 +37,8 @@ class ToyMeasure:
 
     def losses(self):
         return self.matrix
+
+
+def names_of(plan: ExpertPlan) -> dict[str, list[str]]:
+    """Expert -> the datasets that it trains on."""
+    return {expert.name: list(expert.rows) for expert in plan.experts(SETS, 0, NoMeasure())}

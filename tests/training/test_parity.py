@@ -25,9 +25,7 @@ def record(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder, record = tmp_path_factory.mktemp("parity"), {}
     for ranks, launcher in ((1, []), (2, ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"])):
         command = [sys.executable, *launcher, str(SCRIPT), str(tiny_model), str(folder / f"{ranks}.pt")]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2], timeout=600
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2], timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         record |= torch.load(folder / f"{ranks}.pt")
     return record
