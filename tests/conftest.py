@@ -1,5 +1,6 @@
 """What every room's tests share: a two-layer encoder, built on disk once per session."""
 
+import gc
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ _CACHE = TemporaryDirectory()
 os.environ["LIGHTNING_EMBED_CACHE"] = _CACHE.name
 # Nor does it talk to W&B, which reads this once in a process, at whatever test comes first.
 os.environ["WANDB_MODE"] = "offline"
+
 
 WORDS = [
     "the",
@@ -46,6 +48,11 @@ WORDS = [
     "on",
     "near",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Imported modules stay: a garbage collector that walks them again and again takes a quarter of the tests' time."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
