@@ -228,7 +228,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning and Hydra warn of themselves in a whole run
-@pytest.mark.parametrize("word", EXPERIMENTS)
+@pytest.mark.parametrize("word", [pytest.param(w, marks=[pytest.mark.slow] * w.endswith("4b")) for w in EXPERIMENTS])
 def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     family = word.removesuffix("_4b").removesuffix("_paper")
     given = [
