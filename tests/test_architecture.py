@@ -4,7 +4,10 @@ import ast
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "lightning_embed"
+from lightning_embed import registry
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lightning_embed"
 
 # Bottom first. A file imports from its own room, and from rooms of the layers below.
 LAYERS = (
@@ -123,3 +126,12 @@ def test_rooms_have_the_same_names_everywhere() -> None:
     for plugin in (root / "plugins").glob("*.py"):
         if plugin.stem != "__init__":
             assert f'@register("merge", "{plugin.stem}")' in plugin.read_text()
+
+
+def test_every_word_has_its_test_file() -> None:
+    """A word's own properties stand in tests/<room>/test_<word>.py; the laws of the room are not enough."""
+    folders = (f"{PACKAGE}/", f"{ROOT / 'plugins'}/")  # an installed package brings its own tests
+    ours = [entry for room in registry.ROOMS for entry in registry.entries(room) if entry.origin.startswith(folders)]
+    files = {f"{'plugins' if entry.room == 'merge' else entry.room}/test_{entry.name}.py" for entry in ours}
+    assert {"plugins/test_soup.py", "sampler/test_mixed.py"} < files
+    assert not sorted(file for file in files if not (ROOT / "tests" / file).exists())

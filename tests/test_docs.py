@@ -43,6 +43,8 @@ LONG = {
 # For composing: what a reader has to fill in.
 FILLED_IN = {
     "data.root=...": "data.root=somewhere",
+    "data.root=/tmp/small": "data.root=somewhere",
+    "hydra/sweeper=grid_small": "",  # tests/config/test_experiments.py composes every cell of every grid
     "[...]": "[a,b]",
     "base=...": "base=c",
     "soup,slerp,...": "soup,slerp",

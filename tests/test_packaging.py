@@ -2,12 +2,21 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def test_all_packages_are_listed() -> None:
+    """setuptools finds none by itself where `package-dir` maps folders: a room left out would be missing in the wheel."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {file.parent.relative_to(ROOT) for file in (ROOT / "lightning_embed").rglob("__init__.py")}
+    mapped = {"lightning_embed.plugins", "lightning_embed.conf"}
+    assert sorted(listed) == sorted({".".join(folder.parts) for folder in folders} | mapped)
 
 
 @pytest.mark.slow

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import hydra
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, flag_override
 from safetensors.torch import save_file
 
 from lightning_embed.config import compose
@@ -213,6 +217,21 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
 }  # fmt: skip
 
 
+def checked(root: str, given: list[str]) -> DictConfig:
+    """The config of a command without mistakes, from the composition that looked for them."""
+    made: list[DictConfig] = []
+
+    def kept(*arguments: Any, **options: Any) -> DictConfig:
+        made.append(hydra.compose(*arguments, **options))
+        return made[-1]
+
+    with mock.patch.object(compose, "compose", kept):
+        compose.check_command(root, given)
+    with flag_override(made[0], ["read_only", "struct"], False):
+        del made[0]["hydra"]
+    return made[0]
+
+
 def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], *more: str) -> str:
     """The message of a run on the spoiled toy; a command's mistakes are found before, as on the command line."""
     toy = write_toy(folder)
@@ -227,13 +246,8 @@ def attempt(folder: Path, tiny_model: Path, spoil: Spoil, overrides: list[str], 
         *(part.replace("{toy}", str(folder)) for part in (*overrides, *more)),
     )
 
-    def run() -> None:
-        GlobalHydra.instance().clear()
-        compose.check_command("train", given)
-        train.train(_cfg("train", given))
-
     with pytest.raises(LightningEmbedError) as caught:
-        run()
+        train.train(checked("train", given))
     return str(caught.value).replace(str(folder), "{toy}")
 
 
@@ -397,13 +411,8 @@ def test_one_sentence_of_a_merge(name: str, tmp_path: Path) -> None:
     spoil, overrides, expected = MERGES[name]
     given = merge_command(tmp_path, spoil, *overrides)
 
-    def run() -> None:
-        GlobalHydra.instance().clear()
-        compose.check_command("merge", given)
-        merge.merge(_cfg("merge", given))
-
     with pytest.raises(LightningEmbedError) as caught:
-        run()
+        merge.merge(checked("merge", given))
     assert str(caught.value).replace(str(tmp_path), "{toy}") == expected
     assert not list(tmp_path.glob("out/merged/*"))
     assert not list(tmp_path.glob("out/merged/.*"))

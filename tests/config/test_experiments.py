@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ SWEEPERS = sorted(file.stem for file in (schema.conf_folder() / "hydra" / "sweep
 EXPERIMENTS = [word for word in schema.words("experiment") if word != "none"]
 
 
+@cache
 def _composed(word: str, *more: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
@@ -226,7 +228,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning and Hydra warn of themselves in a whole run
-@pytest.mark.parametrize("word", EXPERIMENTS)
+@pytest.mark.parametrize("word", [pytest.param(w, marks=[pytest.mark.slow] * w.endswith("4b")) for w in EXPERIMENTS])
 def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     family = word.removesuffix("_4b").removesuffix("_paper")
     given = [
@@ -238,10 +240,10 @@ def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: P
     ]  # fmt: skip
     given += ["encoder.lora_targets=[query,value]"] * word.endswith("4b")
     given += ["merge.steps=1"] * family.startswith("self_positioning")
-    steps = _composed(word, "data.root=x").experts.snapshots
+    steps = _composed(word, "data.root=somewhere").experts.snapshots
     cfg = _composed(word, *given, f"trainer.max_steps={steps}")
     assert train.train(cfg) is None, "nothing is measured"
     (record,) = (json.loads(file.read_text()) for file in tmp_path.glob("merged/*/merge.json"))
-    assert record["strategy"] == _composed(word, "data.root=x").merge.name
+    assert record["strategy"] == cfg.merge.name
     planned = {"self_positioning": 2, "self_positioning_iterative": 2, "boom": 2, "boom_paper": 5, "boom_update": 2}
     assert len(record["sources"]) == planned.get(word.removesuffix("_4b"), planned.get(family, steps))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_embed.encoder import Encoder, EncoderOptions
-from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
+from lightning_embed.evaluation import Local
+from lightning_embed.types import EvalSet, LabelSet, Results, RetrievalSet, StsSet, Task
 
 
 class Angles:
@@ -57,3 +58,9 @@ def eval_sets() -> list[EvalSet]:
         EvalSet("sizes", Task.classification, "test", True, groups),
         EvalSet("groups", Task.clustering, "test", False, groups),
     ]
+
+
+@pytest.fixture(scope="session")
+def measured(encoder: Encoder, eval_sets: list[EvalSet]) -> Results:
+    """The scores of the real encoder on all sets."""
+    return Local()(encoder, eval_sets)

@@ -42,8 +42,8 @@ def test_every_member_has_its_own_prompts(angles):
     assert set(members[1].seen) == {'"query": '}
 
 
-def test_copies_score_as_one(encoder, eval_sets):
-    one, three = Local()(encoder, eval_sets), Local()(Ensemble([encoder] * 3), eval_sets)
-    for split, tests in one.items():
+def test_copies_score_as_one(encoder, eval_sets, measured):
+    three = Local()(Ensemble([encoder] * 3), eval_sets)
+    for split, tests in measured.items():
         for name, score in tests.items():
             assert three[split][name]["score"] == pytest.approx(score["score"], abs=1e-3), name

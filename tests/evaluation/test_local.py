@@ -34,9 +34,9 @@ def test_sts_equals_scipys_spearman(angles):
     assert 0 < score["score"] < 100
 
 
-def test_what_every_query_and_pair_scored_averages_and_correlates_to_the_score(encoder, eval_sets):
+def test_what_every_query_and_pair_scored_averages_and_correlates_to_the_score(measured):
     """In the order of the query ids, and of the pairs: so that two models can be compared row by row."""
-    scores = Local()(encoder, eval_sets)["test"]
+    scores = measured["test"]
     nouns, pairs = scores["nouns"], scores["pairs"]
     assert len(nouns["each"]) == 9
     assert 100 * sum(nouns["each"]) / 9 == pytest.approx(nouns["score"], abs=1e-2)  # mteb rounds its mean
@@ -67,17 +67,17 @@ def test_clustering_of_separate_groups_is_perfect_and_of_one_heap_is_not(angles)
 
 
 @pytest.mark.filterwarnings("ignore")  # mteb is called as its users call it: not silenced
-def test_scores_equal_those_of_mteb_on_the_saved_directory(encoder, eval_sets, tmp_path):
+def test_scores_equal_those_of_mteb_on_the_saved_directory(encoder, eval_sets, measured, tmp_path):
     import mteb
     from sentence_transformers import SentenceTransformer
 
     from lightning_embed.evaluation.local_tasks import to_task
 
     encoder.save(tmp_path)
-    model, ours = SentenceTransformer(str(tmp_path)), Local()(encoder, eval_sets)
+    model = SentenceTransformer(str(tmp_path))
     for eval_set in eval_sets:
         result = mteb.evaluate(model, to_task(eval_set), cache=None, show_progress_bar=False)
-        score = ours[eval_set.split][eval_set.name]
+        score = measured[eval_set.split][eval_set.name]
         assert score["score"] / 100 == pytest.approx(result.task_results[0].get_score(), abs=1e-4)
         assert -100 < score["score"] < 100
         assert (score["task"], score["in_domain"]) == (eval_set.task, eval_set.in_domain)
@@ -102,8 +102,8 @@ def _texts(content):
     return [*content.text1, *content.text2] if isinstance(content, StsSet) else [*content.texts, *content.train_texts]
 
 
-def test_a_second_evaluation_gives_the_same_scores(encoder, eval_sets):
-    assert Local()(encoder, eval_sets) == Local()(encoder, eval_sets)
+def test_a_second_evaluation_gives_the_same_scores(encoder, eval_sets, measured):
+    assert Local()(encoder, eval_sets) == measured
 
 
 def test_nothing_is_printed_or_stored(encoder, eval_sets, capfd, tmp_path, monkeypatch):
@@ -117,11 +117,11 @@ def test_only_the_chosen_splits_are_evaluated(encoder, eval_sets):
     assert Local(splits=["dev"])(encoder, eval_sets).keys() == {"dev"}
 
 
-def test_dev_is_cut_and_test_is_not(encoder, eval_sets):
+def test_dev_is_cut_and_test_is_not(encoder, eval_sets, measured):
     """With no document but the relevant ones, a single query cannot miss."""
     cut = Local(max_dev_queries=1, max_dev_documents=1)(encoder, eval_sets)
-    assert cut["dev"]["nouns"]["score"] > Local()(encoder, eval_sets)["dev"]["nouns"]["score"]
-    assert cut["test"] == Local()(encoder, eval_sets)["test"]
+    assert cut["dev"]["nouns"]["score"] > measured["dev"]["nouns"]["score"]
+    assert cut["test"] == measured["test"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from lightning_embed.experts.update import Update
 from lightning_embed.types import BASE
 from tests.experts.toy import SETS, NoMeasure
 
+OPTIONS = {"new": ["nq"], "existing": "."}  # for the laws
+
 
 def _plan(plan: Update, seed: int = 0) -> list[Expert]:
     return plan.experts(SETS, seed, NoMeasure())

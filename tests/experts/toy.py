@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lightning_embed.experts import ExpertPlan
 from lightning_embed.types import Task, TrainSet
 
 SETS = {
@@ -36,3 +37,8 @@ class ToyMeasure:
 
     def losses(self):
         return self.matrix
+
+
+def names_of(plan: ExpertPlan) -> dict[str, list[str]]:
+    """Expert -> the datasets that it trains on."""
+    return {expert.name: list(expert.rows) for expert in plan.experts(SETS, 0, NoMeasure())}

@@ -9,15 +9,10 @@ from torch.nn.functional import normalize
 from lightning_embed import registry
 from lightning_embed.loss import Loss
 from lightning_embed.types import Embeddings, LossInput, Task
+from tests.words import options
 
-OPTIONS = {
-    "matryoshka": {"dims": [8, 4], "loss": {"name": "codiemb"}}
-}  # the default is longer than the embeddings here
-LOSSES = {
-    entry.name: entry.cls(**OPTIONS.get(entry.name, {}))
-    for entry in registry.entries("loss")
-    if Task.sts in entry.cls(**OPTIONS.get(entry.name, {})).tasks
-}
+LOSSES = {entry.name: entry.cls(**options("loss", entry.name)) for entry in registry.entries("loss")}
+LOSSES = {word: loss for word, loss in LOSSES.items() if Task.sts in loss.tasks}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 

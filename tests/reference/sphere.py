@@ -47,7 +47,10 @@ def karcher(vectors: Sequence[Tensor], weights: Sequence[float], iterations: int
     mean = sum(share * unit for share, unit in zip(shares, units, strict=True))
     mean = mean / mean.norm()
     for _ in range(iterations):
-        mean = exponential(mean, mean_logarithm(mean, units, shares))
+        step = mean_logarithm(mean, units, shares)
+        if step.norm() < 1e-15:
+            break
+        mean = exponential(mean, step)
         mean = mean / mean.norm()
     return mean * sum(share * vector.norm() for share, vector in zip(shares, vectors, strict=True))
 

@@ -1,14 +1,10 @@
-"""One step of every loss in every mode; saves values and gradients. Run alone, or by torchrun in two processes.
-
-python tests/training/parity.py MODEL OUT
-"""
+"""One step of every loss in every mode: its value and its gradient, of one process or of two."""
 
 import os
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -16,12 +12,12 @@ from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from lightning_embed import DatasetOptions, EmbeddingModule, registry
-from lightning_embed.config.schema import register
 from lightning_embed.data.collator import Collator, Planned
 from lightning_embed.data.row_groups import Group, Rows
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
+from lightning_embed.loss.distill import DistillKind
 from lightning_embed.runtime import distributed
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
@@ -47,7 +43,7 @@ CASES = {
     "matryoshka": (Task.retrieval, {"dims": [32, 16]}),
     "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
     "distill": (Task.retrieval, {}),
-    "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": "margin_mse"}),
+    "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
 }
 SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
@@ -141,17 +137,8 @@ def together(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
         yield f"per rank {mode}", run(encoder, case, mode, False, own)
 
 
-def main(model: str, out: str) -> None:
-    """Run all cases and save what happened."""
-    encoder = Encoder(EncoderOptions(model, dtype=Dtype.float32, max_tokens=48)).double()
+def measured(model: Path) -> dict[tuple[str, str], tuple]:
+    """All cases: alone in one process, together in two."""
+    encoder = Encoder(EncoderOptions(str(model), dtype=Dtype.float32, max_tokens=48)).double()
     measure = alone if RANKS == 1 else together
-    record = {(case, name): result for case in CASES for name, result in measure(encoder, case)}
-    if distributed.launched_rank() == 0:
-        torch.save(record, out)
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    register()
-    main(*sys.argv[1:])
+    return {(case, name): result for case in CASES for name, result in measure(encoder, case)}

@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lightning_embed import registry
+from tests.toy import write_toy
+from tests.training import parity, two_processes
 from tests.training.parity import CASES
 
-SCRIPT = Path(__file__).with_name("parity.py")
+ROOT = Path(__file__).parents[2]
 
 # what must be equal to what
 WHOLE = ["whole cached", "whole partial", "cross-device plain", "cross-device cached", "cross-device partial"]
@@ -20,15 +24,28 @@ MEAN = [
 
 
 @pytest.fixture(scope="module")
-def record(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Values and gradients of one process, and of one pair of gloo processes."""
-    folder, record = tmp_path_factory.mktemp("parity"), {}
-    for ranks, launcher in ((1, []), (2, ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"])):
-        command = [sys.executable, *launcher, str(SCRIPT), str(tiny_model), str(folder / f"{ranks}.pt")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2], timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
-        record |= torch.load(folder / f"{ranks}.pt")
-    return record
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The findings of one pair of gloo processes."""
+    out = tmp_path_factory.mktemp("pair")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command = [*launch, "-m", "tests.training.pair", *map(str, (tiny_model, toy, out))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = torch.load(out / "pair.pt")
+    return found
+
+
+@pytest.fixture(scope="module")
+def record(tiny_model: Path, pair: dict[str, Any]) -> dict:
+    """Values and gradients of this process, and of the pair."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning warns of few workers and of itself
+        return parity.measured(tiny_model) | pair["steps"]
 
 
 def test_every_loss_is_a_case() -> None:
@@ -52,3 +69,17 @@ def test_the_comparison_means_something(record: dict, case: str) -> None:
     assert whole[1].norm() > 1e-6
     if case not in ("cosine_mse", "infonce grouped"):
         assert not torch.allclose(whole[1], halves[1], rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.parametrize("accumulate", two_processes.ACCUMULATE)
+def test_two_processes_equal_one(
+    accumulate: int, pair: dict[str, Any], tiny_model: Path, toy: Path, tmp_path: Path
+) -> None:
+    """Loss and gradient of every step, and the weights after four: cross-device InfoNCE (both ways) and CoSENT."""
+    one, two = two_processes.trained(tiny_model, toy, tmp_path, accumulate), pair["trainings"][accumulate]
+    assert len(one["record"]) == 4
+    assert {name for losses, _ in one["record"] for name in losses} == {"pairs", "scores"}
+    for its, theirs in zip(one["record"], two["record"], strict=True):
+        torch.testing.assert_close(its, theirs, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(one["weights"], two["weights"], rtol=1e-9, atol=1e-11)

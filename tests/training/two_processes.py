@@ -1,13 +1,9 @@
-"""Trains a few steps and saves losses and weights; run alone, or by torchrun in several processes.
-
-python tests/training/two_processes.py MODEL DATA OUT ACCUMULATE [ACCUMULATE ...]: one file in the folder OUT for each
-"""
+"""A training of a few steps, in one process or two: its losses, gradients and weights."""
 
 import os
-import sys
-import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -20,6 +16,7 @@ from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.sampler.round_robin import RoundRobin
 from lightning_embed.types import Task
 
+ACCUMULATE = (1, 2)
 RANKS = int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -39,28 +36,20 @@ class NoDropout(EmbeddingModule):
         self.record.append((losses, self.gradient))
 
 
-def run(model: str, data: str, out: str, accumulate: int) -> None:
-    """Train four steps in float64 and save what happened."""
+def trained(model: Path, data: Path, cache: Path, accumulate: int) -> dict[str, Any]:
+    """Train four steps in float64: the record of every step, and the weights after the last."""
     options = {
-        name: DatasetOptions(task, f"{data}/{name}", batch_size=8, num_negatives=2)
+        name: DatasetOptions(task, str(data / name), batch_size=8, num_negatives=2)
         for name, task in (("pairs", Task.retrieval), ("scores", Task.sts))
     }
-    encoder = Encoder(EncoderOptions(model, dtype=Dtype.float32, max_tokens=64))
+    encoder = Encoder(EncoderOptions(str(model), dtype=Dtype.float32, max_tokens=64))
     losses = {Task.retrieval: InfoNCE(temperature=0.1, symmetric=True), Task.sts: CoSENT()}
     module = NoDropout(encoder, losses, partial(torch.optim.SGD, lr=0.1), max_grad_norm=100.0).double()
-    datamodule = EmbeddingDataModule(load_datasets(options, cache=Path(out) / "cache"), encoder, RoundRobin(accumulate))
+    datamodule = EmbeddingDataModule(load_datasets(options, cache=cache), encoder, RoundRobin(accumulate))
     trainer = Trainer(
         accelerator="cpu", devices=RANKS, strategy="ddp" if RANKS > 1 else "auto", max_steps=4, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         limit_val_batches=0, precision="64-true",
     )  # fmt: skip
     trainer.fit(module, datamodule)
-    if trainer.is_global_zero:
-        torch.save({"record": module.record, "weights": encoder.state_dict()}, f"{out}/{accumulate}.pt")
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    for number in map(int, sys.argv[4:]):
-        run(*sys.argv[1:4], number)
+    return {"record": module.record, "weights": encoder.state_dict()}

@@ -1,4 +1,4 @@
-"""What every plan of experts obeys."""
+"""Laws over all registered plans of experts: a new one is tested the day it appears."""
 
 import pytest
 import torch
@@ -8,13 +8,10 @@ from lightning_embed import registry
 from lightning_embed.config import schema
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
-from lightning_embed.experts.joint import Joint
-from lightning_embed.experts.per_dataset import PerDataset
-from lightning_embed.experts.per_task import PerTask
 from lightning_embed.types import BASE
 from tests.experts.toy import SETS, NoMeasure, ToyMeasure
+from tests.words import options
 
-NEEDED = {"update": {"new": ["nq"], "existing": "."}}
 MEASURE = ToyMeasure(
     {name: torch.tensor([float(number), 1.0]) for number, name in enumerate(SETS)},
     {model: {name: float(len(model) + number) for number, name in enumerate(SETS)} for model in ("joint", *SETS)},
@@ -22,26 +19,15 @@ MEASURE = ToyMeasure(
 WORDS = registry.names("experts")
 
 
-def _plan(plan) -> dict[str, list[str]]:
-    return {expert.name: list(expert.rows) for expert in plan.experts(SETS, 0, NoMeasure())}
-
-
-def test_joint() -> None:
-    assert _plan(Joint()) == {"joint": ["squad", "stsb", "nq"]}
-
-
-def test_per_task() -> None:
-    assert _plan(PerTask()) == {"retrieval": ["squad", "nq"], "sts": ["stsb"]}
-
-
-def test_per_dataset() -> None:
-    assert _plan(PerDataset()) == {"squad": ["squad"], "stsb": ["stsb"], "nq": ["nq"]}
+def _build(word: str, **chosen: str) -> ExpertPlan:
+    plan: ExpertPlan = registry.get("experts", word)(**options("experts", word), **chosen)
+    return plan
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_laws(word: str) -> None:
+def test_datasets_and_starts(word: str) -> None:
     """Names are distinct, every dataset trains somebody, an expert starts from the base or an earlier one."""
-    experts = registry.get("experts", word)(**NEEDED.get(word, {})).experts(SETS, 0, MEASURE)
+    experts = _build(word).experts(SETS, 0, MEASURE)
     names = [expert.name for expert in experts]
     assert len(set(names)) == len(names)
     assert {name for e in experts for name in e.rows} == set(SETS)
@@ -52,7 +38,7 @@ def test_laws(word: str) -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_rows(word: str) -> None:
     """Rows exist, stand once and in order; there is at least one; the size of an expert counts them."""
-    for expert in registry.get("experts", word)(**NEEDED.get(word, {})).experts(SETS, 0, MEASURE):
+    for expert in _build(word).experts(SETS, 0, MEASURE):
         chosen = {name: list(range(SETS[name].num_rows) if r is None else r) for name, r in expert.rows.items()}
         for name, rows in chosen.items():
             assert rows == sorted(set(rows) & set(range(SETS[name].num_rows)))
@@ -63,10 +49,9 @@ def test_rows(word: str) -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_the_same_seed_is_the_same_plan(word: str) -> None:
     """Also in another command, which trains only one of the experts."""
-    cls, options = registry.get("experts", word), NEEDED.get(word, {})
-    experts = cls(**options).chosen(SETS, 3, MEASURE)
+    experts = _build(word).chosen(SETS, 3, MEASURE)
     for expert in experts:
-        only = cls(only=expert.name, **options)
+        only = _build(word, only=expert.name)
         if expert.path is None:
             assert only.chosen(SETS, 3, MEASURE) == [expert]
         else:
@@ -89,10 +74,5 @@ def test_two_models_of_one_name() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_the_yaml_states_every_default(word: str) -> None:
     stated = OmegaConf.load(schema.conf_folder() / "experts" / f"{word}.yaml")
-    options = OmegaConf.structured(schema.twin(registry.get("experts", word)))
-    assert {key: stated[key] for key in stated if key != "defaults"} == OmegaConf.to_container(options)
-
-
-def test_refusal() -> None:
-    with pytest.raises(ConfigError, match=r"experts.only=retrieva: no such expert. Did you mean 'retrieval'\?"):
-        PerTask(only="retrieva").chosen(SETS, 0, NoMeasure())
+    defaults = OmegaConf.structured(schema.twin(registry.get("experts", word)))
+    assert {key: stated[key] for key in stated if key != "defaults"} == OmegaConf.to_container(defaults)
