@@ -1,6 +1,7 @@
 """The command line: `train.py` and `merge.py`. Hydra runs the job; mistakes are answered before it starts (`composing`)."""
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ def _ours(error: BaseException | None) -> LightningEmbedError | None:
 
 
 def _exit(error: LightningEmbedError) -> NoReturn:
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        traceback.print_exception(error)
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     sys.exit(2)
 

@@ -69,7 +69,7 @@ def check_signature(path: str, node: DictConfig) -> None:
             continue
         if key not in parameters and not is_open:
             raise ConfigError(f"{path}.{key}: {target} has no such option. {nearest(key, parameters)}")
-        if key in hints and not _fits(value, hints[key]):
+        if key in hints and value != parameters[key].default and not _fits(value, hints[key]):
             raise ConfigError(f"{path}.{key}={value}: {_expected(hints[key], value)}")
 
 
@@ -84,7 +84,7 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain value is of a type; True where that cannot be said."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-    if isinstance(value, Mapping) and "_target_" in value:
+    if _has_target(value):
         return True
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
@@ -95,6 +95,13 @@ def _fits(value: Any, hint: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _has_target(value: Any) -> bool:
+    """Whether a component stands in a value: an object of its own, which is built later."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_has_target, value.values()))
+    return isinstance(value, list) and any(map(_has_target, value))
 
 
 def _expected(hint: Any, value: Any) -> str:

@@ -1,7 +1,9 @@
 """The content of the files that a config names: what counts of them is neither their place nor their date."""
 
+import glob
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,14 @@ from lightning_embed.types import Task
 PLACES = ("path", "revision", "train", "dev", "test")
 """Options of a dataset that say where its files are."""
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_PARTS = ("train", "dev", "test")
+_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_UNREADABLE = "not readable"
+
+
+def source_paths(patterns: Iterable[str]) -> list[Path]:
+    """Model directories, glob patterns expanded and sorted."""
+    return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
 
 
 def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:
@@ -27,17 +36,21 @@ def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str])
         files = Files(name, DatasetOptions(Task(options["task"]), **places), CACHE)
         if files.is_hub and _HUB_NAME.fullmatch(path := str(places["path"])):
             commit = hub.commit(path, places["revision"], "dataset") or places["revision"]
-            return {f"data.{name}.hub": f"{path}@{commit} {[places[part] for part in parts]}"}
+            splits = {"train": "train"} | {part: places[part] for part in _PARTS if places[part] is not None}
+            return {f"data.{name}.{part}": f"{path}@{commit}[{splits[part]}]" for part in parts if part in splits}
         return {f"data.{name}.{part}": files_content(found) for part in parts if (found := files.files(part))}
     except (LightningEmbedError, OSError, ValueError):  # reported by what reads the rows
-        return {f"data.{name}": "not readable"}
+        return {f"data.{name}.train": _UNREADABLE}
 
 
 def model_content(path: str, revision: str | None) -> str:
     """Of a directory its content, of a name on the hub its commit."""
-    if Path(path).is_dir():
-        return directory_digest(Path(path))
-    return f"{path}@{hub.commit(path, revision, 'model') or revision}" if _HUB_NAME.fullmatch(path) else "not readable"
+    if _HUB_NAME.fullmatch(path) and not Path(path).is_dir():
+        return f"{path}@{hub.commit(path, revision, 'model') or revision}"
+    with suppress(OSError):
+        if Path(path).is_dir():
+            return directory_digest(Path(path))
+    return _UNREADABLE  # reported by what loads it
 
 
 def files_content(files: Sequence[Path]) -> str:
@@ -52,10 +65,8 @@ def in_words(content: str) -> str:
             return "the base model (encoder.path)"
         case ["data", name, "train"]:
             return f"the train rows of {name}"
-        case ["data", name, part] if part != "hub":
+        case ["data", name, part]:
             return f"the {part} set of {name}"
-        case ["data", name, *_]:
-            return f"the dataset {name}"
         case ["sources", _, *name]:
             return f"the model {'.'.join(name)}"
         case _:

@@ -3,8 +3,10 @@
 So a moved module, a moved data folder or another machine changes no name, and edited rows or replaced weights do.
 """
 
-import glob
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +15,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_embed.config.content import PLACES, dataset_content, files_content, in_words, model_content
-from lightning_embed.config.values import plain
+from lightning_embed.config.content import PLACES, dataset_content, files_content, in_words, model_content, source_paths
+from lightning_embed.config.values import class_name, plain
 from lightning_embed.data.options import TRAINING_ONLY
+from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.merge import Source
+from lightning_embed.runtime import distributed
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
-from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import Task
 
 TRAINED_BY = (
@@ -36,8 +39,11 @@ _NOT_TRAINED_BY = {
         "enable_model_summary",
     },
 }  # fmt: skip
-_HASHED = ("out", "group")  # they contain the hash
+_MEASURES_DEV = {"val_check_interval", "check_val_every_n_epoch", "limit_val_batches"}  # which may end a training
 _OUR_CALLBACKS = "lightning_embed.callback."
+_OF_THIS_PLACE = ("${oc.env:", "${now:")  # resolvers whose value is of this machine, or of this moment
+_HASH_VARIABLE = "LIGHTNING_EMBED_RUN_HASH"
+_known_hash: ContextVar[str | None] = ContextVar("known_hash", default=None)
 
 
 @dataclass(frozen=True)
@@ -71,36 +77,64 @@ class Identity:
 
 def run_identity(config: DictConfig) -> Identity:
     """The identity of a run, with the content of its files as it is now. What cannot be read counts as absent."""
-    options = _hashed_options(config)
+    with resolved_hash(""):
+        options = _hashed_options(config)
+    written: Any = OmegaConf.to_container(config, resolve=False)
     content: dict[str, str] = {}
     if encoder := options.get("encoder"):
         content["encoder"] = model_content(str(encoder.pop("path", None)), encoder.pop("revision", None))
-    experts = options.get("experts", {})
-    if (existing := experts.pop("existing", None)) is not None:
+    if (existing := options.get("experts", {}).get("existing")) is not None:
         content["experts.existing"] = model_content(existing, None)
-    if (base := options.pop("base", None)) is not None:
+        options["experts"]["existing"] = True
+    if (base := options.get("base")) is not None:
         content["base"] = model_content(base, None)
-    if (recipe := options.pop("recipe", None)) is not None:
+        options["base"] = True
+    if (recipe := options.get("recipe")) is not None:
         content["recipe"] = files_content([Path(recipe)])
-    paths = source_paths(options.pop("sources", None) or ())
-    for number, (path, name) in enumerate(zip(paths, distinct([path.resolve() for path in paths]), strict=True)):
-        content[f"sources.{number}.{name}"] = model_content(str(path), None)
-    for name, dataset in options.get("data", {}).get("datasets", {}).items():
-        content |= dataset_content(name, dataset, ("train", "dev"))
-        for place in PLACES:
-            dataset.pop(place, None)
-    return Identity(options, content)
+        options["recipe"] = True
+    if sources := source_paths(options.get("sources") or ()):
+        content |= {f"sources.{n}.{path.name}": model_content(str(path), None) for n, path in enumerate(sources)}
+        options["sources"] = [path.name for path in sources]
+    if data := options.get("data"):
+        for name, dataset in data["datasets"].items():
+            content |= dataset_content(name, dataset, ("train", "dev"))
+        data["datasets"] = _without_places(data["datasets"])
+    return Identity({key: _as_written(value, written.get(key)) for key, value in options.items()}, content)
 
 
 def run_hash(config: DictConfig) -> str:
     """Eight letters that stand for the experts of a run: the end of its folder's name."""
-    return run_identity(config).hash
+    known = _known_hash.get()
+    return run_identity(config).hash if known is None else known
+
+
+@contextmanager
+def resolved_hash(value: str) -> Iterator[None]:
+    """Let ${run_hash:} be `value` inside, so that a config resolves without reading files."""
+    token = _known_hash.set(value)
+    try:
+        yield
+    finally:
+        _known_hash.reset(token)
 
 
 def freeze(config: DictConfig) -> Identity:
-    """Fix the folder and the group of a run, so that a file that changes later cannot change them on the way."""
+    """Fix the folder and the group of a run, so that a file that changes later cannot change them on the way.
+
+    Raises:
+        ConfigError: this process was started by another one of the same run, which found other files.
+    """
     identity = run_identity(config)
-    config.out, config.group = str(config.out), str(config.group)
+    with resolved_hash(identity.hash):
+        config.out, config.group = str(config.out), str(config.group)
+    if distributed.launched_rank() == 0:
+        os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
+        return identity
+    started_by, _, expected = os.environ.get(_HASH_VARIABLE, "").partition(" ")
+    if started_by == str(os.getppid()) and expected != identity.hash:
+        raise ConfigError(
+            f"Rank {distributed.launched_rank()} found other data, another base or other options than rank 0: start the run again."
+        )
     return identity
 
 
@@ -153,8 +187,12 @@ def probe_hash(config: DictConfig) -> str:
     keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
     datasets = plain(config.data.datasets, as_words=True)
-    kept = [{key: value for key, value in each.items() if key not in PLACES} for each in datasets.values()]
-    return digest([options, kept, [dataset_content(name, each, ("train",)) for name, each in datasets.items()]])
+    content: dict[str, Any] = {}
+    for name, each in datasets.items():
+        content |= dataset_content(name, each, ("train", "dev"))
+        if f"data.{name}.dev" in content:  # whether there is one decides which train rows are left
+            content[f"data.{name}.dev"] = True
+    return digest([options, _without_places(datasets), content])
 
 
 def dev_hash(config: DictConfig) -> str:
@@ -167,38 +205,24 @@ def training_seed(config: DictConfig, expert: Expert) -> int:
     return int(config.seed) if expert.seed == 0 else derive_seed(config.seed, "expert", expert.seed)
 
 
-def source_paths(patterns: Iterable[str]) -> list[Path]:
-    """Model directories, glob patterns expanded and sorted."""
-    return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
-
-
-def without_hashes(config: DictConfig) -> DictConfig:
-    """A copy in which nothing contains the hash of the run, so that everything resolves without reading files."""
-    own = config.copy()
-    for key in _HASHED:
-        if key in own.keys():  # noqa: SIM118  # `in own` would resolve it
-            own[key] = ""
-    return own
-
-
-def class_name(target: object) -> str:
-    """The last part of a `_target_`: the class, wherever it lives."""
-    return str(target).rpartition(".")[2]
-
-
 def _hashed_options(config: DictConfig) -> dict[str, Any]:
     """Resolved options by key of the root, without what cannot change an expert."""
-    own = without_hashes(config)
     found: dict[str, Any] = {}
     for key in (*TRAINED_BY, "recipe", "compare", "callback"):
-        if key not in own or OmegaConf.is_missing(own, key) or (value := _resolved(own, key)) in (None, {}, []):
+        if (
+            key not in config
+            or OmegaConf.is_missing(config, key)
+            or (value := _resolved(config, key)) in (None, {}, [])
+        ):
             continue
         if key == "callback":
             value = {name: node for name, node in value.items() if not _only_watches(node)}
-        if isinstance(value, dict):
-            value = {name: node for name, node in value.items() if name not in _NOT_TRAINED_BY.get(key, ())}
         if value not in ({}, []):
             found[key] = _without_modules(value)
+    for key, names in _NOT_TRAINED_BY.items():
+        left_out = names - _MEASURES_DEV if "callback" in found else names
+        if key in found:
+            found[key] = {name: node for name, node in found[key].items() if name not in left_out}
     return found
 
 
@@ -208,6 +232,22 @@ def _resolved(config: DictConfig, key: str) -> Any:
     except OmegaConfBaseException:  # it refers to a missing value: reported by the checks, not here
         node = config._get_node(key)
         return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else str(node)
+
+
+def _as_written(value: Any, written: Any) -> Any:
+    """`value`, where it comes from the environment or the clock as it is written in the config."""
+    if isinstance(written, str) and any(resolver in written for resolver in _OF_THIS_PLACE):
+        return written
+    if isinstance(value, dict) and isinstance(written, Mapping):
+        return {key: _as_written(item, written.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+        return [_as_written(*pair) for pair in zip(value, written, strict=True)]
+    return value
+
+
+def _without_places(datasets: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Names and options of datasets in their order, which samplers use, without the places of their files."""
+    return [[name, {k: v for k, v in options.items() if k not in PLACES}] for name, options in datasets.items()]
 
 
 def _only_watches(callback: Any) -> bool:
@@ -240,7 +280,7 @@ def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
     tests: dict[str, Any] = {}
     for name, options in plain(config.data.datasets, as_words=True).items():
         content = dataset_content(name, options, parts)
-        if f"data.{name}.dev" not in content or options["task"] in (Task.classification, Task.clustering):
+        if f"data.{name}.dev" not in content or options["task"] == Task.classification:
             # dev rows are drawn from it, a classifier learns from it
             content |= dataset_content(name, options, ("train",))
         kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}

@@ -1,5 +1,6 @@
 """`run.yaml`: the record of what a folder was made from."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ from lightning_embed.types import Choice
 
 FILE = "run.yaml"
 
+_HEAD = 1000  # letters, within which the hashes stand
+
 _PACKAGES = ("lightning-embed", "torch", "lightning", "transformers", "mteb")
 
 
@@ -49,6 +52,10 @@ def refuse_other_options(out: Path, identity: Identity) -> None:
         ConfigError: with both hashes.
     """
     found = read(out)
+    if found is None and (out / FILE).exists():
+        raise ConfigError(
+            f"{out / FILE} cannot be read, so that this may be the folder of another run: give another out=."
+        )
     if found is not None and found.get("options_hash") != identity.options_hash:
         raise ConfigError(
             f"{out} holds another run (its config has the hash {found.get('hash')}, this one {identity.hash}): give "
@@ -63,14 +70,14 @@ def changed_content(out: Path, identity: Identity) -> list[str]:
 
 def changes_since_last_run(out: Path, name: str, identity: Identity) -> str | None:
     """Why a command that was run before has a new folder: a sentence; None: it was not run before, or nothing changed."""
-    earlier = sorted(out.parent.glob(f"{name}-*/{FILE}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     if (out / FILE).exists():
         return None
-    for file in earlier:
-        found = read(file.parent)
-        if found is not None and found.get("options_hash") == identity.options_hash:
-            changed = _listed(changed_content(file.parent, identity))
-            return f"{changed} changed since {file.parent}: this is another run, in {out}"
+    for folder in sorted(out.parent.glob(f"{name}-*"), key=os.path.getmtime, reverse=True):
+        with suppress(OSError):
+            if identity.options_hash in (folder / FILE).read_text(encoding="utf-8", errors="replace")[:_HEAD]:
+                changed = changed_content(folder, identity)
+                if changed:
+                    return f"{_listed(changed)} changed since {folder}: this is another run, in {out}"
     return None
 
 
@@ -98,7 +105,7 @@ def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
 
 def read(out: Path) -> Mapping[str, Any] | None:
     """The record of a folder; None: there is none that can be read."""
-    with suppress(OSError, yaml.YAMLError):
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
         found = yaml.load(
             (out / FILE).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         )

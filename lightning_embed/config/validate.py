@@ -7,9 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from lightning_embed import registry
-from lightning_embed.config.identity import class_name, without_hashes
+from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.queries import has_tests, num_ranks
-from lightning_embed.config.values import build_options, plain
+from lightning_embed.config.values import build_options, class_name, plain
 from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
@@ -49,7 +49,8 @@ def validate_config(
     Raises:
         ConfigError: with one line per problem.
     """
-    problems = [*_missing(without_hashes(config)), *_unknown(config, reference, added)]
+    with resolved_hash(""):
+        problems = [*_missing(config), *_unknown(config, reference, added)]
     if not problems:
         problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:

@@ -44,3 +44,8 @@ LOSS_OF_TASK = {
     Task.classification: "label_loss",
     Task.clustering: "label_loss",
 }
+
+
+def class_name(target: object) -> str:
+    """The last part of a `_target_`: the class, whatever its module."""
+    return str(target).rpartition(".")[2]

@@ -56,7 +56,14 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     """
     if not path.is_file():
         raise DataError(f"{path}: expected a file of rows ({', '.join(SUFFIXES)}), found {_found(path)}.")
-    return _cached(cache / f"{_key(sha256(path), options)}.arrow", _records(path), options, str(path))
+    content = sha256(path)
+    target = cache / f"{_key(content, options)}.arrow"
+    is_new = not target.exists()
+    rows = _cached(target, _records(path), options, str(path))
+    if is_new and sha256(path) != content:
+        target.unlink()
+        raise DataError(f"{path} changed while it was read. Start again.")
+    return rows
 
 
 def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dataset:
@@ -67,8 +74,9 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
     """
     from datasets import load_dataset
 
+    commit = hub.commit(name, options.revision, "dataset") or options.revision
     try:
-        rows = load_dataset(name, split=split, revision=hub.commit(name, options.revision, "dataset"))
+        rows = load_dataset(name, split=split, revision=commit)
     except Exception as error:  # datasets raises whatever its many back ends raise
         raise DataError(
             f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed.config import run_yaml
+from lightning_embed.config.components import instantiated, refusals_of
 from lightning_embed.config.values import shown_config
 from lightning_embed.storage.checksum import digest
 
@@ -30,9 +30,10 @@ def open_loggers(cfg: DictConfig, name: str, kind: str) -> Iterator[list[Logger]
     built: list[Logger] = []
     status = "failed"
     try:
-        for node in filled.logger.values():
-            built.append(instantiate(node))
-            built[-1].log_hyperparams(_searchable(cfg))
+        for logger_name, node in filled.logger.items():
+            built.append(instantiated(f"logger.{logger_name}", node))
+            with refusals_of(f"logger.{logger_name}"):  # some look at their options when they first write
+                built[-1].log_hyperparams(_searchable(cfg))
         yield built
         status = "success"
     finally:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.config.components import check_signature, instantiated, refusals_of
-from lightning_embed.config.identity import training_seed
+from lightning_embed.config.identity import resolved_hash, training_seed
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
@@ -176,4 +176,8 @@ def check_components(cfg: DictConfig) -> None:
         make_scheduler(optimizer, 10)
     for name, node in cfg.logger.items():  # not built: some open files or connections
         check_signature(f"logger.{name}", node)
-    trainer(cfg, [], Path(cfg.out))
+    planned = cfg.copy()
+    if cfg.inspect:  # the plan of another machine may be read on this one
+        planned.trainer |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1}
+    with resolved_hash(""):
+        trainer(planned, [], Path(planned.out))

@@ -43,6 +43,7 @@ def _begin(prepared: Prepared) -> None:
     if distributed.launched_rank() == 0:
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
             console.print(reason, markup=False, highlight=False)
+        run_yaml.refuse_other_run(prepared.out, prepared.identity)  # another process may have been faster
         run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
         prepared.base.export(prepared.out / "models" / BASE)
     prepared.affinity.save()  # every rank writes the same

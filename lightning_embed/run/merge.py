@@ -9,7 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lightning_embed.config import run_yaml, schema
-from lightning_embed.config.identity import Identity, freeze, source_paths
+from lightning_embed.config.components import check_signature
+from lightning_embed.config.content import source_paths
+from lightning_embed.config.identity import Identity, freeze
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Source
@@ -49,6 +51,8 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     Raises:
         LightningEmbedError: whatever a user can mend.
     """
+    for name, node in cfg.logger.items():
+        check_signature(f"logger.{name}", node)
     identity = freeze(cfg)
     run_yaml.refuse_other_options(Path(cfg.out), identity)
     replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))

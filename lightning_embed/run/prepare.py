@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 from lightning_embed import registry
 from lightning_embed.callback import WhileTraining
 from lightning_embed.config import run_yaml
-from lightning_embed.config.identity import Identity, freeze
+from lightning_embed.config.identity import Identity, freeze, run_identity
 from lightning_embed.config.values import plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.errors import ConfigError, DataError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.loss import Loss
@@ -77,11 +77,11 @@ def prepare(cfg: DictConfig) -> Prepared:
     Raises:
         LightningEmbedError: whatever a user can mend.
     """
+    build.check_components(cfg)
     identity = freeze(cfg)
     out = Path(cfg.out)
     if not cfg.inspect:
         run_yaml.refuse_other_run(out, identity)
-    build.check_components(cfg)
     plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
     strategy, evaluator = strategy_of(cfg), build.evaluator(cfg)
     data = _trained_on(plan.datasets, build.datasets(cfg))
@@ -97,6 +97,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     trainings = [PlannedTraining(e, build.datamodule(cfg, data, base, e)) for e in experts if e.path is None]
     for training in trainings:
         _check_training(cfg, plan, training)
+    if changed := run_identity(cfg).changed_since(identity.content):
+        raise DataError(f"While the run was prepared, {', '.join(changed)} changed: start it again.")
     return Prepared(cfg, identity, data, base, plan, experts, trainings, measured, sources, strategy, evaluator)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import time
@@ -50,9 +51,10 @@ def sha256(file: Path) -> str:
         if digest.value is None:
             digest.value = _recall(key)
         if digest.value is None:
+            is_old = time.time() - max(now.st_mtime, now.st_ctime) > _YOUNG
             with path.open("rb") as stream:
                 digest.value = hashlib.file_digest(stream, "sha256").hexdigest()
-            if time.time() - max(now.st_mtime, now.st_ctime) > _YOUNG:
+            if is_old:
                 _remember(key, digest.value)
         return digest.value
 
@@ -77,7 +79,7 @@ def directory_digest(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(_model_files(folder)):
-        digest.update(f"{file.relative_to(folder)}\0{sha256(file)}\n".encode())
+        digest.update(os.fsencode(f"{file.relative_to(folder)}\0{sha256(file)}\n"))
     return digest.hexdigest()
 
 
@@ -93,19 +95,21 @@ def begin(files: Iterable[Path]) -> None:
 
 
 def _model_files(folder: Path) -> Iterator[Path]:
-    has_safetensors = any(folder.glob("*.safetensors")) or any(folder.glob("*/*.safetensors"))
-    for file in folder.rglob("*"):
-        parts = file.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
-        foreign = len(parts) > 1 and _OTHER_FOLDERS.fullmatch(parts[0]) is not None
-        foreign |= has_safetensors and file.suffix in _OTHER_WEIGHTS
-        if not (hidden or foreign or file.name in _CARDS) and file.is_file():
-            yield file
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        is_top = Path(parent) == folder
+        folders[:] = [
+            name for name in folders if not (name.startswith(".") or (is_top and _OTHER_FOLDERS.fullmatch(name)))
+        ]
+        has_safetensors = any(name.endswith(".safetensors") for name in names)
+        for name in names:
+            foreign = has_safetensors and name.endswith(_OTHER_WEIGHTS)
+            if not (name.startswith(".") or name in _CARDS or foreign):
+                yield Path(parent, name)
 
 
 def _recall(key: Key) -> str | None:
     with suppress(sqlite3.Error), closing(_open()) as database:
-        found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", key[:1]).fetchone()
+        found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", (os.fsencode(key[0]),)).fetchone()
         return found[1] if found is not None and found[0] == repr(key[1:]) else None
     return None
 
@@ -115,8 +119,10 @@ def _remember(key: Key, value: str) -> None:
     with suppress(sqlite3.Error, OSError):
         CACHE.mkdir(parents=True, exist_ok=True)
         with closing(_open()) as database, database:
-            database.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)")
-            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key[0], repr(key[1:]), value))
+            database.execute("CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT)")
+            database.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (os.fsencode(key[0]), repr(key[1:]), value)
+            )
 
 
 def _open() -> sqlite3.Connection:

@@ -6,11 +6,14 @@ The settings of huggingface_hub apply: HF_TOKEN, HF_ENDPOINT.
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from lightning_embed.errors import ConfigError, HubError
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.cache_dir import CACHE
 
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: its shards must not mix with ours
 
@@ -93,7 +96,8 @@ def push(model: Path, name: str, private: bool, message: str) -> str:
 def commit(name: str, revision: str | None, kind: Literal["model", "dataset"]) -> str | None:
     """The commit that a revision of a hub repository stands for; asked once in a process.
 
-    The hub's own answer, or without a connection that of the local cache.
+    The answer of the hub is kept in the cache folder. Without a connection the last answer counts, or the commit that
+    huggingface_hub has downloaded.
 
     Args:
         name: owner/name.
@@ -101,17 +105,38 @@ def commit(name: str, revision: str | None, kind: Literal["model", "dataset"]) -
         kind: of the repository.
 
     Returns:
-        40 hexadecimal digits; None: neither the hub nor the cache knows it.
+        40 hexadecimal digits; None: neither the hub nor a cache knows it.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     revision = revision or "main"
     if re.fullmatch("[0-9a-f]{40}", revision):
         return revision
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=10).sha
-        except Exception:  # of the network, the server or the client's many layers: loading reports what is wrong
-            pass
-    cached = Path(constants.HF_HUB_CACHE, f"{kind}s--{name.replace('/', '--')}", "refs", revision)
-    return cached.read_text().strip() if cached.is_file() else None
+    folder = f"{kind}s--{name.replace('/', '--')}"
+    kept = CACHE / "commits" / folder / revision
+    if (answer := _asked(name, revision, kind)) is not None:
+        with suppress(OSError):
+            write_whole(kept, answer)
+        return answer
+    known = (kept, Path(constants.HF_HUB_CACHE, folder, "refs", revision))
+    return next((file.read_text().strip() for file in known if file.is_file()), None)
+
+
+def _asked(name: str, revision: str, kind: str) -> str | None:
+    """The hub's answer; None: there is none, or no connection, after which this process does not ask again."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE or _unreachable:
+        return None
+    try:
+        found: str | None = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=10).sha
+    except (HfHubHTTPError, ValueError):  # no such repository or revision: loading reports it
+        return None
+    except Exception:  # of the network, in the client's many layers
+        _unreachable.append(name)
+        return None
+    return found
+
+
+_unreachable: list[str] = []

@@ -1,5 +1,6 @@
 """Names of folders: of words, options and content, whatever their place."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +12,23 @@ from safetensors.torch import load_file, save_file
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import (
     Identity,
+    dev_hash,
     evaluation_hash,
     freeze,
     job_hash,
     merge_hash,
+    probe_hash,
     run_hash,
     run_identity,
 )
-from lightning_embed.errors import ConfigError
+from lightning_embed.data import readers
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.readers import read_hub
+from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.merge import Source
+from lightning_embed.runtime import distributed
 from lightning_embed.storage import hub
+from lightning_embed.types import Task
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
@@ -227,3 +235,129 @@ def test_a_hash_is_stable() -> None:
     """Eight letters that a later version must find again: they name the folders of users."""
     identity = Identity({"seed": 42, "encoder": {"pooling": "mean"}}, {"encoder": "ab", "data.facts.train": "cd"})
     assert identity.hash == "8e1f7bdf"
+
+
+def test_splits_of_a_hub_dataset_count_where_they_are_used(config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "commit", lambda *_: "1" * 40)
+
+    def of(*given: str) -> tuple[str, str, str, str]:
+        cfg = config("data.datasets.facts.path=owner/rows", *(f"data.datasets.facts.{each}" for each in given))
+        return run_hash(cfg), evaluation_hash(cfg), dev_hash(cfg), job_hash("train", cfg)
+
+    base = of("dev=a", "test=t")
+    other_test, other_dev = of("dev=a", "test=validation"), of("dev=b", "test=t")
+    assert [one == two for one, two in zip(base, other_test, strict=True)] == [True, False, True, False]
+    assert [one == two for one, two in zip(base, other_dev, strict=True)] == [False, False, False, False]
+
+
+def test_an_unknown_revision_is_not_main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def load_dataset(name: str, split: str, revision: str | None) -> None:
+        asked.append(revision)
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(hub, "commit", lambda *_: None)
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(DataError, match="no network"):
+        read_hub("owner/rows", "train", DatasetOptions(Task.retrieval, "owner/rows", revision="v9"), tmp_path)
+    assert asked == ["v9"]
+
+
+def test_an_answer_of_the_hub_is_known_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["c" * 40, None])
+    monkeypatch.setattr(hub, "CACHE", tmp_path)
+    monkeypatch.setattr(hub, "_asked", lambda *_: next(answers))
+    hub.commit.cache_clear()
+    assert hub.commit("owner/name", "v1", "dataset") == "c" * 40
+    hub.commit.cache_clear()  # as in a later process, on a machine without a network
+    assert hub.commit("owner/name", "v1", "dataset") == "c" * 40
+    hub.commit.cache_clear()
+
+
+def test_the_order_of_datasets_counts(config: Make) -> None:
+    cfg = config()
+    turned = cfg.copy()
+    datasets = dict(reversed(list(cfg.data.datasets.items())))
+    turned.data.datasets = {}
+    turned.data.datasets = datasets
+    assert list(turned.data.datasets) == list(reversed(list(cfg.data.datasets)))
+    assert run_hash(turned) != run_hash(cfg)
+
+
+def test_a_dev_set_that_appears_changes_the_rows_of_a_probe(config: Make, data: Path) -> None:
+    kept = (data / "pairs" / "dev.jsonl").read_text()
+    with_dev = probe_hash(config())
+    (data / "pairs" / "dev.jsonl").unlink()
+    assert probe_hash(config()) != with_dev
+    (data / "pairs" / "dev.jsonl").write_text(kept * 2)
+    assert probe_hash(config()) == with_dev
+
+
+def test_the_hash_may_stand_in_a_hashed_option(config: Make) -> None:
+    """It counts as nothing there, at any depth of the stack."""
+    given = "+callback.mine={_target_:mine.Writes,folder:'runs/${run_hash:}/x'}"
+
+    def deep(depth: int) -> str:
+        return deep(depth - 1) if depth else run_hash(config(given))
+
+    assert deep(0) == deep(40) != run_hash(config())
+
+
+def test_the_environment_counts_as_it_is_written(config: Make, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    """A restart on another node of a cluster is the same run; the files that a variable leads to count by content."""
+    given = ["+callback.mine={_target_:mine.Writes,folder:'${oc.env:NODE}/x'}", "data.root=${oc.env:DATA}"]
+    found = []
+    for node in ("n1", "n2"):
+        monkeypatch.setenv("NODE", node)
+        monkeypatch.setenv("DATA", str(shutil.copytree(data, data.parent / node)))
+        found.append(run_hash(config(*given, "data.datasets.facts.path=${data.root}/pairs")))
+    assert found[0] == found[1]
+
+
+def test_with_a_callback_that_may_stop_measuring_dev_counts(config: Make) -> None:
+    stops = "+callback.stop={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:dev/loss/facts}"
+    often = "trainer.val_check_interval=2"
+    assert run_hash(config()) == run_hash(config(often))
+    assert run_hash(config(stops)) != run_hash(config(stops, often))
+
+
+def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze(config())
+    monkeypatch.setattr(distributed, "launched_rank", lambda: 1)
+    monkeypatch.setattr("os.getppid", os.getpid)
+    freeze(config())
+    _append_row(data / "pairs" / "train.jsonl")
+    with pytest.raises(ConfigError, match="Rank 1 found other data"):
+        freeze(config())
+    monkeypatch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
+    freeze(config())
+
+
+def test_other_sources_are_another_run_and_changed_ones_are_not(base: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        shutil.copytree(base, tmp_path / name)
+
+    def identity(*names: str, more: tuple[str, ...] = ()) -> Identity:
+        return run_identity(_cfg("merge", [f"sources=[{','.join(str(tmp_path / n) for n in names)}]", *more]))
+
+    first = identity("a", "b")
+    _scale_weights(tmp_path / "a")
+    assert identity("a", "b").options_hash == first.options_hash
+    assert identity("a", "b").changed_since(first.content) == ["the model a"]
+    assert identity("a", "c").options_hash != first.options_hash
+    assert identity("a", "b", more=(f"base={base}",)).options_hash != first.options_hash
+
+
+def test_rows_that_change_while_they_are_read_are_refused(data: Path, tmp_path: Path, monkeypatch) -> None:
+    file, read = data / "pairs" / "train.jsonl", readers._records
+
+    def edited(path: Path):
+        yield from read(path)
+        _append_row(path)
+
+    monkeypatch.setattr(readers, "_records", edited)
+    options = DatasetOptions(Task.retrieval, str(file))
+    with pytest.raises(DataError, match="changed while it was read"):
+        readers.read_rows(file, options, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.arrow"))

@@ -337,7 +337,7 @@ def test_a_logger_is_told_how_a_part_ended(failed: bool, monkeypatch: pytest.Mon
         log_hyperparams = staticmethod(lambda _: None)
         finalize = staticmethod(told.append)
 
-    monkeypatch.setattr(open_module, "instantiate", lambda _: Logger())
+    monkeypatch.setattr(open_module, "instantiated", lambda *_: Logger())
     with suppress(ValueError), open_loggers(_cfg("train", []), "sts", "train"):
         if failed:
             raise ValueError
