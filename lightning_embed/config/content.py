@@ -1,4 +1,4 @@
-"""The content of the files that a config names: what counts of them is neither their place nor their date."""
+"""Hashes of the content of the files that a config names, independent of their path and date."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from lightning_embed.storage.checksum import digest, directory_digest, sha256
 from lightning_embed.types import Task
 
 PLACES = ("path", "revision", "train", "dev", "test")
-"""Options of a dataset that say where its files are."""
+"""Options of a dataset that give the location of its files."""
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:
-    """The content of parts of a dataset: of its files, or on the hub the commit and the names of the splits."""
-    from lightning_embed.data.dataset_files import Files  # half a second, for the library `datasets`
+    """Hashes of the files of parts of a dataset; of a dataset on the hub, its commit and the names of the splits."""
+    from lightning_embed.data.dataset_files import Files  # imports the library `datasets`: half a second
 
     places: dict[str, Any] = {place: options.get(place) for place in PLACES}
     try:
@@ -29,24 +29,24 @@ def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str])
             commit = hub.commit(path, places["revision"], "dataset") or places["revision"]
             return {f"data.{name}.hub": f"{path}@{commit} {[places[part] for part in parts]}"}
         return {f"data.{name}.{part}": files_content(found) for part in parts if (found := files.files(part))}
-    except (LightningEmbedError, OSError, ValueError):  # reported by what reads the rows
+    except (LightningEmbedError, OSError, ValueError):  # the reader of the rows reports it
         return {f"data.{name}": "not readable"}
 
 
 def model_content(path: str, revision: str | None) -> str:
-    """Of a directory its content, of a name on the hub its commit."""
+    """The hash of a model directory, or the commit of a name on the hub."""
     if Path(path).is_dir():
         return directory_digest(Path(path))
     return f"{path}@{hub.commit(path, revision, 'model') or revision}" if _HUB_NAME.fullmatch(path) else "not readable"
 
 
 def files_content(files: Sequence[Path]) -> str:
-    """Of files in their order; one that does not exist counts as absent."""
+    """The hash of files in their order; a missing file counts as absent."""
     return digest([sha256(file) if file.is_file() else None for file in files])
 
 
 def in_words(content: str) -> str:
-    """The name of a content for people: data.facts.train -> the train rows of facts."""
+    """A readable name of a key of `Identity.content`: data.facts.train -> the train rows of facts."""
     match content.split("."):
         case ["encoder"]:
             return "the base model (encoder.path)"

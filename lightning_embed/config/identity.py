@@ -1,6 +1,6 @@
-"""Hashes that name folders and caches: of words, options and the content of files, never of a Python path.
+"""Hashes that name folders and caches, computed from words, options and the content of files.
 
-So a moved module, a moved data folder or another machine changes no name, and edited rows or replaced weights do.
+Edited rows or replaced weights change a name; a moved module, a moved data folder or a different machine does not.
 """
 
 import glob
@@ -24,15 +24,15 @@ from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import Task
 
 TRAINED_BY = (
-    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
-    "max_grad_norm", "trainer", "sources", "base",
+    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
+    "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
     "experts": {"only"},
     "data": {"num_workers", "pin_memory", "root"},
     "trainer": {
-        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar", "profiler",
-        "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
+        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing",
+        "enable_progress_bar", "profiler", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
         "enable_model_summary",
     },
 }  # fmt: skip
@@ -42,11 +42,11 @@ _OUR_CALLBACKS = "lightning_embed.callback."
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that the experts of a run depend on.
+    """Everything on which the experts of a run depend.
 
     Args:
-        options: words and options.
-        content: of the files that they name: data.<dataset>.<part>, encoder, source <name> ... -> digest.
+        options: words and options of the config.
+        content: digests of the files that they name, by encoder, data.<dataset>.<part>, sources.<number>.<name> ...
     """
 
     options: Mapping[str, Any]
@@ -54,23 +54,23 @@ class Identity:
 
     @cached_property
     def hash(self) -> str:
-        """Eight letters that change with everything that changes the experts of a run, and with nothing else."""
+        """Hash of the options and the content: eight letters, the end of the name of the run's folder."""
         return digest([self.options, self.content])
 
     @cached_property
     def options_hash(self) -> str:
-        """The same of the options alone."""
+        """Hash of the options alone."""
         return digest(self.options)
 
     def changed_since(self, content: Mapping[str, str]) -> list[str]:
-        """The files of an earlier run with these options whose content is now different, in words."""
+        """The readable names of files whose content differs from that of an earlier run with these options."""
         return [
             in_words(name) for name in sorted({*content, *self.content}) if content.get(name) != self.content.get(name)
         ]
 
 
 def run_identity(config: DictConfig) -> Identity:
-    """The identity of a run, with the content of its files as it is now. What cannot be read counts as absent."""
+    """The identity of a run, with the current content of its files; an unreadable file counts as absent."""
     options = _hashed_options(config)
     content: dict[str, str] = {}
     if encoder := options.get("encoder"):
@@ -93,24 +93,24 @@ def run_identity(config: DictConfig) -> Identity:
 
 
 def run_hash(config: DictConfig) -> str:
-    """Eight letters that stand for the experts of a run: the end of its folder's name."""
+    """The hash of a run's identity: eight letters, the end of its folder's name."""
     return run_identity(config).hash
 
 
 def freeze(config: DictConfig) -> Identity:
-    """Fix the folder and the group of a run, so that a file that changes later cannot change them on the way."""
+    """Resolve the folder and the group of a run, so that a file that changes later cannot change them."""
     identity = run_identity(config)
     config.out, config.group = str(config.out), str(config.group)
     return identity
 
 
 def evaluation_hash(config: DictConfig) -> str:
-    """Changes with how models are measured; not with the seed, which draws dev sets: recipes are compared over seeds."""
+    """Hash of the evaluation and its sets. The seed, which draws dev sets, has no effect: recipes are compared over seeds."""
     return digest(_evaluated(config, ("dev", "test")))
 
 
 def job_hash(command: str, config: DictConfig) -> str:
-    """Eight letters that stand for a job of a sweep: its config, the content of its files, and the version that did it."""
+    """Hash of a job of a sweep: its config, the content of its files, and the version of this package."""
     from lightning_embed import __version__
 
     identity, resolved = run_identity(config), plain(config, as_words=True)
@@ -125,23 +125,23 @@ def job_hash(command: str, config: DictConfig) -> str:
 
 
 def sweep_hash(arguments: Iterable[str]) -> str:
-    """Eight letters that stand for a sweep: its command line, without what says only how its jobs are started."""
+    """Hash of the command line of a sweep, without the arguments that only decide how its jobs are started."""
     how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
     return digest(sorted(argument for argument in arguments if not argument.startswith(how)))
 
 
 def models_hash(sources: Sequence[Source], base: Path | None) -> str:
-    """Eight letters that stand for the models of a merge: names, weights and sizes, in their order."""
+    """Hash of the models of a merge: names, weights and sizes, in their order."""
     return digest(_models(sources, base))
 
 
 def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None, data: Sequence[str]) -> str:
-    """Eight letters that stand for a merge.
+    """Hash of a merge.
 
     Args:
-        config: of the run.
-        sources: in their order.
-        base: that they started from.
+        config: config of the run.
+        sources: models to merge, in their order.
+        base: model that they started from.
         data: `probe_hash` and `dev_hash`, where the strategy uses a probe or dev scores.
     """
     options = [plain(config.merge, as_words=True), config.seed, str(config.out_dtype)]
@@ -149,7 +149,7 @@ def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None,
 
 
 def probe_hash(config: DictConfig) -> str:
-    """Changes with the losses and the rows of a merge's probe."""
+    """Hash of the losses and the rows of a merge's probe."""
     keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
     datasets = plain(config.data.datasets, as_words=True)
@@ -158,22 +158,22 @@ def probe_hash(config: DictConfig) -> str:
 
 
 def dev_hash(config: DictConfig) -> str:
-    """Changes with the dev sets and how models are measured on them."""
+    """Hash of the dev sets, their evaluation and the optimized metric."""
     return digest([_evaluated(config, ("dev",)), config.optimized_metric])
 
 
 def training_seed(config: DictConfig, expert: Expert) -> int:
-    """The seed of an expert's order of rows, drawn texts and dropout."""
+    """The seed of an expert's row order, sampled texts and dropout."""
     return int(config.seed) if expert.seed == 0 else derive_seed(config.seed, "expert", expert.seed)
 
 
 def source_paths(patterns: Iterable[str]) -> list[Path]:
-    """Model directories, glob patterns expanded and sorted."""
+    """Model directories; glob patterns are expanded and sorted."""
     return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
 
 
 def without_hashes(config: DictConfig) -> DictConfig:
-    """A copy in which nothing contains the hash of the run, so that everything resolves without reading files."""
+    """A copy without the options that contain the run's hash, so that it resolves without reading files."""
     own = config.copy()
     for key in _HASHED:
         if key in own.keys():  # noqa: SIM118  # `in own` would resolve it
@@ -182,12 +182,12 @@ def without_hashes(config: DictConfig) -> DictConfig:
 
 
 def class_name(target: object) -> str:
-    """The last part of a `_target_`: the class, wherever it lives."""
+    """The last part of a `_target_`: the name of the class, without its module."""
     return str(target).rpartition(".")[2]
 
 
 def _hashed_options(config: DictConfig) -> dict[str, Any]:
-    """Resolved options by key of the root, without what cannot change an expert."""
+    """Resolved root options, without those that cannot change an expert."""
     own = without_hashes(config)
     found: dict[str, Any] = {}
     for key in (*TRAINED_BY, "recipe", "compare", "callback"):
@@ -205,13 +205,13 @@ def _hashed_options(config: DictConfig) -> dict[str, Any]:
 def _resolved(config: DictConfig, key: str) -> Any:
     try:
         return plain(config[key], as_words=True)
-    except OmegaConfBaseException:  # it refers to a missing value: reported by the checks, not here
+    except OmegaConfBaseException:  # it refers to a missing value, which validate_config reports
         node = config._get_node(key)
         return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else str(node)
 
 
 def _only_watches(callback: Any) -> bool:
-    """Whether a callback cannot change the training: ours, unless it chooses a step, and progress bars."""
+    """Whether a callback cannot change the training: one of ours that chooses no step, or a progress bar."""
     if not isinstance(callback, Mapping) or callback.get("keep_best") or callback.get("patience") is not None:
         return not callback
     target = str(callback.get("_target_"))
@@ -219,7 +219,7 @@ def _only_watches(callback: Any) -> bool:
 
 
 def _without_modules(value: Any) -> Any:
-    """A `_target_` of ours as the name of its class or function; of others as the user wrote it."""
+    """The value, with a `_target_` in this package shortened to the name of its class or function."""
     if isinstance(value, dict):
         return {
             key: class_name(item)
@@ -236,12 +236,12 @@ def _models(sources: Sequence[Source], base: Path | None) -> list[Any]:
 
 
 def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
-    """The evaluation, and the options and content of the sets that it measures on."""
+    """The evaluation options, and the options and content of the sets that it measures on."""
     tests: dict[str, Any] = {}
     for name, options in plain(config.data.datasets, as_words=True).items():
         content = dataset_content(name, options, parts)
         if f"data.{name}.dev" not in content or options["task"] in (Task.classification, Task.clustering):
-            # dev rows are drawn from it, a classifier learns from it
+            # dev rows are drawn from the train rows, and a classifier is fitted on them
             content |= dataset_content(name, options, ("train",))
         kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}
         tests[name] = [kept, content]

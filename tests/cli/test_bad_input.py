@@ -186,12 +186,12 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "the test as the target": (
         nothing, ["optimized_metric=test/mean"],
-        "optimized_metric=test/mean: the test is read once, after every choice. "
+        "optimized_metric=test/mean: test scores may not choose. "
         "Use dev/mean, dev/retrieval, dev/sts, dev/classification, dev/clustering.",
     ),
     "a choice by dev scores without scores": (
         nothing, ["merge=greedy_soup", "evaluation=none"],
-        "merge=greedy_soup chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local.",
+        "merge=greedy_soup chooses by dev scores, and evaluation=none gives no scores. Use evaluation=local.",
     ),
     "a batch that the ranks cannot share": (
         nothing, ["trainer.devices=3"],

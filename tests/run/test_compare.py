@@ -77,5 +77,5 @@ def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
 
 def test_nothing_is_merged_beside() -> None:
     compose.check_command("merge", ["compare=[a,b]"])
-    with pytest.raises(ConfigError, match="leave out sources and recipe"):
+    with pytest.raises(ConfigError, match="remove sources and recipe"):
         compose.check_command("merge", ["compare=[a,b]", "sources=[c,d]"])

@@ -62,11 +62,11 @@ def test_a_recipe(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
         ([], "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."),
         (
             ["recipe=a/merge.json", "sources=[b]", "merge.weighting=size", "seed=3"],
-            "recipe=a/merge.json says how to merge, and sources, merge, seed too: give one or the other.",
+            "recipe=a/merge.json contains sources, merge, seed already: give one or the other.",
         ),
         (
             ["recipe=a/merge.json", "merge=soup"],
-            "recipe=a/merge.json says how to merge, and merge too: give one or the other.",
+            "recipe=a/merge.json contains merge already: give one or the other.",
         ),
     ],
 )
