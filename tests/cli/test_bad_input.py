@@ -321,7 +321,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a source that is not there": (
         nothing, ["sources=[{toy}/s0,{toy}/t*]"],
-        "{toy}/t* is no directory: sources and base are model directories on this machine.",
+        "{toy}/t* is not a directory: sources and base are local model directories.",
     ),
     "a header cut short": (
         cut(60), [],
