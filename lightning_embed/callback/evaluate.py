@@ -56,8 +56,8 @@ class Progress:
 class WhileTraining(Callback):
     """Evaluates the encoder every few steps and at the end; optionally keeps the best step and stops early.
 
-    Evaluated are the dev sets of the expert's datasets and the tasks of mteb in `evaluation`. The run's own test sets are
-    evaluated only at the end of the run. Logged, in points:
+    Evaluated are the dev sets of the expert's datasets and the tasks of mteb in `evaluation`. The run's own test sets
+    are evaluated only at the end of the run. Logged, in points:
 
         while_training/<split>/<test>   each score
         while_training/<split>/<test>/<metric>  each further metric of `evaluation.metrics`
@@ -75,8 +75,8 @@ class WhileTraining(Callback):
     Args:
         evaluation: evaluator of the encoder.
         every_n_steps: steps between two evaluations.
-        time_share: limit for the share of the training's time, evaluations included, that evaluations take, in (0, 1]; an
-            evaluation that would exceed it, if it took as long as the last one, is skipped. None: no limit.
+        time_share: limit for the share of the training's time, evaluations included, that evaluations take, in (0, 1];
+            an evaluation that would exceed it, if it took as long as the last one, is skipped. None: no limit.
         metric: metric that chooses: dev/mean, or dev/<task>.
         keep_best: export the weights of the best step; a copy stays in memory and in the checkpoint.
         patience: number of consecutive evaluations without gain that stops the training; None: never.
@@ -132,8 +132,8 @@ class WhileTraining(Callback):
         known = {f"dev/{column}" for column in (MEAN, *tasks)} if tasks else set()
         if self.chooses and self.metric not in known:
             raise ConfigError(
-                f"while_training.metric={self.metric}: only dev scores choose, and none of this name is measured here (tasks "
-                f"of mteb are tests, except with split=dev). {nearest(self.metric, known)}"
+                f"while_training.metric={self.metric}: only dev scores choose, and none of this name is measured here "
+                f"(tasks of mteb are tests, except with split=dev). {nearest(self.metric, known)}"
             )
         return parts
 

@@ -32,8 +32,8 @@ _NOT_TRAINED_BY = {
     "data": {"num_workers", "pin_memory", "root"},
     "trainer": {
         "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing",
-        "enable_progress_bar", "profiler", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
-        "enable_model_summary",
+        "enable_progress_bar", "profiler", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches",
+        "num_sanity_val_steps", "benchmark", "enable_model_summary",
     },
 }  # fmt: skip
 _HASHED = ("out", "group")  # they contain the hash
@@ -105,7 +105,7 @@ def freeze(config: DictConfig) -> Identity:
 
 
 def evaluation_hash(config: DictConfig) -> str:
-    """Hash of the evaluation and its sets. The seed, which draws dev sets, has no effect: recipes are compared over seeds."""
+    """Hash of the evaluation and its sets, without the seed, which draws dev sets: recipes are compared over seeds."""
     return digest(_evaluated(config, ("dev", "test")))
 
 

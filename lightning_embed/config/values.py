@@ -22,7 +22,7 @@ def plain(node: Any, as_words: bool = False) -> Any:
 
 
 def shown_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config for files, pages and loggers, without values from the environment, such as the key of a logger."""
+    """The resolved config for files, pages and loggers, without values from the environment, such as API keys."""
     shown: dict[str, Any] = plain(cfg, as_words=True)
     loggers: Any = OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False)
     for name, raw in loggers.items():

@@ -69,7 +69,7 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
 
     try:
         rows = load_dataset(name, split=split, revision=hub.commit(name, options.revision, "dataset"))
-    except Exception as error:  # datasets raises whatever its many back ends raise
+    except Exception as error:  # the back ends of `datasets` raise many types
         raise DataError(
             f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."
         ) from error

@@ -11,7 +11,7 @@ from lightning_embed.errors import ConfigError
 
 
 def get_tasks(names: Sequence[str], benchmark: str | None) -> list[AbsTask]:
-    """Fresh mteb tasks, in the order of `names`; of a benchmark, with its splits and languages (no names: all tasks)."""
+    """Fresh mteb tasks, in the order of `names`; of a benchmark, with its splits and languages (no names: all)."""
     if benchmark is None:
         return [mteb.get_task(name) for name in names]
     tasks = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}

@@ -15,8 +15,8 @@ from lightning_embed.types import Task
 class Shared:
     """An encoder that divides texts among the ranks and keeps their embeddings: each text is encoded once, by one rank.
 
-    All ranks must hold the same weights and encode the same texts in the same order. Each rank gets all embeddings, which
-    stay in memory as long as this object: 4 bytes per dimension and distinct text.
+    All ranks must hold the same weights and encode the same texts in the same order. Each rank gets all embeddings,
+    which stay in memory as long as this object: 4 bytes per dimension and distinct text.
 
     Args:
         encoder: encoder of this rank.

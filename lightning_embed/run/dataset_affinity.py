@@ -104,7 +104,7 @@ class DatasetAffinity:
 
 
 def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path) -> DatasetAffinity:
-    """The measurements of a run, on the rows before mining; their models are trained in `<out>/measure` like experts."""
+    """The measurements of a run, on the rows before mining; their models are trained in `<out>/measure`."""
     folder = out / "measure"
 
     def train(expert: Expert) -> Path:

@@ -1,4 +1,4 @@
-"""The examination of a run's sources, with or without a merge: their geometry and, with a probe, their loss landscape."""
+"""Examination of a run's sources, with or without a merge: their geometry and, with a probe, the loss landscape."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -64,7 +64,7 @@ def _print_datasets(encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> N
 
 
 def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
-    """Mean tokens per text, share of texts at the length limit (longer texts are truncated), share of repeated texts."""
+    """Mean tokens per text, share of texts at the length limit (longer ones are truncated), share of repeated texts."""
     texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
     limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
     lengths = encoder.tokenizer(texts, max_length=limit).lengths

@@ -19,10 +19,10 @@ from lightning_embed.types import Choice
 class SweepTable(Callback):
     """Prints all models of all jobs of a sweep, best first; jobs that differ only in their seed are one row.
 
-    It reads the records in the folder of the sweep, so that it includes the jobs of every launcher, and of earlier starts
-    of a sweep that was killed. It writes report.html, results.json (the data of the page) and figures, each as .svg and
-    .png: quality against cost, and for a single seed in domain against out of domain. If a job failed, the exit status
-    is 1.
+    It reads the records in the folder of the sweep, so that it includes the jobs of every launcher, and of earlier
+    starts of a sweep that was killed. It writes report.html, results.json (the data of the page) and figures, each as
+    .svg and .png: quality against cost, and for a single seed in domain against out of domain. If a job failed, the
+    exit status is 1.
     """
 
     def __init__(self) -> None:
