@@ -370,7 +370,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "an adapter of a model that is not there": (
         adapter_of_a_name, [],
-        "{toy}/s1 is an adapter of 'hub/name', which is no directory on this machine. Give base=<a directory of that model>.",
+        "{toy}/s1 is an adapter of 'hub/name', which is not a directory on this machine. Give base=<a directory of that model>.",
     ),
     "no base for deltas": (
         nothing, ["merge=ties"],
