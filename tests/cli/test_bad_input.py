@@ -87,7 +87,7 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "no negatives where the loss needs them": (
         lines(TRAIN, *[{**PAIR, "negatives": []}] * 8), ["retrieval_loss.in_batch=false"],
-        "facts: its loss compares a row only with its own negatives, of which there are none. "
+        "facts: its loss compares a row only with its own negatives, and its rows have none. "
         "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
     ),
     "no teacher where the loss needs one": (
@@ -264,7 +264,7 @@ def labelled(folder: Path, *records: dict) -> list[str]:
         ),
         (
             [{"text": f"a {n}", "label": n % 2} for n in range(16)], [f"{FACTS}.num_negatives=0"],
-            "facts: its loss compares a row only with its own negatives, of which there are none. "
+            "facts: its loss compares a row only with its own negatives, and its rows have none. "
             "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
         ),
     ],
