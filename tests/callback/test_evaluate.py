@@ -40,7 +40,7 @@ class Given(Evaluator):
         self.scores = [float(score) for score in scores]
         self.split = split
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Nothing."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
