@@ -1,4 +1,4 @@
-"""Entry point of `python -m lightning_embed --config-name=train`, or `merge`: `train.py` and `merge.py` of a wheel."""
+"""Entry point of `python -m lightning_embed --config-name=train`, or `merge`: the commands of an installed wheel."""
 
 import re
 import sys

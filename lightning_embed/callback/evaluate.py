@@ -1,4 +1,4 @@
-"""How good an expert is on the way: measured every few steps, the best step kept, an end when nothing is gained."""
+"""Evaluation during training, with selection of the best step and early stopping."""
 
 import json
 import logging
@@ -30,17 +30,17 @@ CHOICE = "choice.json"
 
 @dataclass
 class Progress:
-    """What is known so far; it goes into the checkpoint, so that weights and numbers are of one moment.
+    """State of the evaluations of a training; part of its checkpoint, so that it belongs to the weights there.
 
     Args:
-        score: the best, in points.
-        step: of the best.
-        mark: the score that patience compares with: the last that was a gain of `min_gain` and more.
-        waited: measurements since.
-        measuring: seconds that all measurements took.
-        last: seconds that the last one took.
-        training: seconds since the training began, measurements included, pauses between two processes not.
-        weights: of the best step, if it is to be kept; of rank zero.
+        score: best score, in points.
+        step: step of the best score.
+        mark: score of the last gain, to which `patience` compares.
+        waited: number of evaluations since.
+        measuring: seconds of all evaluations.
+        last: seconds of the last evaluation.
+        training: seconds of training, evaluations included and pauses between two processes excluded.
+        weights: weights of the best step, on rank zero, if `keep_best`.
     """
 
     score: float = -math.inf
@@ -54,34 +54,36 @@ class Progress:
 
 
 class WhileTraining(Callback):
-    """Measures the encoder every few steps and at the end; if asked to, keeps the best step, and stops where nothing is gained.
+    """Evaluates the encoder every few steps and at the end; optionally keeps the best step and stops early.
 
-    Measured are the dev sets of the datasets that the expert trains on, and tasks of mteb, as `evaluation` says; the run's
-    own tests are read once, at the end of the run, and never here. Logged, in points:
+    Evaluated are the dev sets of the expert's datasets and the tasks of mteb in `evaluation`. The run's own test sets
+    are evaluated only at the end of the run. Logged, in points:
 
         while_training/<split>/<test>   each score
         while_training/<split>/<test>/<metric>  each further metric of `evaluation.metrics`
         while_training/dev/mean         the mean over tasks of dev scores
-        while_training/<metric>         what chooses, if that is another one
-        while_training/time_share       share of the training's time that measuring has taken, in [0, 1]
+        while_training/<metric>         `metric`, if it is not dev/mean
+        while_training/time_share       share of the training's time spent on evaluations, in [0, 1]
 
-    Only dev chooses. All ranks measure together: every distinct text is encoded once, by one of them. A training that is
-    only measured ends with the weights that it has without; one with `keep_best` ends with those of its best step.
+    Only dev scores choose. All ranks evaluate together: each distinct text is encoded once, by one rank. Without
+    `keep_best` and `patience` the callback does not change the final weights; with `keep_best` they are those of the
+    best step.
 
-    With a `time_share` the clock decides what is measured, so that two runs of one command may choose differently.
+    With a `time_share` the number of evaluations depends on the clock, so that two runs of a command may choose
+    different steps.
 
     Args:
-        evaluation: what measures.
-        every_n_steps: steps between two measurements.
-        time_share: of the training's time, measuring included, that may go into it, in (0, 1]; a measurement that would
-            exceed it, were it as long as the last one, is skipped. None: no limit.
-        metric: dev/mean, or dev/<task>: what chooses.
-        keep_best: end with the weights of the best step measured, of which a copy stays in memory and in the checkpoint.
-        patience: measurements in a row without gain that end the training; None: none do.
-        min_gain: points that a score must be above the last gain to be one; of `patience` alone, the best is the best.
+        evaluation: evaluator of the encoder.
+        every_n_steps: steps between two evaluations.
+        time_share: limit for the share of the training's time, evaluations included, that evaluations take, in (0, 1];
+            an evaluation that would exceed it, if it took as long as the last one, is skipped. None: no limit.
+        metric: metric that chooses: dev/mean, or dev/<task>.
+        keep_best: export the weights of the best step; a copy stays in memory and in the checkpoint.
+        patience: number of consecutive evaluations without gain that stops the training; None: never.
+        min_gain: points by which a score must exceed the last gain to count as a gain; only for `patience`.
 
     Raises:
-        ConfigError: a number out of its range.
+        ConfigError: a number out of range.
     """
 
     def __init__(
@@ -114,43 +116,43 @@ class WhileTraining(Callback):
 
     @property
     def chooses(self) -> bool:
-        """Whether the training may end with other weights than without this callback."""
+        """Whether this callback may change the final weights of the training."""
         return self.keep_best or self.patience is not None
 
     def parts(self, dev_sets: Sequence[EvalSet]) -> list[Part]:
         """The tests of an expert with these dev sets.
 
         Raises:
-            ConfigError: what is to choose is not measured, or no dev score.
+            ConfigError: `metric` is not evaluated, or is not a dev score.
         """
         self.evaluation.validate()
-        with isolate_rng():  # making a task of mteb seeds everything
+        with isolate_rng():  # mteb seeds all random generators when it creates a task
             parts = self.evaluation.parts(dev_sets)
         tasks = {part.task for part in parts if part.split == "dev"}
         known = {f"dev/{column}" for column in (MEAN, *tasks)} if tasks else set()
         if self.chooses and self.metric not in known:
             raise ConfigError(
-                f"while_training.metric={self.metric}: only dev scores choose, and none of this name is measured here (tasks of "
-                f"mteb are tests, but for split=dev). {nearest(self.metric, known)}"
+                f"while_training.metric={self.metric}: only dev scores choose, and none of this name is measured here "
+                f"(tasks of mteb are tests, except with split=dev). {nearest(self.metric, known)}"
             )
         return parts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the tests."""
+        """Set the parts and the last step."""
         if stage == "fit":
             self._parts = self.parts(trainer.datamodule.dev_sets)  # type: ignore[attr-defined]
             datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._last_step = datamodule.num_steps(trainer.max_steps, trainer.max_epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; a training that had stopped stops again."""
+        """Start the clock; a resumed training that had already stopped stops again."""
         self._begun = time.monotonic() - self.progress.training
         self._stop(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure if it is time, and there is time."""
+        """Evaluate at every n-th step and at the last, if `time_share` allows."""
         step = trainer.global_step
         if not self._parts or (step % self.every_n_steps and step != self._last_step):
             return
@@ -159,18 +161,19 @@ class WhileTraining(Callback):
                 logger.info("step %d is not measured: time_share=%s is used up.", step, self.time_share)
             return
         begun = time.monotonic()
-        found = self._measure(pl_module)
+        results = self._measure(pl_module)
         progress = self.progress
         progress.last = time.monotonic() - begun
         progress.measuring += progress.last
-        numbers = self._numbers(found)
-        gained = self.chooses and self._choose(trainer, pl_module, numbers[self.metric])
-        self._tell(trainer, numbers, gained)
+        numbers = self._numbers(results)
+        is_best = self.chooses and self._choose(trainer, pl_module, numbers[self.metric])
+        self._log(trainer, numbers, is_best)
         self._stop(trainer)
 
     def _has_time(self) -> bool:
-        now, would_be = time.monotonic() - self._begun, self.progress.measuring + self.progress.last
-        return self.time_share is None or would_be <= self.time_share * (now + self.progress.last)
+        last = self.progress.last
+        elapsed, measuring = time.monotonic() - self._begun, self.progress.measuring
+        return self.time_share is None or measuring + last <= self.time_share * (elapsed + last)
 
     def _measure(self, pl_module: Any) -> Results:
         encoder = Shared(pl_module.encoder, pl_module.device)
@@ -181,22 +184,24 @@ class WhileTraining(Callback):
                 results.setdefault(part.split, {})[part.name] = part.run(encoder)
         return results
 
-    def _numbers(self, found: Results) -> dict[str, float]:
-        """Every score, and what may choose: that counts where a dataset has the name of a task."""
-        tests = {f"{split}/{test}": score["score"] for split, scores in found.items() for test, score in scores.items()}
+    def _numbers(self, results: Results) -> dict[str, float]:
+        """Every score, the mean and `metric`, which takes precedence over a dataset with the name of a task."""
+        tests = {
+            f"{split}/{test}": score["score"] for split, scores in results.items() for test, score in scores.items()
+        }
         tests |= {
             f"{split}/{test}/{word}": points
-            for split, scores in found.items()
+            for split, scores in results.items()
             for test, score in scores.items()
             for word, points in score.get("more", {}).items()
         }
-        rows = dev.rows[""] if (dev := block({"": found}, "dev")) else {}
+        rows = dev.rows[""] if (dev := block({"": results}, "dev")) else {}
         means = {key: rows.get(key.removeprefix("dev/")) for key in (f"dev/{MEAN}", self.metric)}
         known = {key: value for key, value in means.items() if value is not None}
         return known | tests | known
 
     def _choose(self, trainer: Trainer, pl_module: Any, score: float) -> bool:
-        """Whether this step is the best so far; by the score of rank zero, so that rounding parts no ranks."""
+        """Whether this step is the best so far, by the score of rank zero, so that all ranks agree despite rounding."""
         progress, score = self.progress, distributed.of_first(score)
         if score > progress.mark + self.min_gain:
             progress.mark, progress.waited = score, 0
@@ -209,14 +214,14 @@ class WhileTraining(Callback):
             progress.weights = {n: p.detach().to("cpu", copy=True) for n, p in _trained(pl_module.encoder)}
         return True
 
-    def _tell(self, trainer: Trainer, numbers: dict[str, float], gained: bool) -> None:
+    def _log(self, trainer: Trainer, numbers: dict[str, float], is_best: bool) -> None:
         if not trainer.is_global_zero:
             return
         scores = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
-        logger.info("step %d: %s%s", trainer.global_step, scores, ", the best so far" * gained)
+        logger.info("step %d: %s%s", trainer.global_step, scores, ", the best so far" if is_best else "")
         share = self.progress.measuring / (time.monotonic() - self._begun)
         logged = {f"while_training/{name}": value for name, value in {**numbers, "time_share": share}.items()}
-        for each in trainer.loggers:  # not pl_module.log: it would repeat the numbers at every step up to the next
+        for each in trainer.loggers:  # pl_module.log would repeat the numbers at every step until the next evaluation
             each.log_metrics(logged, trainer.global_step)
 
     def _stop(self, trainer: Trainer) -> None:
@@ -224,11 +229,11 @@ class WhileTraining(Callback):
             trainer.should_stop = True
 
     def finish(self, encoder: Encoder, last_step: int, record: Path) -> None:
-        """Put the best weights into the encoder, and write down what was chosen; rank zero, after the fit.
+        """Load the best weights into the encoder and record the choice; on rank zero, after the fit.
 
         Args:
-            encoder: of the training.
-            last_step: where the training ended.
+            encoder: encoder of the training.
+            last_step: last step of the training.
             record: file to write.
         """
         progress = self.progress
@@ -246,21 +251,21 @@ class WhileTraining(Callback):
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """The state for the checkpoint."""
         return {**vars(self.progress), "training": time.monotonic() - self._begun}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the checkpoint."""
+        """Restore the state of a checkpoint."""
         self.progress = Progress(**state_dict)
         if distributed.rank() != 0:
             self.progress.weights = {}
 
 
 def read_choice(checkpoints: Path) -> dict[str, Any] | None:
-    """What was chosen in the training whose checkpoints lie there; None: there was no choice."""
+    """The choice in the training with this folder of checkpoints; None: no choice was made."""
     file = checkpoints / CHOICE
-    found: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
-    return found
+    choice: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    return choice
 
 
 def _trained(encoder: Encoder) -> list[tuple[str, torch.nn.Parameter]]:

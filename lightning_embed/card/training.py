@@ -45,7 +45,7 @@ class Training:
 
 
 def matryoshka_dims(loss: Mapping[str, Any]) -> list[int]:
-    """The lengths of a Matryoshka loss, also of one inside another loss; empty: there is no Matryoshka loss."""
+    """The lengths of a Matryoshka loss, also of one inside another loss; empty: no Matryoshka loss."""
     if loss.get("name") == "matryoshka":
         return list(loss["dims"])
     inner = loss.get("loss")

@@ -1,4 +1,4 @@
-"""Where `python train.py` and `python merge.py` begin: with what need not wait for torch, whose import takes a second."""
+"""Entry points of `python train.py` and `python merge.py`, which start before torch is imported (one second)."""
 
 import atexit
 import gc
@@ -27,7 +27,7 @@ def merge() -> None:
 
 
 def _imported() -> "ModuleType":
-    """The command line. What is imported stays: to look through it for garbage, now and at exit, takes 0.6 s."""
+    """The module `launch`. Imported objects are frozen: a garbage collection of them, now and at exit, takes 0.6 s."""
     gc.disable()
     from lightning_embed.cli import launch
 
@@ -38,7 +38,7 @@ def _imported() -> "ModuleType":
 
 
 def _named_weights(arguments: Sequence[str]) -> Iterator[Path]:
-    """Weights in the directories that a command line names. A guess: what it misses is digested when it is wanted."""
+    """Weights in the directories that a command line names: a guess, as any missing digest is computed when needed."""
     for word in re.split(r"[\s=,'\"\[\]]+", " ".join(arguments)):
         for folder in sorted(glob.glob(word)):
             yield from sorted(Path(folder).glob("*.safetensors"))

@@ -1,4 +1,7 @@
-"""The command line: `train.py` and `merge.py`. Hydra runs the job; mistakes are answered before it starts (`composing`)."""
+"""The command line: `train.py` and `merge.py`.
+
+The config is checked before Hydra starts the job (`config.compose`).
+"""
 
 import errno
 import os
@@ -23,14 +26,14 @@ _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-
 
 
 def _train(cfg: DictConfig) -> float | None:
-    schema.register()  # a launcher's worker process begins here
+    schema.register()  # a worker process of a launcher starts here
 
     def step() -> float | None:
-        from lightning_embed.run import train  # Lightning and transformers take seconds: not before the config is right
+        from lightning_embed.run import train  # imports Lightning and transformers: seconds
 
         return train.train(cfg)
 
-    return _told("train", step, cfg)
+    return _run("train", step, cfg)
 
 
 def _merge(cfg: DictConfig) -> float | None:
@@ -41,14 +44,14 @@ def _merge(cfg: DictConfig) -> float | None:
 
         return merge.merge(cfg)
 
-    return _told("merge", step, cfg)
+    return _run("merge", step, cfg)
 
 
 _JOBS = {"train": _train, "merge": _merge}
 
 
-def _told(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
-    """Run a step; what a user can mend is told without a traceback."""
+def _run(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
+    """Run a step; an error that the user can fix is printed without a traceback."""
     if is_job():
         return job.do(command, step, cfg, _explained_failure)
     try:
@@ -60,7 +63,7 @@ def _told(command: str, step: Callable[[], float | None], cfg: DictConfig) -> fl
 
 
 def _explained_failure(error: Exception) -> str:
-    """One line; what a user cannot mend is shown with its traceback as well."""
+    """An error in one line; one that the user cannot fix is also printed with its traceback."""
     cause = _ours(error) or error
     if not isinstance(cause, LightningEmbedError):
         traceback.print_exception(error)
@@ -68,7 +71,7 @@ def _explained_failure(error: Exception) -> str:
 
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
-    """Our error, also inside what Hydra and OmegaConf wrap around it; a full disk, wherever it was noticed."""
+    """The `LightningEmbedError` behind an error of Hydra or OmegaConf, or for a full disk; None for other errors."""
     while error is not None and not isinstance(error, LightningEmbedError):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return CheckpointError(f"The disk is full ({error}). Make room, or give another out=.")
@@ -84,7 +87,7 @@ def _exit(error: LightningEmbedError) -> NoReturn:
 
 
 def launch(name: str) -> None:
-    """Do what the command line says, as `train` (train, merge, measure) or as `merge` (merge and measure)."""
+    """Run the command `train` (train, merge, evaluate) or `merge` (merge, evaluate) of this process's command line."""
     jobs: list[Override] = []
     try:
         schema.register()
@@ -98,7 +101,7 @@ def launch(name: str) -> None:
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
-    """The same sweep, the same folder, by whatever launcher and however often it is started; unless one is given."""
+    """The argument for the sweep's folder, unless given; the same sweep has the same folder under every launcher."""
     if any(argument.lstrip("+").startswith("hydra.sweep.dir=") for argument in arguments):
         return []
     return [f"hydra.sweep.dir=runs/sweep-{sweep_hash(arguments)}"]
@@ -107,12 +110,12 @@ def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
 def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override]) -> list[str]:
     """`merge=ties,dare merge.density=0.3` as `merge.density=choice(0.3)`.
 
-    Hydra composes a sweep once without all that is swept, or that its sweeper's file gives: so with merge=soup, and stops
-    at an option that soup lacks.
+    Hydra composes a sweep once without its swept overrides and those of the sweeper's file, here with merge=soup, and
+    stops at an option that soup lacks.
 
     Args:
         arguments: the command line.
-        overrides: of the sweep, also those that the sweeper's file gives.
+        overrides: overrides of the sweep, including those in the sweeper's file.
     """
     swept = [o.package or o.key_or_group for o in overrides if o.is_sweep_override() or o.input_line not in arguments]
     for override in overrides:
@@ -125,8 +128,8 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
 
 
 def _arguments() -> tuple[list[str], str | None, bool]:
-    """Overrides, --config-dir and --multirun of the command line, where flags may stand between overrides."""
+    """Overrides, --config-dir and --multirun of the command line, in which flags may stand between overrides."""
     parsed = hydra._internal.utils.get_args_parser().parse_intermixed_args()
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
-    sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself wants flags first
+    sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself requires flags first
     return parsed.overrides, parsed.config_dir, parsed.multirun

@@ -1,1 +1,1 @@
-"""The config of a run: its schemas, its checks, and what it says of the folders of a run."""
+"""The config of a run: its schemas, its checks, its hashes, and `run.yaml`."""

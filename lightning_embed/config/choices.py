@@ -1,4 +1,4 @@
-"""The overrides of a command line, taken apart once by Hydra's own parser."""
+"""The overrides of a command line, parsed by Hydra's own parser."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ from lightning_embed.types import Choice
 
 
 def parsed(texts: Iterable[str]) -> list[Choice]:
-    """Overrides as they were typed, taken apart: loss@sts_loss=pro has the key sts_loss and the value pro."""
+    """Parse overrides as they were typed: loss@sts_loss=pro has the key sts_loss and the value pro."""
     parser = OverridesParser.create()
-    found = [(text, parser.parse_override(text)) for text in texts]
-    return [Choice(each.package or each.key_or_group, text.partition("=")[2], text) for text, each in found]
+    overrides = [(text, parser.parse_override(text)) for text in texts]
+    return [Choice(each.package or each.key_or_group, text.partition("=")[2], text) for text, each in overrides]
 
 
 def typed() -> list[Choice]:
-    """The choices of this command, without those of Hydra itself."""
+    """The choices of this command, without the options of Hydra itself."""
     if not HydraConfig.initialized():
         return []
     texts = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)

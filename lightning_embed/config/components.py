@@ -1,4 +1,7 @@
-"""Objects from the `_target_` nodes of a config, which have no schema: every refusal is one sentence that names the option."""
+"""Objects from the `_target_` nodes of a config, which have no schema.
+
+Every error message is one sentence that names the option.
+"""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -18,12 +21,12 @@ def instantiated(path: str, node: DictConfig, **arguments: Any) -> Any:
     """Build the object of a node.
 
     Args:
-        path: of the node in the config: optimizer, callback.evaluate ...
-        node: with a `_target_`.
-        arguments: more of them, as objects.
+        path: path of the node in the config: optimizer, callback.evaluate ...
+        node: a node with a `_target_`.
+        arguments: further arguments, as objects.
 
     Raises:
-        ConfigError: there is no such class or function, it has no such option, or it refuses a value.
+        ConfigError: the class or function does not exist, lacks an option of the node, or rejects a value.
     """
     check_signature(path, node)
     with refusals_of(path):
@@ -32,10 +35,10 @@ def instantiated(path: str, node: DictConfig, **arguments: Any) -> Any:
 
 @contextmanager
 def refusals_of(path: str) -> Iterator[None]:
-    """Make a `ConfigError` of whatever a component raises because of its options.
+    """Turn any error that a component raises because of its options into a `ConfigError`.
 
     Raises:
-        ConfigError: with the first sentence of what was raised.
+        ConfigError: with the first sentence of the original error.
     """
     try:
         yield
@@ -45,12 +48,12 @@ def refusals_of(path: str) -> Iterator[None]:
         if isinstance(error.__cause__, LightningEmbedError):
             raise error.__cause__ from None
         raise ConfigError(f"{path}: {_sentence(error.__cause__ or error)}") from error
-    except Exception as error:  # a component of somebody else may raise anything
+    except Exception as error:  # a component of another package may raise anything
         raise ConfigError(f"{path}: {_sentence(error)}") from error
 
 
 def check_signature(path: str, node: DictConfig) -> None:
-    """Refuse options that the class or function of a node does not have, and values of another type than it says.
+    """Refuse options that the class or function of a node lacks, and values that do not fit its annotations.
 
     Raises:
         ConfigError: naming the option.
@@ -60,7 +63,7 @@ def check_signature(path: str, node: DictConfig) -> None:
     try:
         called = get_object(str(target))
         parameters = inspect.signature(called).parameters
-    except Exception as error:  # of an import, whatever the module does
+    except Exception as error:  # an import may fail in any way
         raise ConfigError(f"{path}._target_={target}: {_sentence(error.__cause__ or error)}") from error
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     hints = _hints(called)
@@ -76,19 +79,22 @@ def check_signature(path: str, node: DictConfig) -> None:
 def _hints(called: Any) -> dict[str, Any]:
     try:
         return get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    except (NameError, TypeError, AttributeError):  # annotations that exist for type checkers alone
+    except (NameError, TypeError, AttributeError):  # names that are imported only under TYPE_CHECKING
         return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of a type; True where that cannot be said."""
+    """Whether a plain value fits a type hint; True for a hint that cannot be checked."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
     if _has_target(value):
         return True
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except (PydanticUserError, TypeError):  # a hint that is no type, or has its own configuration
+    except (
+        PydanticUserError,
+        TypeError,
+    ):  # a hint that pydantic does not support, or a type with its own configuration
         return True
     try:
         adapter.validate_python(value)
@@ -105,7 +111,7 @@ def _has_target(value: Any) -> bool:
 
 
 def _expected(hint: Any, value: Any) -> str:
-    """A sentence on a type: the words of a choice, or the names of types."""
+    """The expected values in a sentence: the words of a choice, or the names of types."""
     if words := _words(hint):
         return f"no such choice. {nearest(str(value), words)}"
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

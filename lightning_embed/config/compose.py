@@ -1,6 +1,6 @@
-"""What a command line asks for, composed once before Hydra runs (0.3 s), and checked.
+"""Checks of a command line: its config is composed before Hydra runs (0.3 s) and validated.
 
-Hydra's own messages name neither the nearest word nor the file; here a mistake is told in one sentence.
+Hydra's own messages name neither the nearest word nor the file; these are one sentence per mistake.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -30,13 +30,13 @@ _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 def check_command(
     name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False
 ) -> list[Override]:
-    """Compose and check what a command line asks for; of a sweep, every value of every override once.
+    """Compose and check the config of a command line; for a sweep, with each value of each override once.
 
     Returns:
-        The overrides, without those of Hydra itself; of a sweep, also those that the file of its sweeper gives.
+        The overrides, without those of Hydra itself; for a sweep, also those in the file of its sweeper.
 
     Raises:
-        ConfigError: in one sentence per mistake, with the nearest words.
+        ConfigError: with one sentence per mistake, and the nearest words.
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
@@ -53,10 +53,10 @@ def check_command(
 
 
 def _of_sweeper(sweeper: DictConfig, taken: Collection[str]) -> list[Override]:
-    """The overrides in a sweeper's file, hydra.sweeper.params, but for those that the command line gives itself."""
+    """The overrides in a sweeper's file, hydra.sweeper.params, except those on the command line."""
     params = OmegaConf.select(sweeper, "params") or {}
-    found = _parsed([f"{key}={value}" for key, value in params.items()])
-    return [override for override in found if override.get_key_element() not in taken]
+    parsed = _parsed([f"{key}={value}" for key, value in params.items()])
+    return [override for override in parsed if override.get_key_element() not in taken]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -71,7 +71,7 @@ def _parser() -> OverridesParser:
 
 
 def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
-    """The first job of a sweep, and one for every further value of every override."""
+    """The first job of a sweep, and one job for each further value of each override."""
     values = {i: list(islice(_sweep(o), 1000)) for i, o in enumerate(overrides) if o.is_sweep_override()}
     parse = _parser().parse_override
     first = [parse(values[i][0]) if i in values else override for i, override in enumerate(overrides)]
@@ -111,45 +111,55 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
 
 
 def _check_files(composed: DictConfig, choices: dict[str, str]) -> None:
-    """Refuse a file of options that is empty, holds something else, or does not begin with its schema."""
+    """Refuse an options file that is empty, is not a mapping, or does not begin with its schema."""
     for group in filter(choices.__contains__, _OPTIONS):
         node = composed.get(group)
         if not isinstance(node, DictConfig) or OmegaConf.get_type(node) is dict:
-            found = "a list" if isinstance(node, ListConfig) else "nothing" if not node else "options without a schema"
+            content = (
+                "a list" if isinstance(node, ListConfig) else "nothing" if not node else "options without a schema"
+            )
             raise ConfigError(
-                f"{group}={choices[group]}: its file holds {found}; expected 'defaults: [schema/{group}@_here_]' and options."
+                f"{group}={choices[group]}: its file holds {content}; "
+                f"expected 'defaults: [schema/{group}@_here_]' and options."
             )
 
 
 def _check_sweep(sweep: DictConfig, job: DictConfig) -> None:
     if Path(job.out) == Path(sweep.sweep.dir):
         raise ConfigError(
-            f"out={job.out} is hydra.sweep.dir too, and both have a report: give one of them another folder."
+            f"out={job.out} is also hydra.sweep.dir, and both hold a report: give one of them another folder."
         )
     if is_search(sweep.sweeper) and not measures_dev(job):
         raise ConfigError(
-            "A search maximises optimized_metric, and these jobs do not measure it: give data= and evaluation= with dev sets."
+            "A search maximises optimized_metric, and these jobs do not measure it: "
+            "give data= and evaluation= with dev sets."
         )
 
 
 def _composed(name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]) -> DictConfig:
-    """Compose, or say in one sentence why not."""
+    """The composed config.
+
+    Raises:
+        ConfigError: with one sentence on the cause.
+    """
     lines = [override.input_line or "" for override in overrides]
     try:
         return compose(name, [*lines, *searchpath], return_hydra_config=True)
-    except ValueError as error:  # a group set to null; some of OmegaConf's errors are ValueErrors too
+    except ValueError as error:  # a group set to null; some errors of OmegaConf are ValueErrors too
         if not isinstance(error, OmegaConfBaseException):
-            raise ConfigError(f"A group cannot be null: off is a word, none. ({' '.join(lines)})") from error
+            raise ConfigError(
+                f"A group cannot be null: use the word none to turn it off. ({' '.join(lines)})"
+            ) from error
         raise _explained(error, name, overrides, words, searchpath) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _explained(error, name, overrides, words, searchpath) from error
-    except MarkedYAMLError as error:  # a file that is no YAML, or has a key twice
+    except MarkedYAMLError as error:  # invalid YAML, or a duplicate key
         where = error.problem_mark
         raise ConfigError(f"{where.name}: line {where.line + 1}: {error.problem}." if where else str(error)) from error
 
 
 def _has_schema(composed: DictConfig, override: Override) -> bool:
-    """Whether OmegaConf has refused wrong keys and values where the override is: then there is no need to compare."""
+    """Whether the node of an override has a schema, by which OmegaConf has checked its keys and values already."""
     owner, _, key = override.key_or_group.partition(".")
     return not key or OmegaConf.get_type(composed, owner) is not dict
 
@@ -157,7 +167,7 @@ def _has_schema(composed: DictConfig, override: Override) -> bool:
 def _explained(
     error: Exception, name: str, overrides: Sequence[Override], words: list[str], searchpath: list[str]
 ) -> ConfigError:
-    """One sentence for what Hydra says in several."""
+    """An error of Hydra in one sentence."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = error.missing_cfg_file.rpartition("/")
         more = f" More come with pip install 'lightning-embed[{_EXTRAS[group]}]'." if group in _EXTRAS else ""
@@ -181,7 +191,7 @@ def _explained(
 
 
 def _how_to_add(overrides: Sequence[Override], key: str) -> str:
-    """Names are free below `datasets` and in the options that are dictionaries."""
+    """The way to add a new key, below `datasets` and in options that are dictionaries."""
     match key.split(".")[-2:-1]:
         case ["datasets"]:
             return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
@@ -194,7 +204,7 @@ def _how_to_add(overrides: Sequence[Override], key: str) -> str:
 
 
 def _known(name: str, words: list[str], searchpath: list[str], key: str) -> list[str]:
-    """The options beside a key that does not exist."""
+    """The options that exist where an unknown key was given."""
     try:
         node = compose(name, [*words, *searchpath])
     except (HydraException, OmegaConfBaseException):

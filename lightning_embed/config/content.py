@@ -1,4 +1,4 @@
-"""The content of the files that a config names: what counts of them is neither their place nor their date."""
+"""Hashes of the content of the files that a config names, independent of their path and date."""
 
 import glob
 import re
@@ -15,7 +15,7 @@ from lightning_embed.storage.checksum import digest, directory_digest, sha256
 from lightning_embed.types import Task
 
 PLACES = ("path", "revision", "train", "dev", "test")
-"""Options of a dataset that say where its files are."""
+"""Options of a dataset that give the location of its files."""
 
 _PARTS = ("train", "dev", "test")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -28,8 +28,8 @@ def source_paths(patterns: Iterable[str]) -> list[Path]:
 
 
 def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:
-    """The content of parts of a dataset: of its files, or on the hub the commit and the names of the splits."""
-    from lightning_embed.data.dataset_files import Files  # half a second, for the library `datasets`
+    """Hashes of the files of parts of a dataset; of a dataset on the hub, its commit and the names of the splits."""
+    from lightning_embed.data.dataset_files import Files  # imports the library `datasets`: half a second
 
     places: dict[str, Any] = {place: options.get(place) for place in PLACES}
     try:
@@ -54,12 +54,12 @@ def model_content(path: str, revision: str | None) -> str:
 
 
 def files_content(files: Sequence[Path]) -> str:
-    """Of files in their order; one that does not exist counts as absent."""
+    """The hash of files in their order; a missing file counts as absent."""
     return digest([sha256(file) if file.is_file() else None for file in files])
 
 
 def in_words(content: str) -> str:
-    """The name of a content for people: data.facts.train -> the train rows of facts."""
+    """A readable name of a key of `Identity.content`: data.facts.train -> the train rows of facts."""
     match content.split("."):
         case ["encoder"]:
             return "the base model (encoder.path)"

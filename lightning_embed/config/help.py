@@ -1,4 +1,4 @@
-"""The page of `--help`: the words of each room, one line each."""
+"""The `--help` page: each registered word in one line, and the words of the other config groups."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ _NOTES = (
 
 
 def help_page(words: Callable[[str], list[str]]) -> str:
-    """Return the page; `words` lists the words of a config group."""
+    """The page; `words` lists the words of a config group."""
     lines = ["Train general text-embedding models on many tasks, merge the models, measure them.", ""]
     for room, content in _ROOMS.items():
         lines += [f"{room}=   {content}"]

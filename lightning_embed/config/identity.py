@@ -1,6 +1,6 @@
-"""Hashes that name folders and caches: of words, options and the content of files, never of a Python path.
+"""Hashes that name folders and caches, computed from words, options and the content of files.
 
-So a moved module, a moved data folder or another machine changes no name, and edited rows or replaced weights do.
+Edited rows or replaced weights change a name; a moved module, a moved data folder or a different machine does not.
 """
 
 import os
@@ -27,16 +27,16 @@ from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.types import Task
 
 TRAINED_BY = (
-    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer", "scheduler",
-    "max_grad_norm", "trainer", "sources", "base",
+    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
+    "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
     "experts": {"only"},
     "data": {"num_workers", "pin_memory", "root"},
     "trainer": {
-        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar", "profiler",
-        "val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps", "benchmark",
-        "enable_model_summary",
+        "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing",
+        "enable_progress_bar", "profiler", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches",
+        "num_sanity_val_steps", "benchmark", "enable_model_summary",
     },
 }  # fmt: skip
 _MEASURES_DEV = {"val_check_interval", "check_val_every_n_epoch", "limit_val_batches"}  # which may end a training
@@ -48,11 +48,11 @@ _known_hash: ContextVar[str | None] = ContextVar("known_hash", default=None)
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that the experts of a run depend on.
+    """Everything on which the experts of a run depend.
 
     Args:
-        options: words and options.
-        content: of the files that they name: data.<dataset>.<part>, encoder, source <name> ... -> digest.
+        options: words and options of the config.
+        content: digests of the files that they name, by encoder, data.<dataset>.<part>, sources.<number>.<name> ...
     """
 
     options: Mapping[str, Any]
@@ -60,16 +60,16 @@ class Identity:
 
     @cached_property
     def hash(self) -> str:
-        """Eight letters that change with everything that changes the experts of a run, and with nothing else."""
+        """Hash of the options and the content: eight letters, the end of the name of the run's folder."""
         return digest([self.options, self.content])
 
     @cached_property
     def options_hash(self) -> str:
-        """The same of the options alone."""
+        """Hash of the options alone."""
         return digest(self.options)
 
     def changed_since(self, content: Mapping[str, str]) -> list[str]:
-        """The files of an earlier run with these options whose content is now different, in words."""
+        """The readable names of files whose content differs from that of an earlier run with these options."""
         return [
             in_words(name) for name in sorted({*content, *self.content}) if content.get(name) != self.content.get(name)
         ]
@@ -139,12 +139,12 @@ def freeze(config: DictConfig) -> Identity:
 
 
 def evaluation_hash(config: DictConfig) -> str:
-    """Changes with how models are measured; not with the seed, which draws dev sets: recipes are compared over seeds."""
+    """Hash of the evaluation and its sets, without the seed, which draws dev sets: recipes are compared over seeds."""
     return digest(_evaluated(config, ("dev", "test")))
 
 
 def job_hash(command: str, config: DictConfig) -> str:
-    """Eight letters that stand for a job of a sweep: its config, the content of its files, and the version that did it."""
+    """Hash of a job of a sweep: its config, the content of its files, and the version of this package."""
     from lightning_embed import __version__
 
     identity, resolved = run_identity(config), plain(config, as_words=True)
@@ -159,23 +159,23 @@ def job_hash(command: str, config: DictConfig) -> str:
 
 
 def sweep_hash(arguments: Iterable[str]) -> str:
-    """Eight letters that stand for a sweep: its command line, without what says only how its jobs are started."""
+    """Hash of the command line of a sweep, without the arguments that only decide how its jobs are started."""
     how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
     return digest(sorted(argument for argument in arguments if not argument.startswith(how)))
 
 
 def models_hash(sources: Sequence[Source], base: Path | None) -> str:
-    """Eight letters that stand for the models of a merge: names, weights and sizes, in their order."""
+    """Hash of the models of a merge: names, weights and sizes, in their order."""
     return digest(_models(sources, base))
 
 
 def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None, data: Sequence[str]) -> str:
-    """Eight letters that stand for a merge.
+    """Hash of a merge.
 
     Args:
-        config: of the run.
-        sources: in their order.
-        base: that they started from.
+        config: config of the run.
+        sources: models to merge, in their order.
+        base: model that they started from.
         data: `probe_hash` and `dev_hash`, where the strategy uses a probe or dev scores.
     """
     options = [plain(config.merge, as_words=True), config.seed, str(config.out_dtype)]
@@ -183,7 +183,7 @@ def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None,
 
 
 def probe_hash(config: DictConfig) -> str:
-    """Changes with the losses and the rows of a merge's probe."""
+    """Hash of the losses and the rows of a merge's probe."""
     keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
     datasets = plain(config.data.datasets, as_words=True)
@@ -196,12 +196,12 @@ def probe_hash(config: DictConfig) -> str:
 
 
 def dev_hash(config: DictConfig) -> str:
-    """Changes with the dev sets and how models are measured on them."""
+    """Hash of the dev sets, their evaluation and the optimized metric."""
     return digest([_evaluated(config, ("dev",)), config.optimized_metric])
 
 
 def training_seed(config: DictConfig, expert: Expert) -> int:
-    """The seed of an expert's order of rows, drawn texts and dropout."""
+    """The seed of an expert's row order, sampled texts and dropout."""
     return int(config.seed) if expert.seed == 0 else derive_seed(config.seed, "expert", expert.seed)
 
 
@@ -229,7 +229,7 @@ def _hashed_options(config: DictConfig) -> dict[str, Any]:
 def _resolved(config: DictConfig, key: str) -> Any:
     try:
         return plain(config[key], as_words=True)
-    except OmegaConfBaseException:  # it refers to a missing value: reported by the checks, not here
+    except OmegaConfBaseException:  # it refers to a missing value, which validate_config reports
         node = config._get_node(key)
         return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else str(node)
 
@@ -251,7 +251,7 @@ def _without_places(datasets: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 
 
 def _only_watches(callback: Any) -> bool:
-    """Whether a callback cannot change the training: ours, unless it chooses a step, and progress bars."""
+    """Whether a callback cannot change the training: one of ours that chooses no step, or a progress bar."""
     if not isinstance(callback, Mapping) or callback.get("keep_best") or callback.get("patience") is not None:
         return not callback
     target = str(callback.get("_target_"))
@@ -259,7 +259,7 @@ def _only_watches(callback: Any) -> bool:
 
 
 def _without_modules(value: Any) -> Any:
-    """A `_target_` of ours as the name of its class or function; of others as the user wrote it."""
+    """The value, with a `_target_` in this package shortened to the name of its class or function."""
     if isinstance(value, dict):
         return {
             key: class_name(item)
@@ -276,7 +276,7 @@ def _models(sources: Sequence[Source], base: Path | None) -> list[Any]:
 
 
 def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
-    """The evaluation, and the options and content of the sets that it measures on."""
+    """The evaluation options, and the options and content of the sets that it measures on."""
     tests: dict[str, Any] = {}
     for name, options in plain(config.data.datasets, as_words=True).items():
         content = dataset_content(name, options, parts)

@@ -1,4 +1,4 @@
-"""The options of a command: the roots of conf/train.yaml and conf/merge.yaml, and the group `data`."""
+"""The root options of both commands: conf/run.yaml, conf/train.yaml and conf/merge.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,25 +11,26 @@ from lightning_embed.types import StepMode
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The root options that both commands have: conf/run.yaml.
+    """The root options of both commands: conf/run.yaml.
 
     Args:
-        name: of the run: first part of its folder.
-        seed: of everything that is random.
-        out: folder of the run; the same config is the same folder.
-        group: of the logged runs of this command.
-        part: what is being logged now: filled in by the pipeline.
-        out_dtype: of a merged model's weights.
-        measure_sources: score the sources of the merge too, beside the base and the merged model.
-        ensemble: also measure the mean of the sources' similarities: what merging is up against, at the cost of N encoders.
-        remember_embeddings: keep what evaluations encode, by weights and text, for the next evaluation of the same model
-            on other tests, or in an ensemble; 4 bytes a dimension and text, in the cache folder.
-        let: numbers of your own, for other options to name as ${let.<name>}: a search over what is part of a text or of a list.
-        push_to_hub: name on the Hugging Face hub, owner/name, that the model is pushed to when all is written; None: it is not.
-        push_private: whether a repository that is made for it is private.
-        license: of the models, for their cards; None: what the card of the base says, if it says so.
-        base_model: name of the base on the hub, for the cards, where it is a directory here; None: not known.
-        optimized_metric: the number that a sweep maximises: dev/mean, or dev/<task>.
+        name: first part of the name of the run's folder.
+        seed: seed of everything random.
+        out: folder of the run; the same config on the same data has the same folder.
+        group: group of the logged runs of this command.
+        part: part of the run that is being logged; set by the run.
+        out_dtype: dtype of a merged model's weights.
+        measure_sources: evaluate the sources of the merge too, besides the base and the merged model.
+        ensemble: also evaluate the mean of the sources' similarities, which runs N encoders.
+        remember_embeddings: keep the embeddings of evaluated texts in the cache folder, for further evaluations of the
+            same weights; 4 bytes per dimension and text.
+        let: your own numbers, which other options use as ${let.<name>}, for example inside a text or a list.
+        push_to_hub: owner/name on the Hugging Face hub; the model is pushed there at the end of the run. null: no push.
+        push_private: make a new repository on the hub private.
+        license: license in the model cards; null: the license in the card of the base.
+        base_model: hub name of the base in the model cards, if the base is a local directory; null: unknown.
+        optimized_metric: metric that a sweep maximises, in points: dev/mean, the mean over tasks of dev scores, or
+            dev/<task>.
     """
 
     name: str = UNSET
@@ -61,15 +62,15 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
-    """Root of conf/train.yaml: each question of a run, one key.
+    """Root of conf/train.yaml: one key per choice.
 
     Args:
-        inspect: show the data as the encoder sees it, the plan and its cost, and stop before training.
-        max_grad_norm: clip the gradient of a step to this L2 norm; null: never.
-        step: how a training step runs its chunks: plain (all at once), cached (twice, one at a time),
-            partial (cached, but chunks whose activations fit step_memory run once).
-        step_memory: GiB of activations that a partial step may keep.
-        checkpoint_minutes: time between checkpoints for resuming.
+        inspect: print the data as the encoder sees it, the plan and its cost; train nothing.
+        max_grad_norm: L2 norm to which the gradient of a step is clipped; null: no clipping.
+        step: execution of the chunks of a training step: plain (all at once), cached (two passes, one chunk at a time),
+            partial (cached, except that chunks whose activations fit step_memory run once).
+        step_memory: GiB of activations that step=partial keeps from the first pass.
+        checkpoint_minutes: minutes between checkpoints for resuming.
     """
 
     inspect: bool = False
@@ -92,11 +93,11 @@ class MergeOptions(RunOptions):
     """Root of conf/merge.yaml.
 
     Args:
-        sources: model directories to merge, or one glob pattern each.
-        recipe: the merge.json of a merge to be repeated; it says all that `sources` and the other options of a merge say.
-        base: the model that all sources started from; null: a strategy that needs none.
-        sizes: rows that each source was trained on, for weighting=size.
-        compare: folders of finished runs, or one glob pattern each: one table and one page of all, and nothing is merged.
+        sources: model directories to merge; a glob pattern stands for its matches, sorted.
+        recipe: merge.json of a merge to repeat, instead of `sources` and the other options of a merge.
+        base: model that all sources started from; null: none, for strategies without task vectors.
+        sizes: rows that each source was trained on, for merge.weighting=size.
+        compare: folders of finished runs, or glob patterns, to compare in one table and one page, instead of a merge.
     """
 
     sources: list[str] | None = None

@@ -1,4 +1,4 @@
-"""Import the rooms of registered words, the files of `plugins/` and the plugins of other packages."""
+"""Import of every registered class: the package's own, those in `plugins/` and those of other packages."""
 
 import importlib
 import importlib.util
@@ -13,11 +13,11 @@ PLUGIN_GROUP = "lightning_embed.plugins"
 
 
 def import_words() -> None:
-    """Import every module that registers a word: the rooms, `plugins/`, and the entry points of other packages.
+    """Import every module that registers a word: of this package, of `plugins/`, and entry points of other packages.
 
     Raises:
         PluginError: a file in `plugins/` cannot be imported.
-        RegistryError: two owners of one word.
+        RegistryError: two classes register the same word.
     """
     for room in ("loss", "sampler", "experts"):
         _import_all(f"lightning_embed.{room}")
@@ -59,7 +59,7 @@ def _import_entry_points() -> None:
             point.load()
         except ConfigError:
             raise
-        except Exception as error:  # a broken package of somebody else must not stop this one
+        except Exception as error:  # a broken third-party package must not stop this one
             warnings.warn(
                 f"The plugin {point.name} ({point.value}) was skipped: {type(error).__name__}: {error}", stacklevel=2
             )

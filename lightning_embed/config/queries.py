@@ -1,17 +1,17 @@
-"""Facts that other rooms ask of a config."""
+"""Facts about a config that several parts of the package need."""
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def measures_dev(config: DictConfig) -> bool:
-    """Whether the job measures dev scores, which are what a search maximises."""
+    """Whether the job measures dev scores, which a search maximises."""
     own = config.evaluation.get("local", config.evaluation)
     of_dev = "dev" in own.get("splits", ()) or config.evaluation.get("split") == "dev"
     return of_dev and has_tests(config) and OmegaConf.select(config, "experts.only") is None
 
 
 def num_ranks(config: DictConfig) -> int | None:
-    """How many processes will train; None: known only on the machine (auto)."""
+    """The number of processes that will train; None: known only at run time (auto)."""
     devices = OmegaConf.select(config, "trainer.devices", default=1)
     if isinstance(devices, (ListConfig, list)):
         devices = len(devices)
@@ -20,5 +20,5 @@ def num_ranks(config: DictConfig) -> int | None:
 
 
 def has_tests(cfg: DictConfig) -> bool:
-    """Whether there is anything to measure on: datasets, or tasks of mteb."""
+    """Whether a config has anything to evaluate on: datasets, or tasks of mteb."""
     return bool(cfg.data.datasets or cfg.evaluation.get("tasks") or cfg.evaluation.get("benchmark"))

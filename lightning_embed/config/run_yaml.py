@@ -1,4 +1,4 @@
-"""`run.yaml`: the record of what a folder was made from."""
+"""`run.yaml`: the record of the command, config, files and versions that made a folder."""
 
 import os
 import platform
@@ -40,8 +40,8 @@ def refuse_other_run(out: Path, identity: Identity) -> None:
     refuse_other_options(out, identity)
     if changed := changed_content(out, identity):
         raise ConfigError(
-            f"{out} holds another run: since then {_listed(changed)} changed. Give another out=, or leave out= away "
-            "for a folder of its own."
+            f"{out} holds another run: since then {_listed(changed)} changed. Give another out=, or omit out= "
+            "for a new folder."
         )
 
 
@@ -51,14 +51,14 @@ def refuse_other_options(out: Path, identity: Identity) -> None:
     Raises:
         ConfigError: with both hashes.
     """
-    found = read(out)
-    if found is None and (out / FILE).exists():
+    record = read(out)
+    if record is None and (out / FILE).exists():
         raise ConfigError(
             f"{out / FILE} cannot be read, so that this may be the folder of another run: give another out=."
         )
-    if found is not None and found.get("options_hash") != identity.options_hash:
+    if record is not None and record.get("options_hash") != identity.options_hash:
         raise ConfigError(
-            f"{out} holds another run (its config has the hash {found.get('hash')}, this one {identity.hash}): give "
+            f"{out} holds another run (its config has the hash {record.get('hash')}, this one {identity.hash}): give "
             "another out=."
         )
 
@@ -86,7 +86,7 @@ def _listed(changed: list[str]) -> str:
 
 
 def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
-    """Write run.yaml, whole or not at all."""
+    """Write run.yaml atomically."""
     run = {
         "hash": identity.hash,
         "options_hash": identity.options_hash,
@@ -106,38 +106,37 @@ def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
 def read(out: Path) -> Mapping[str, Any] | None:
     """The record of a folder; None: there is none that can be read."""
     with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
-        found = yaml.load(
-            (out / FILE).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-        return found if isinstance(found, dict) else None
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        record = yaml.load((out / FILE).read_text(encoding="utf-8"), Loader=loader)
+        return record if isinstance(record, dict) else None
     return None
 
 
 def recorded_choices(out: Path) -> list[Choice]:
     """The choices of the command that made a folder; older folders have them as plain overrides."""
-    found = read(out) or {}
-    if "choices" in found:
-        return [Choice(**each) for each in found["choices"]]
-    return choices.parsed(found.get("overrides", []))
+    record = read(out) or {}
+    if "choices" in record:
+        return [Choice(**each) for each in record["choices"]]
+    return choices.parsed(record.get("overrides", []))
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers depend on."""
+    """The versions of Python and of the packages on which results depend."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def folder_id(out: Path) -> str | None:
-    """What stands for a folder as long as it lasts, and for no other; None: there is no run.yaml yet.
+    """The unique id of a folder, which a new folder of the same name does not share; None: it has no run.yaml yet.
 
-    The same command of another user, or after the folder was deleted, must not go on in the logged runs of this one.
+    So the same command of another user, or after the folder was deleted, does not continue the logged runs of this one.
     """
-    found = read(out)
-    return None if found is None else found.get("id")
+    record = read(out)
+    return None if record is None else record.get("id")
 
 
 def _git_commit() -> str | None:
     if shutil.which("git") is None:
         return None
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    git = subprocess.run(command, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None

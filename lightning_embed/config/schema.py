@@ -1,7 +1,7 @@
-"""Options for Hydra: schemas derived from signatures, published in its ConfigStore.
+"""Schemas for Hydra, derived from the fields of registered classes and options classes, in its ConfigStore.
 
-The only user of Hydra's ConfigStore. A registered class, or an options class, is the one place where an option is
-named, typed and defaulted; the schema that Hydra checks is made from it.
+The class is the one place that names an option and gives its type and default. This is the only module that uses
+Hydra's ConfigStore.
 """
 
 import copyreg
@@ -30,15 +30,15 @@ from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 
-# Launchers pickle the published schemas, classes and all, for their workers. The marks of dataclasses are known by
-# identity there too, so they are pickled by name.
+# Launchers pickle the schemas, with their classes, for their workers. dataclasses compares its sentinels by identity,
+# so they are pickled by name.
 copyreg.pickle(type(MISSING), lambda _: "MISSING")
 copyreg.pickle(dataclasses._FIELD_BASE, lambda mark: mark.name)  # type: ignore[attr-defined]
 
 
 @cache
 def conf_folder() -> Path:
-    """Where the YAML files are: `conf/` of the checkout, or of the installed package."""
+    """The folder of the YAML files: `conf/` of the checkout, or of the installed package."""
     spec = importlib.util.find_spec("lightning_embed.conf")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -51,7 +51,7 @@ def register() -> None:
 
     Raises:
         PluginError: a file in `plugins/` cannot be imported.
-        RegistryError: two owners of one word.
+        RegistryError: two classes register the same word.
     """
     import_words()
     register_resolvers()
@@ -81,11 +81,11 @@ def _publish() -> None:
 
 
 def twin(cls: type[Any], name: str | None = None) -> type[Any]:
-    """A mutable dataclass with the fields of a frozen one: what OmegaConf can check and override.
+    """A mutable dataclass with the fields of a frozen one, which OmegaConf can check and override.
 
     Args:
         cls: the frozen dataclass.
-        name: if given, a first field `name` of that value: the word under which the class is registered.
+        name: word under which the class is registered; None: not registered. It becomes the first field, `name`.
     """
     hints = get_type_hints(cls)
     own = [(f.name, _config_type(hints[f.name]), _config_default(f)) for f in fields(cls) if f.init]
@@ -113,7 +113,7 @@ def words(group: str) -> list[str]:
 
 
 def built(room: str, options: Mapping[str, Any]) -> Any:
-    """Build `options["name"]` of a room from plain values, as a file gives them back: words become enums again.
+    """Build the class `options["name"]` of a room from the plain values of a file, where enums are words.
 
     Raises:
         RegistryError: unknown name.

@@ -1,4 +1,4 @@
-"""The sweep that this process does a job of."""
+"""The sweep to which the job of this process belongs."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 JOB_VARIABLE = "LIGHTNING_EMBED_JOB"
-"""Of the environment: the record of the job that this process was started for."""
+"""Environment variable with the path of the record of the job that this process was started for."""
 
 
 def sweep_folder() -> Path | None:
-    """The folder of the sweep that this process does a job of."""
+    """The folder of the sweep to which this job belongs; None outside a sweep."""
     if JOB_VARIABLE in os.environ:
         return Path(os.environ[JOB_VARIABLE]).parents[1]
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
@@ -20,10 +20,10 @@ def sweep_folder() -> Path | None:
 
 
 def is_job() -> bool:
-    """Whether this process does a job of a sweep."""
+    """Whether this process runs a job of a sweep."""
     return JOB_VARIABLE in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def is_search(sweeper: DictConfig) -> bool:
-    """Whether a sweeper of Hydra looks for the highest value: Optuna's."""
+    """Whether a sweeper of Hydra searches for the highest value, as Optuna's does."""
     return str(sweeper._target_).startswith("hydra_plugins.hydra_optuna_sweeper")

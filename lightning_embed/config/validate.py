@@ -1,4 +1,4 @@
-"""What is wrong with a composed config, in one message, before anything heavy is imported."""
+"""Validation of a composed config: all problems in one message, before anything heavy is imported."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin
@@ -24,10 +24,7 @@ _REGISTERED = {
     "loss": ("retrieval_loss", "sts_loss", "label_loss"),
     "merge": ("merge",),
 }
-
-
-# What a recipe says itself.
-_MERGED_BY = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
+_IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
 
 
 def validate_config(
@@ -37,13 +34,13 @@ def validate_config(
     multirun: bool = False,
     given: frozenset[str] = frozenset(),
 ) -> None:
-    """Refuse, in one message, every key and value that the groups do not know and every impossible combination.
+    """Refuse, in one message, all unknown keys, invalid values and impossible combinations.
 
     Args:
-        config: as composed.
+        config: the composed config.
         reference: composed from the same groups, without an experiment and without overrides of values.
-        added: keys that the user added knowingly (+key=value).
-        multirun: whether it is a job of a sweep.
+        added: keys that the user added by +key=value.
+        multirun: whether the config is of a job of a sweep.
         given: keys on the command line.
 
     Raises:
@@ -69,7 +66,7 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 
 
 def _unresolved(node: DictConfig, key: str, full: str) -> Iterator[str]:
-    """An interpolation that leads nowhere. One that leads to a missing value is reported there."""
+    """An interpolation that cannot be resolved; a missing value that it refers to is reported where it is missing."""
     try:
         node[key]
     except InterpolationToMissingValueError:
@@ -81,7 +78,7 @@ def _unresolved(node: DictConfig, key: str, full: str) -> Iterator[str]:
 
 
 def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> Iterator[str]:
-    """Keys and types of plain YAML groups (Trainer, optimisers, loggers ...), which have no schema."""
+    """Unknown keys and wrong types in plain YAML groups (Trainer, optimisers, loggers ...), which have no schema."""
     known = set(map(str, reference))  # `in` of a DictConfig denies missing values
     for key in map(str, config):
         full = f"{path}.{key}" if path else key
@@ -97,13 +94,13 @@ def _unknown(config: Any, reference: Any, added: set[str], path: str = "") -> It
         elif isinstance(config[key], DictConfig) and isinstance(reference[key], DictConfig):
             yield from _unknown(config[key], reference[key], added, full)
         elif config[key] is None and isinstance(reference[key], DictConfig) and "_target_" in reference[key]:
-            yield f"{full} cannot be null: leave it out by ~{full}."
+            yield f"{full} cannot be null: remove it by ~{full}."
         elif _is_number(reference[key]) and isinstance(config[key], str) and config[key] != "auto":
             yield f"{full} must be a number like {reference[key]}, got {config[key]!r}."
 
 
 def _may_be_new(value: Any, parent: DictConfig, full: str, added: set[str]) -> bool:
-    """A name in a dictionary (datasets, prompts, columns), one more component, or what the user added with a +."""
+    """Whether a key may be new: in a dictionary (datasets, prompts, columns), of a component, or added by a +."""
     if get_origin(parent._metadata.ref_type) is dict or any(name.startswith(f"{full}.") for name in added):
         return True
     return isinstance(value, DictConfig) and "_target_" in value
@@ -114,46 +111,46 @@ def _is_number(value: Any) -> bool:
 
 
 def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
-    """A merge has sources or a recipe, or there are runs to compare."""
+    """Problems of the inputs of a merge: it needs sources, a recipe, or runs to compare."""
     if "recipe" not in config:
         return
     if config.recipe is None and not config.sources and not config.compare:
         yield "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."
     if config.compare and (config.recipe is not None or config.sources):
-        yield "compare=[...] shows finished runs and merges nothing: leave out sources and recipe."
-    looked = config.doctor.points or config.doctor.grid  # by the doctor, whose probe no recipe has
-    said = [key for key in _MERGED_BY if key != "probe" or not looked]
-    beside = [key for key in said if any(f"{name}.".startswith(f"{key}.") for name in given)]
-    if config.recipe is not None and beside:
-        yield f"recipe={config.recipe} says how to merge, and {', '.join(beside)} too: give one or the other."
+        yield "compare=[...] shows finished runs and merges nothing: remove sources and recipe."
+    doctor_probes = config.doctor.points or config.doctor.grid  # a recipe does not contain the probe of the doctor
+    in_recipe = [key for key in _IN_RECIPE if key != "probe" or not doctor_probes]
+    conflicting = [key for key in in_recipe if any(f"{name}.".startswith(f"{key}.") for name in given)]
+    if config.recipe is not None and conflicting:
+        yield f"recipe={config.recipe} contains {', '.join(conflicting)} already: give one or the other."
 
 
 def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
     for option, metric in _targets(config):
         if metric not in known:
-            why = "the test is read once, after every choice" if metric.startswith("test") else "no such metric"
+            why = "test scores may not choose" if metric.startswith("test") else "no such metric"
             yield f"{option}={metric}: {why}. Use {', '.join(known)}."
     for option, chooser in _choosers(config):
         if chooser.get("patience") is not None and config.experts.snapshots > 1:
             yield (
-                f"{option}.patience={chooser.patience} may end a training before its experts.snapshots="
-                f"{config.experts.snapshots}, which lie at equal distances of the whole: use one of them."
+                f"{option}.patience={chooser.patience} may stop a training before all experts.snapshots="
+                f"{config.experts.snapshots}, which are taken at equal intervals: use one of them."
             )
     is_off = class_name(config.evaluation._target_) == "Nothing"
     if config.ensemble and (is_off or not has_tests(config)):
-        yield "ensemble=true is measured, and nothing is measured here: give data= and evaluation=, or leave it out."
+        yield "ensemble=true needs an evaluation: give data= and evaluation=, or remove it."
     if "trainer" in config:
         limits = [config.trainer.max_steps, -1 if config.trainer.max_epochs is None else config.trainer.max_epochs]
         if limits[0] is None:
             yield "trainer.max_steps=null: give a number from 1, or -1 for no limit."
         elif limits == [-1, -1]:
-            yield "trainer.max_steps and trainer.max_epochs are both -1: nothing would end the training. Set one of them."
+            yield "trainer.max_steps and trainer.max_epochs are both -1: the training would never end. Set one of them."
         elif 0 in limits or min(limits) < -1:
             yield f"trainer.max_steps={limits[0]} and max_epochs={limits[1]}: give numbers from 1, or -1 for no limit."
         interval = config.trainer.get("val_check_interval")
         if _is_number(interval) and not interval > 0:
-            yield f"trainer.val_check_interval must be positive, got {interval}: steps, or a share of an epoch."
+            yield f"trainer.val_check_interval must be positive, got {interval}: give steps, or a share of an epoch."
         for key in ("step_memory", "checkpoint_minutes"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."
@@ -166,15 +163,15 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         yield from _pushing(config, multirun)
     word = config.merge.name
     if word == "none" and not config.measure_sources:
-        yield "measure_sources=false with merge=none: the base alone would be measured. Leave one of them out."
+        yield "measure_sources=false with merge=none would evaluate the base alone: remove one of them."
     if word != "none" and registry.get("merge", word).needs_scores and is_off:
-        yield f"merge={word} chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local."
+        yield f"merge={word} chooses by dev scores, and evaluation=none gives no scores. Use evaluation=local."
     ranks = num_ranks(config)
     roles, tasks, names = ("query", "document"), list(map(str, Task)), list(map(str, config.data.datasets))
     for prompt in map(str, config.encoder.prompts if "encoder" in config else ()):
         owner = next((prompt.removesuffix(f"-{r}") for r in roles if prompt.endswith(f"-{r}")), prompt)
         known = [*roles, *tasks, *names, *config.evaluation.get("tasks", [])]
-        if owner not in known and not config.evaluation.get("benchmark"):  # whose tasks only mteb knows
+        if owner not in known and not config.evaluation.get("benchmark"):  # its tasks are known only to mteb
             yield f"encoder.prompts.{prompt}: no role, task or dataset of that name. {nearest(owner, known)}"
     for name, options in config.data.datasets.items():
         yield from _refusal(check_divisible, name, options.batch_size, ranks or 1)
@@ -183,28 +180,29 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
 def _pushing(config: DictConfig, multirun: bool) -> Iterator[str]:
     name = config.push_to_hub
     if multirun:
-        yield f"push_to_hub={name} in a sweep: every job would push to it. Push the one you choose, by its own command."
+        yield f"push_to_hub={name} in a sweep: every job would push to it. Push the chosen model by its own command."
     if "experts" in config and config.experts.only is not None:
-        yield f"push_to_hub={name} with experts.only={config.experts.only}: the model is pushed by the command that merges."
+        only = config.experts.only
+        yield f"push_to_hub={name} with experts.only={only}: the command that merges pushes the model."
     yield from _refusal(hub.validate_push, name)
 
 
 def _targets(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """Options that say what chooses, and what they say."""
+    """Options that name the metric of a choice, and their values."""
     yield "optimized_metric", config.optimized_metric
     for option, chooser in _choosers(config):
         yield f"{option}.metric", str(chooser.get("metric", "dev/mean"))
 
 
 def _choosers(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    """Callbacks that may choose the step of an expert."""
+    """Callbacks that may choose the step at which an expert is exported."""
     for name, callback in (config.get("callback") or {}).items():
         if class_name(callback.get("_target_")) == "WhileTraining":
             yield f"callback.{name}", callback
 
 
 def _unbuildable(config: DictConfig) -> Iterator[str]:
-    """Values that the classes refuse; they are built once for their checks alone."""
+    """Values that the classes reject, found by building each class once."""
     for room, keys in _REGISTERED.items():
         for key in keys:
             node = config.get(key)
@@ -218,14 +216,15 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
             if name not in config.data.datasets:
                 yield f"mining.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
             elif config.data.datasets[name].task != Task.retrieval:
-                yield f"mining.datasets: only queries have hard negatives, and {name} is {config.data.datasets[name].task}."
+                task = config.data.datasets[name].task
+                yield f"mining.datasets: only queries have hard negatives, and {name} is {task}."
     yield from _refusal(parse_metrics, config.evaluation.get("metrics"))
     yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)
-    looked_at = [
+    probed = [
         o for name, o in config.data.datasets.items() if name in (config.probe.datasets or [name]) and o.in_domain
     ]
-    groups = {options.group or str(options.task) for options in looked_at}
+    groups = {options.group or str(options.task) for options in probed}
     for task in config.probe.task_shares if config.data.datasets else ():
         if task not in groups:
             yield f"probe.task_shares.{task}: no dataset trains {task}. {nearest(task, groups)}"

@@ -10,23 +10,29 @@ from lightning_embed.types import Task
 
 
 def plain(node: Any, as_words: bool = False) -> Any:
-    """A config node as plain Python values, interpolations resolved; `as_words`: enums as the words typed, for files."""
+    """A config node as plain Python values, with interpolations resolved.
+
+    Args:
+        node: of a config; any other value is returned unchanged.
+        as_words: give enums as the words of the command line, for files.
+    """
     if not isinstance(node, (DictConfig, ListConfig)):
         return node
     return OmegaConf.to_container(node, resolve=True, enum_to_str=as_words)
 
 
 def shown_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config for files, pages and loggers, without what a logger gets from the environment, like a key."""
-    found: dict[str, Any] = plain(cfg, as_words=True)
-    for name, raw in OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False).items():  # type: ignore[union-attr]
+    """The resolved config for files, pages and loggers, without values from the environment, such as API keys."""
+    shown: dict[str, Any] = plain(cfg, as_words=True)
+    loggers: Any = OmegaConf.to_container(cfg.get("logger") or OmegaConf.create({}), resolve=False)
+    for name, raw in loggers.items():
         hidden = [key for key, value in raw.items() if isinstance(value, str) and "oc.env:" in value]
-        found["logger"][name] |= dict.fromkeys(hidden, "from the environment")
-    return found
+        shown["logger"][name] |= dict.fromkeys(hidden, "from the environment")
+    return shown
 
 
 def build_options(cls: type[Any], node: Mapping[str, Any]) -> Any:
-    """Build an options class (frozen dataclasses inside included) from a config node."""
+    """Build an options class, nested frozen dataclasses included, from a config node."""
     hints = get_type_hints(cls)
     values = {}
     for item in fields(cls):

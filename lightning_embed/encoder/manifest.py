@@ -126,7 +126,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _read_json(path: str, name: str, revision: str | None) -> Any:
-    """Content of a file of a directory or hub name; None if there is no such file."""
+    """Content of a file of a directory or hub name; None if it does not exist."""
     file = Path(path) / name if Path(path).is_dir() else _cached(path, name, revision)
     if file is None or not file.is_file():
         return None

@@ -1,7 +1,7 @@
-"""How good a model is: every metric is mteb's.
+"""Evaluation of models, with the metrics of mteb.
 
-An evaluator answers `evaluation=<word>`: `validate()` before training, its `parts`, one per test, after it.
-mteb takes five seconds to import, so it is imported when an evaluator works.
+An `Evaluator` implements `evaluation=<word>`: `validate()` runs before training, its `parts`, one per test, after it.
+mteb takes five seconds to import, so it is imported only when an evaluator runs.
 """
 
 from lightning_embed.evaluation.base import Evaluator, Part, TextEncoder

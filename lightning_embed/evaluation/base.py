@@ -16,13 +16,13 @@ SPLITS = ("dev", "test")
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What an evaluation needs of an encoder."""
+    """The interface of an encoder that can be evaluated."""
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
         """The prompt of a dataset's queries or documents; the texts of tasks without roles are queries."""
 
     def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
-        """Embed `texts`, each behind `prompt` (None: the encoder's default): float32, no gradient, no dropout."""
+        """Embed `texts`, each after `prompt` (None: the encoder's default): float32, no gradient, no dropout."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Part:
 
     Args:
         split: dev or test.
-        task: what a score calls it, see `Score`.
-        name: of the test.
-        key: a text that changes with all that the score depends on, beside the model.
+        task: type of task, as in `Score`.
+        name: name of the test.
+        key: a text that identifies everything on which the score depends, except the model.
         run: scores an encoder.
     """
 
@@ -49,15 +49,15 @@ class Evaluator(ABC):
 
     @abstractmethod
     def validate(self) -> None:
-        """Refuse what cannot be evaluated.
+        """Refuse options with which nothing can be evaluated.
 
         Raises:
-            ConfigError: for example an unknown task.
+            ConfigError: for example for an unknown task.
         """
 
     @abstractmethod
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
-        """The tests, each of which can be run by itself."""
+        """The tests, each of which can run on its own."""
 
     def __call__(self, encoder: TextEncoder, eval_sets: Sequence[EvalSet]) -> Results:
         """Score `encoder`."""

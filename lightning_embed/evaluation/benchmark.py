@@ -11,7 +11,7 @@ from lightning_embed.errors import ConfigError
 
 
 def get_tasks(names: Sequence[str], benchmark: str | None) -> list[AbsTask]:
-    """Fresh mteb tasks, in the order of `names`; of a benchmark, those of its splits and languages (no names: all)."""
+    """Fresh mteb tasks, in the order of `names`; of a benchmark, with its splits and languages (no names: all)."""
     if benchmark is None:
         return [mteb.get_task(name) for name in names]
     tasks = {task.metadata.name: task for task in mteb.get_benchmark(benchmark).tasks}
@@ -19,10 +19,10 @@ def get_tasks(names: Sequence[str], benchmark: str | None) -> list[AbsTask]:
 
 
 def check_tasks(names: Sequence[str], benchmark: str | None = None) -> list[str]:
-    """Refuse names that cannot be evaluated; downloads nothing. Returns the names of all tasks that will be.
+    """Refuse names that cannot be evaluated, without a download. Returns the names of all tasks to evaluate.
 
     Raises:
-        ConfigError: no name, an unknown one, or a task that is not about text alone.
+        ConfigError: no name, an unknown name, or a task with inputs other than text.
     """
     if benchmark is not None and benchmark not in (benchmarks := [known.name for known in mteb.get_benchmarks()]):
         raise ConfigError(f"evaluation.benchmark: mteb has no {benchmark!r}. {_nearest(benchmark, benchmarks)}")
@@ -38,13 +38,13 @@ def check_tasks(names: Sequence[str], benchmark: str | None = None) -> list[str]
     for name in names or members or ():
         if name in known and known[name].metadata.modalities != ["text"]:
             raise ConfigError(
-                f"evaluation.tasks: {name} needs {known[name].metadata.modalities}, this model reads text."
+                f"evaluation.tasks: {name} needs {known[name].metadata.modalities}, and this model takes only text."
             )
     return list(names or members or ())
 
 
 def dev_splits(task: AbsTask) -> list[str]:
-    """The splits of a task that may choose: dev or validation beside a test. Alone, they are what its leaderboard shows."""
+    """The dev or validation splits of a task with a test split; without one, they are the splits of its leaderboard."""
     splits = task.metadata.eval_splits
     return [split for split in splits if split in ("dev", "validation")] if "test" in splits else []
 
@@ -57,13 +57,13 @@ def check_dev(names: Sequence[str]) -> None:
     """
     if lacking := [name for name in names if not dev_splits(mteb.get_task(name))]:
         raise ConfigError(
-            f"evaluation.split=dev: {', '.join(lacking)} have no dev or validation split beside a test. Drop them, or use "
-            "split=test."
+            f"evaluation.split=dev: {', '.join(lacking)} have no dev or validation split besides a test split. "
+            "Remove them, or use split=test."
         )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    # errors.nearest would print more than a thousand names, and STS tasks differ from a typo in capitals.
+    # errors.nearest would print over a thousand names, and typos of STS tasks often differ only in case.
     folded = {word.casefold(): word for word in known}
     close = get_close_matches(name.casefold(), folded, n=3)
     hint = f"Did you mean {' or '.join(folded[word] for word in close)}? " if close else ""

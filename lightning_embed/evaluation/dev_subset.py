@@ -1,4 +1,4 @@
-"""A retrieval set made small, for dev scores that are asked for often."""
+"""Subsets of retrieval dev sets, for frequent evaluation."""
 
 from collections.abc import Iterable
 
@@ -9,8 +9,8 @@ from lightning_embed.types import RetrievalSet
 def subset(content: RetrievalSet, max_queries: int | None, max_documents: int | None) -> RetrievalSet:
     """Keep at most `max_queries` queries and `max_documents` documents, and every document relevant to a kept query.
 
-    An id is kept or dropped by its hash: every run, seed and machine sees the same subset. Scores are higher than on
-    the whole set, because there are fewer wrong documents to choose.
+    An id is kept or dropped by its hash: every run, seed and machine has the same subset. Scores are higher than on
+    the whole set, because it has more irrelevant documents.
     """
     relevant = {query: [doc for doc, grade in grades.items() if grade > 0] for query, grades in content.qrels.items()}
     queries = _first((query for query in content.queries if relevant.get(query)), max_queries)

@@ -1,4 +1,4 @@
-"""Several encoders as one: what a merge is up against."""
+"""An ensemble of encoders, to which a merged model is compared."""
 
 import json
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from lightning_embed.types import Task
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Encoders whose similarities are averaged: every text runs through each of them, behind that one's own prompt.
+    """Encoders whose similarities are averaged: each encodes every text, after its own prompt.
 
     An embedding is (x_1, ..., x_N) / sqrt(N), with x_i of length 1, so that the inner product of two is the mean of the
-    N cosines, exactly. It costs N encoders and N times the memory of an index; a merged model costs one.
+    N cosines, exactly. It takes the time of N encoders and N times the memory of an index.
 
     Args:
         members: the encoders; their dimensions may differ.
@@ -27,11 +27,11 @@ class Ensemble:
     members: Sequence[TextEncoder]
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
-        """The prompts of all members, as one string that `encode` takes apart."""
+        """The prompts of all members, as one JSON string that `encode` parses."""
         return json.dumps([member.prompt_for(task, role, dataset) for member in self.members])
 
     def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
-        """Embed `texts`; None: behind the default prompt of each member."""
+        """Embed `texts`, each after the prompts from `prompt_for` (None: the default prompt of each member)."""
         prompts = [None] * len(self.members) if prompt is None else json.loads(prompt)
         parts = [member.encode(texts, prompt=own) for member, own in zip(self.members, prompts, strict=True)]
         joined: Tensor = torch.cat([normalize(part, dim=-1) for part in parts], dim=-1) / len(parts) ** 0.5

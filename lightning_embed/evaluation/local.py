@@ -1,4 +1,4 @@
-"""evaluation=local: the dev and test sets of the run's own datasets."""
+"""Evaluation on the dev and test sets of the run's own datasets: `evaluation=local`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +16,11 @@ class Local(Evaluator):
     """Evaluates on the dev and test sets of the run's own datasets.
 
     Args:
-        splits: which of "dev" and "test".
-        max_dev_queries: at most so many queries of a retrieval dev set; None for all.
-        max_dev_documents: at most so many documents of a retrieval dev set, but always the relevant ones; None for all.
-        metrics: words such as ndcg@10, recall@100 or pearson; of each task the first is the main metric. None: ndcg@10,
+        splits: any of "dev" and "test".
+        max_dev_queries: limit for the queries of a retrieval dev set; None: all.
+        max_dev_documents: limit for the documents of a retrieval dev set, in which relevant documents are always kept;
+            None: all.
+        metrics: words such as ndcg@10, recall@100 or pearson; the first of a task is its main metric. None: ndcg@10,
             spearman, accuracy and v_measure.
 
     Raises:
@@ -42,15 +43,15 @@ class Local(Evaluator):
         parse_metrics(self.metrics)
 
     def validate(self) -> None:
-        """Nothing to refuse: the data room has read the files."""
+        """Do nothing: the sets were checked when their files were read."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:
-        """Every set of the chosen splits."""
+        """One part per set of the chosen splits."""
         return [self._part(self._cut(eval_set)) for eval_set in eval_sets if eval_set.split in self.splits]
 
     def _part(self, eval_set: EvalSet) -> Part:
-        given = eval_set, metrics_of(self.metrics, eval_set.task)
-        return Part(eval_set.split, str(eval_set.task), eval_set.name, repr(given), partial(_run_local, *given))
+        arguments = eval_set, metrics_of(self.metrics, eval_set.task)
+        return Part(eval_set.split, str(eval_set.task), eval_set.name, repr(arguments), partial(_run_local, *arguments))
 
     def _cut(self, eval_set: EvalSet) -> EvalSet:
         if eval_set.split != "dev" or not isinstance(eval_set.content, RetrievalSet):

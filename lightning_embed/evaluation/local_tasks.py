@@ -1,4 +1,4 @@
-"""An `EvalSet` as an mteb task: the data are ours, the metric is mteb's."""
+"""An `EvalSet` as an mteb task, which computes the metrics of mteb on local data."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 
 def to_task(eval_set: EvalSet, metrics: Sequence[Metric] = ()) -> AbsTask:
-    """Make a fresh mteb task: some carry a random state that one evaluation moves on, so none is used twice.
+    """Make a fresh mteb task, because an evaluation advances the random state of some tasks.
 
     Args:
         eval_set: the data.
-        metrics: of this task, beside those that mteb always computes.
+        metrics: metrics of this task, besides those that mteb always computes.
 
     Raises:
         DataError: the set is too small for its metric.
@@ -29,7 +29,7 @@ def to_task(eval_set: EvalSet, metrics: Sequence[Metric] = ()) -> AbsTask:
 
 
 class LocalTask(AbsTask):
-    """Knows its data instead of loading them. The name is the dataset's, so prompts by dataset name apply."""
+    """An mteb task on an `EvalSet`. It has the name of the dataset, so that prompts by dataset name apply."""
 
     task_type: ClassVar[str]
     main_score: ClassVar[str]
@@ -37,12 +37,12 @@ class LocalTask(AbsTask):
     def __init__(self, eval_set: EvalSet, metrics: Sequence[Metric]) -> None:
         self.eval_set = eval_set
         self.metrics = metrics
-        self.details: dict[str, Any] = {}  # `each`, `more_each` and `gold` of the Score, once it was evaluated
+        self.details: dict[str, Any] = {}  # `each`, `more_each` and `gold` of the Score, after the evaluation
         super().__init__()
 
-    @cached_property  # not an attribute: mteb deletes it when it unloads the data
+    @cached_property  # not an attribute, because mteb deletes attributes when it unloads the data
     def metadata(self) -> TaskMetadata:
-        """What mteb wants to know of a task."""
+        """The metadata that mteb requires of a task."""
         name, split = self.eval_set.name, self.eval_set.split
         return TaskMetadata(
             name=name,
@@ -55,7 +55,7 @@ class LocalTask(AbsTask):
         )
 
     def load_data(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Hand the content to mteb in its format."""
+        """Set the content in the format of mteb."""
         self.dataset = {"default": self.rows(self.eval_set.content)}
         self.data_loaded = True
 
@@ -66,14 +66,14 @@ class LocalTask(AbsTask):
     def _require(self, condition: bool, what: str) -> None:
         if not condition:
             raise DataError(
-                f"The {self.eval_set.split} set of {self.eval_set.name} needs {what}: add rows, or drop it."
+                f"The {self.eval_set.split} set of {self.eval_set.name} needs {what}: add rows, or remove it."
             )
 
 
 class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
     task_type = "Retrieval"
     main_score = "ndcg_at_10"
-    # mteb goes up to 1000: the same nDCG@10, in five times the time (measured on 4,452 queries).
+    # mteb goes up to k = 1000, which gives the same nDCG@10 in five times the time (measured on 4,452 queries).
     k_values: Sequence[int] = (1, 3, 5, 10, 20, 100)
 
     def __init__(self, eval_set: EvalSet, metrics: Sequence[Metric]) -> None:
@@ -101,10 +101,10 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
         **kwargs: Any,
     ) -> dict[str, float]:
         """Keep the scores of every query, in the order of their ids."""
-        # The one metric here that mteb computes itself: pytrec_eval, which gives `scores`, lacks it.
+        # `scores` are those of pytrec_eval, which lacks MRR@k: mteb computes it itself.
         ranks = [mrr(qrels, results, [metric.k]) for metric in self.metrics if metric.k and "mrr" in metric.key]
         by_query = {
-            query: scores[query] | {name: values[i] for found in ranks for name, values in found.items()}
+            query: scores[query] | {name: values[i] for by_name in ranks for name, values in by_name.items()}
             for i, query in enumerate(results)
         }
         each = {m.word: [by_query[query][m.each] for query in sorted(scores)] for m in self.metrics if m.each}
@@ -112,8 +112,8 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
             self.details["each"] = main
         if each:
             self.details["more_each"] = each
-        found: dict[str, float] = super().task_specific_scores(scores, qrels, results, **kwargs)
-        return found
+        means: dict[str, float] = super().task_specific_scores(scores, qrels, results, **kwargs)
+        return means
 
 
 class _LocalSts(LocalTask, AbsTaskSTS):
@@ -126,7 +126,7 @@ class _LocalSts(LocalTask, AbsTaskSTS):
         return {self.eval_set.split: _table(columns)}
 
     def _calculate_scores(self, scores: Any, normalized_scores: list[float]) -> Any:
-        """Keep the similarity of every pair; mteb has no public place where they pass."""
+        """Keep the similarity of every pair; mteb has no public hook for it."""
         self.details |= {"each": [round(float(s), 6) for s in scores["cosine_scores"]], "gold": list(normalized_scores)}
         return super()._calculate_scores(scores, normalized_scores)
 
@@ -137,7 +137,7 @@ class _LocalClassification(LocalTask, AbsTaskClassification):
 
     def rows(self, content: LabelSet) -> dict[str, Any]:
         self._require(len(set(content.train_labels)) > 1, "train texts with two different labels")
-        # Numbers, because mteb's average precision of two classes fails on strings.
+        # The average precision that mteb computes for two classes fails on strings.
         number = {label: i for i, label in enumerate(sorted({*content.labels, *content.train_labels}))}
         train = {"text": content.train_texts, "label": [number[label] for label in content.train_labels]}
         held_out = {"text": content.texts, "label": [number[label] for label in content.labels]}
@@ -147,7 +147,7 @@ class _LocalClassification(LocalTask, AbsTaskClassification):
 class _LocalClustering(LocalTask, AbsTaskClustering):
     task_type = "Clustering"
     main_score = "v_measure"
-    max_fraction_of_documents_to_embed = None  # mteb takes 4 % of its big sets; a local set is used whole
+    max_fraction_of_documents_to_embed = None  # the default of mteb is 4 %; a local set is used whole
 
     def rows(self, content: LabelSet) -> dict[str, Any]:
         self._require(len(set(content.labels)) > 1, "two different labels")

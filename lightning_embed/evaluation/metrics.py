@@ -1,4 +1,4 @@
-"""Metrics by word: `ndcg@10`, `spearman`, `f1`. mteb computes them; a new one is a line of `METRICS`."""
+"""Metrics by word: `ndcg@10`, `spearman`, `f1`. mteb computes them; a new metric is a line of `METRICS`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ class Metric:
     """A number that mteb computes for a task.
 
     Args:
-        word: what `evaluation.metrics` names; a k in it stands for a number.
-        task: of the tests that have it.
-        key: mteb's name of it in the scores of a test.
-        each: mteb's name of it in the scores of one query; None: mteb keeps none.
-        k: documents per query that count; None: all, or no retrieval.
+        word: name in `evaluation.metrics`; a k in it stands for a number.
+        task: task of the tests that have it.
+        key: name in mteb's scores of a test.
+        each: name in mteb's scores of a query; None: mteb has no scores per query.
+        k: number of ranked documents that count; None: all, or not a retrieval metric.
     """
 
     word: str
@@ -50,11 +50,11 @@ METRICS = (
     Metric("f1", Task.classification, "f1"),  # macro
     Metric("f1_weighted", Task.classification, "f1_weighted"),
     Metric("v_measure", Task.clustering, "v_measure"),
-)  # no `ap` of a classification: mteb has none for more than two labels
+)  # no `ap` of a classification, which mteb computes only for two labels
 
 
 def parse_metrics(words: Sequence[str] | None) -> list[Metric]:
-    """The metrics of a list of words, in its order, each once.
+    """The metrics of a list of words, in order and without repetition.
 
     Raises:
         ConfigError: an unknown word, or a k that mteb does not compute.
@@ -63,7 +63,7 @@ def parse_metrics(words: Sequence[str] | None) -> list[Metric]:
 
 
 def metrics_of(words: Sequence[str] | None, task: str) -> list[Metric]:
-    """Those of a task; the first is its main metric. None of the words is of this task: mteb's main metric stays."""
+    """The metrics of a task among `words`, its main metric first; empty: the task keeps mteb's main metric."""
     return [metric for metric in parse_metrics(words) if metric.task == task]
 
 

@@ -1,4 +1,4 @@
-"""evaluation=mteb: benchmark tasks by name."""
+"""Evaluation on mteb tasks by name: `evaluation=mteb`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,19 +14,20 @@ from lightning_embed.types import EvalSet, Score
 
 @dataclass(frozen=True)
 class Mteb(Evaluator):
-    """Evaluates on benchmark tasks by name; they count as test, unless `split` says otherwise.
+    """Evaluates on mteb tasks by name; their scores are test scores, unless `split` is dev.
 
     Args:
-        tasks: names of mteb tasks, e.g. STS12, SciFact; empty: all of `benchmark`.
-        in_domain: those of them that have a train set in this run.
-        local: evaluates the run's own sets as well; without dev scores a run has no optimized metric.
-        benchmark: name of an mteb benchmark, e.g. MTEB(eng, v2), whose splits and languages are taken; None: all that a
-            task has.
-        split: test, or dev: only the splits called dev or validation that tasks have beside their test, which may choose.
-        metrics: as of `Local`, which takes them over unless it names its own; None: the main metric that mteb gives a task.
+        tasks: names of mteb tasks, e.g. STS12, SciFact; empty: all tasks of `benchmark`.
+        in_domain: names of the tasks that have a train set in this run.
+        local: evaluator of the run's own sets; without dev scores a run has no optimized metric.
+        benchmark: name of an mteb benchmark, e.g. MTEB(eng, v2), for its splits and languages; None: all splits and
+            languages of a task.
+        split: test; or dev: only the dev and validation splits of tasks that also have a test split. Dev scores may
+            choose.
+        metrics: as in `Local`; `local` has the same unless it names its own. None: mteb's main metric of each task.
 
     Raises:
-        ConfigError: another split, or an unknown metric.
+        ConfigError: an unknown split or metric.
     """
 
     tasks: Sequence[str] = ()
@@ -42,10 +43,10 @@ class Mteb(Evaluator):
         parse_metrics(self.metrics)
 
     def validate(self) -> None:
-        """Refuse unknown tasks; downloads nothing.
+        """Refuse unknown tasks, without a download.
 
         Raises:
-            ConfigError: no task, an unknown one, one that is not about text, or one without a dev split.
+            ConfigError: no task, an unknown task, or a task with inputs other than text or without a dev split.
         """
         from lightning_embed.evaluation.benchmark import check_dev, check_tasks
 
@@ -64,15 +65,15 @@ class Mteb(Evaluator):
 
         own = self._own.parts(eval_sets)
         taken = {part.name for part in own if part.split == self.split}
-        found = []
+        benchmark_parts = []
         for task in get_tasks(self.tasks, self.benchmark):
             name = task.metadata.name
             if name in taken:
-                raise ConfigError(f"Two tests are called {name!r}: rename the dataset, or drop the mteb task.")
+                raise ConfigError(f"Two tests have the name {name!r}: rename the dataset, or remove the mteb task.")
             word = task_word(task)
-            given = name, self.benchmark, self.split, name in self.in_domain, metrics_of(self.metrics, word)
-            found.append(Part(self.split, word, name, repr(given), partial(_run_task, *given)))
-        return own + found
+            arguments = name, self.benchmark, self.split, name in self.in_domain, metrics_of(self.metrics, word)
+            benchmark_parts.append(Part(self.split, word, name, repr(arguments), partial(_run_task, *arguments)))
+        return own + benchmark_parts
 
     @property
     def _own(self) -> Evaluator:
@@ -87,7 +88,7 @@ def _run_task(
     from lightning_embed.evaluation.benchmark import dev_splits, get_tasks
     from lightning_embed.evaluation.score_task import run
 
-    (task,) = get_tasks([name], benchmark)  # a fresh one: some carry a random state
+    (task,) = get_tasks([name], benchmark)  # a fresh task, because some have a random state
     if split == "dev":
         task.filter_eval_splits(dev_splits(task))
     return run(encoder, task, in_domain, metrics)

@@ -1,4 +1,4 @@
-"""An encoder as mteb wants it."""
+"""An encoder with the interface of mteb."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ _TASKS = {
 
 
 class MtebEncoder(AbsEncoder):
-    """Gives each text the prompt that it had in training.
+    """Encodes each text after the prompt that it had in training.
 
-    For prompts by role or by task these are the ones that mteb gives to the saved directory. Prompts of a dataset that
-    mteb does not know count here; mteb drops them, with a warning.
+    Prompts by role or by task are the same that mteb uses for the saved directory. Prompts of a dataset that mteb does
+    not know are used here; mteb itself ignores them, with a warning.
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
@@ -41,6 +41,6 @@ class MtebEncoder(AbsEncoder):
 
     def _prompt(self, metadata: TaskMetadata, prompt_type: PromptType | None) -> str | None:
         if metadata.type not in _TASKS and prompt_type is None:
-            return None  # pairs of sentences, summaries: nothing that we have a word for
-        task = _TASKS.get(metadata.type, Task.retrieval)  # what else has queries and documents: reranking
+            return None  # sentence pairs, summaries: types without a `Task`
+        task = _TASKS.get(metadata.type, Task.retrieval)  # other types with queries and documents, such as reranking
         return self.encoder.prompt_for(task, prompt_type.value if prompt_type else "query", metadata.name)

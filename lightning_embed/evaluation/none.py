@@ -1,4 +1,4 @@
-"""evaluation=none."""
+"""No evaluation: `evaluation=none`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from lightning_embed.types import EvalSet
 
 @dataclass(frozen=True)
 class Nothing(Evaluator):
-    """Evaluates nothing: `evaluation=none`."""
+    """Evaluates nothing."""
 
     def validate(self) -> None:
-        """Nothing to refuse."""
+        """Do nothing."""
 
     def parts(self, eval_sets: Sequence[EvalSet]) -> list[Part]:  # noqa: ARG002
         """No tests."""

@@ -1,4 +1,4 @@
-"""Scores that were measured before: the same weights on the same test are not measured again."""
+"""A cache of scores on disk: the same weights are evaluated on the same test once."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from lightning_embed.types import EvalSet, Results, Score
 
 
 class ScoreCache:
-    """Keeps the scores of model directories, test by test, by everything that they depend on: model, test, code.
+    """Evaluates model directories and keeps each score under a hash of the model, the test, the code and its versions.
 
     Args:
-        evaluator: what measures.
+        evaluator: its parts are the tests.
         eval_sets: the run's own dev and test sets.
-        folder: where scores are kept, one small file per model and test.
-        load: opens a model directory; two that read the same (`repr`) open the same.
-        embeddings: where embeddings are kept too, one database per model; None: they are not.
+        folder: folder of the scores, one small file per model and test.
+        load: opens a model directory; its `repr` identifies its settings.
+        embeddings: folder of the embeddings, one database per model; None: embeddings are not kept.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ScoreCache:
         ]
 
     def __call__(self, *models: Path) -> Results:
-        """Score a model directory, or the ensemble of several; or remember the scores."""
+        """The scores of a model directory, or of the ensemble of several."""
         digests = sorted(map(directory_digest, models))  # a mean does not depend on the order
         encoder: TextEncoder | None = None
         results: Results = {}

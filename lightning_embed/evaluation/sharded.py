@@ -1,4 +1,4 @@
-"""One evaluation on several processes: each encodes its share of the texts."""
+"""Distributed evaluation: each process encodes its share of the texts."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -13,14 +13,14 @@ from lightning_embed.types import Task
 
 
 class Shared:
-    """An encoder that shares texts out over ranks and keeps what it has encoded: no text runs twice, anywhere.
+    """An encoder that divides texts among the ranks and keeps their embeddings: each text is encoded once, by one rank.
 
-    Every rank must hold the same weights and ask for the same texts in the same order. Each gets all embeddings; they stay
-    in memory as long as this object: 4 bytes a dimension and distinct text.
+    All ranks must hold the same weights and encode the same texts in the same order. Each rank gets all embeddings,
+    which stay in memory as long as this object: 4 bytes per dimension and distinct text.
 
     Args:
-        encoder: of this rank.
-        device: what ranks exchange is put there.
+        encoder: encoder of this rank.
+        device: device of the tensors that the ranks exchange.
     """
 
     def __init__(self, encoder: TextEncoder, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Shared:
 
     def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
         """See `TextEncoder`."""
-        # By length, dealt out one by one: every rank gets as much to do.
+        # Sorted by length and dealt out in turn, so that all ranks have about the same work.
         new = sorted({text for text in texts if (prompt, text) not in self._known}, key=lambda text: (len(text), text))
         if new or not texts:
             parts = [new[rank :: distributed.world_size()] for rank in range(distributed.world_size())]

@@ -108,7 +108,7 @@ class ExpertPlan(ABC):
         if self.only not in experts:
             raise ConfigError(f"experts.only={self.only}: no such expert. {nearest(self.only, experts)}")
         if experts[self.only].path is not None:
-            raise ConfigError(f"experts.only={self.only}: that model exists already, there is nothing to train.")
+            raise ConfigError(f"experts.only={self.only}: that model exists already and needs no training.")
         return [experts[self.only]]
 
     def _seeded(self, expert: Expert) -> list[Expert]:

@@ -63,4 +63,4 @@ class Update(ExpertPlan):
         if self.existing is None:
             raise ConfigError("experts=update needs the model to merge with: give experts.existing=<its directory>.")
         if not Path(self.existing).is_dir():
-            raise ConfigError(f"experts.existing={self.existing} is no directory: give that of the existing model.")
+            raise ConfigError(f"experts.existing={self.existing} is not a directory: give that of the existing model.")

@@ -74,7 +74,7 @@ class Run:
         return quality(compare(recipes)) if recipes else None
 
     def numbers(self, model: str) -> dict[str, float]:
-        """Every score of every model as `<split>/<test>/<model>`, further metrics with `/<metric>`; the means of `model`."""
+        """Scores of all models as `<split>/<test>/<model>`, further ones with `/<metric>`, and the means of `model`."""
         found = self.means(model)
         for name, split, test, score in self._scores():
             key = f"{split}/{test}/{name}"

@@ -1,1 +1,1 @@
-"""The story of a run: prepare, then inspect or execute."""
+"""A run: `prepare`, then `inspect` or `execute`."""

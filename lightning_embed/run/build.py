@@ -1,4 +1,4 @@
-"""Objects from config nodes: one function per group of conf/."""
+"""Objects from config nodes, one function per group of conf/."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,22 +30,22 @@ from lightning_embed.types import Results, Task
 
 
 def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path | None = None) -> Encoder:
-    """The base model, or the one in `start`; it keeps the datasets' prompts, so that an exported expert knows them."""
+    """The base model, or the model in `start`, with the prompts of the datasets, which are saved with an expert."""
     options: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
     if start is not None:
         options = replace(options, path=str(start), revision=None)
-    elif not Path(options.path).is_dir():  # the commit that the run is named by, should the branch move on meanwhile
+    elif not Path(options.path).is_dir():  # the commit in the hash of the run, even if the branch has moved since
         options = replace(options, revision=hub.commit(options.path, options.revision, "model") or options.revision)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
 
 
 @dataclass(frozen=True)
 class Loader:
-    """Opens a model directory to measure it. Two that read the same (`repr`) measure the same.
+    """Opens a model directory for an evaluation. Its `repr` identifies the settings on which scores depend.
 
     Args:
-        prompts: of the datasets, added to the model's own.
-        device: where the model runs; it does not change what is measured.
+        prompts: prompts of the datasets, added to the model's own.
+        device: device of the model; scores do not depend on it.
     """
 
     prompts: Mapping[str, str]
@@ -59,12 +59,12 @@ class Loader:
 
 
 def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:
-    """What opens the models of a run to measure them."""
+    """The loader of a run's models, for their evaluation."""
     return Loader(_prompts(datasets), device(cfg))
 
 
 def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
-    """The prompts that datasets have of their own, under the names that an encoder looks for."""
+    """The datasets' own prompts, under the names that an encoder uses."""
     return {
         f"{data.name}-{role}": text
         for data in datasets
@@ -74,7 +74,7 @@ def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
 
 
 def device(cfg: DictConfig) -> str:
-    """Where models run that no Trainer places: cuda, where there is one and the trainer would take it, or cpu."""
+    """The device of models outside a Trainer: cuda, if it is available and allowed by trainer.accelerator, or cpu."""
     accelerator = OmegaConf.select(cfg, "trainer.accelerator", default="auto")
     return "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
@@ -92,7 +92,7 @@ def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
 
 
 def evaluator(cfg: DictConfig) -> Evaluator:
-    """What measures the models; checked."""
+    """The evaluator of the models, validated."""
     built: Evaluator = instantiated("evaluation", cfg.evaluation)
     built.validate()
     return built
@@ -107,7 +107,7 @@ def sampler(cfg: DictConfig) -> Sampler:
 def scores(
     cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]
 ) -> Callable[..., Results] | None:
-    """What measures the models of a run, or the ensemble of several, on its tests; None: nothing does."""
+    """The scores of models, or of an ensemble of several, on the tests of the run; None: evaluation=none."""
     if isinstance(evaluator, Nothing):
         return None
     eval_sets = [eval_set for dataset in data.values() for eval_set in dataset.eval_sets]
@@ -124,7 +124,7 @@ def datamodule(
 
 
 def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
-    """What trains an encoder."""
+    """The LightningModule that trains an encoder."""
     seed = training_seed(cfg, expert)
     optimizer, scheduler = instantiated("optimizer", cfg.optimizer), instantiated("scheduler", cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
@@ -141,14 +141,14 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
 
 
 def callbacks(cfg: DictConfig) -> list[Callback]:
-    """The configured callbacks, fresh ones."""
+    """New instances of the configured callbacks."""
     return [instantiated(f"callback.{name}", node) for name, node in cfg.callback.items()]
 
 
 def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Sequence[Callback] = ()) -> Trainer:
-    """One expert's Trainer: the configured callbacks, those that make more sources, and checkpoints for resuming."""
+    """The Trainer of an expert, with the configured callbacks, those in `extra`, and checkpoints for resuming."""
     chosen = [*callbacks(cfg), *extra]
-    if not cfg.trainer.enable_progress_bar:  # one option, where Lightning wants the callback left out as well
+    if not cfg.trainer.enable_progress_bar:  # Lightning requires that the callback is removed as well
         chosen = [callback for callback in chosen if not isinstance(callback, ProgressBar)]
     chosen.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
     built: Trainer = instantiated(
@@ -163,10 +163,10 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
 
 
 def check_components(cfg: DictConfig) -> None:
-    """Refuse options of optimiser, scheduler, callbacks, trainer and loggers; writes nothing.
+    """Refuse invalid options of optimiser, scheduler, callbacks, trainer and loggers; nothing is written.
 
     Raises:
-        ConfigError: naming the option.
+        ConfigError: with the name of the option.
     """
     make_optimizer = instantiated("optimizer", cfg.optimizer)
     with refusals_of("optimizer"):
@@ -174,7 +174,7 @@ def check_components(cfg: DictConfig) -> None:
     make_scheduler = instantiated("scheduler", cfg.scheduler)
     with refusals_of("scheduler"):
         make_scheduler(optimizer, 10)
-    for name, node in cfg.logger.items():  # not built: some open files or connections
+    for name, node in cfg.logger.items():  # not built, because some open files or connections
         check_signature(f"logger.{name}", node)
     planned = cfg.copy()
     if cfg.inspect:  # the plan of another machine may be read on this one

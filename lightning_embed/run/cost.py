@@ -1,4 +1,4 @@
-"""Costs of models, in rows that were trained on."""
+"""Costs of models, in training rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ from lightning_embed.experts import Expert, ExpertPlan
 
 @dataclass(frozen=True)
 class Costs:
-    """Rows that trainings go through, repetitions included.
+    """Rows processed in trainings, repetitions included.
 
-    A row that a merge looks at with a gradient counts as one that is trained on; without, as a third. Not counted:
-    measuring (greedy_soup's dev scores too), and the trainings by which experts=per_cluster experts.by=loss plans.
+    A row of a merge's probe counts as a training row if its gradient is computed, and as a third of one otherwise. Not
+    counted: evaluations (also for the dev scores of greedy_soup), and the trainings that plan experts=per_cluster
+    experts.by=loss.
 
     Args:
-        sources: of each source, with the experts that it started from; a model that existed already cost nothing now.
-        all: of all trainings together.
+        sources: cost of each source, including the experts that it started from; models that existed already cost 0.
+        all: cost of all trainings together.
     """
 
     sources: Mapping[str, float]
@@ -26,14 +27,16 @@ def costs(plan: ExpertPlan, experts: Sequence[Expert], rows: Mapping[str, float]
     """The costs of a plan.
 
     Args:
-        plan: says what the sources of an expert are.
-        experts: in the order of training.
-        rows: that the training of each expert goes through.
+        plan: names the sources of an expert.
+        experts: experts in the order of training.
+        rows: rows processed in the training of each expert.
     """
-    found: dict[str, float] = {}
+    sources: dict[str, float] = {}
     for expert in experts:
-        before = found.get(expert.start, 0.0)
+        before = sources.get(expert.start, 0.0)
         for number, name in enumerate(plan.sources(expert), start=1):
-            share = min(1.0, number / plan.snapshots)  # snapshots lie at equal distances; an average ends with them
-            found[name] = before + share * rows.get(expert.name, 0.0)
-    return Costs(found, sum(rows.values()))
+            share = min(
+                1.0, number / plan.snapshots
+            )  # snapshots are taken at equal intervals; an average ends with the training
+            sources[name] = before + share * rows.get(expert.name, 0.0)
+    return Costs(sources, sum(rows.values()))

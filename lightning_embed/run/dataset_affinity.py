@@ -32,18 +32,18 @@ NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
 
 @dataclass(frozen=True)
 class DatasetAffinity:
-    """The `Measure` of a run: every answer is computed when it is first asked for, and kept.
+    """The `Measure` of a run: each result is computed on first use, and kept.
 
-    `save` keeps the answers in a file, so that the same command finds the same plan again: on another machine the last
-    digits of an embedding may differ.
+    `save` writes the results to a file, so that the same command has the same plan again: on a different machine the
+    last digits of an embedding may differ.
 
     Args:
-        base: the model that all experts start from.
-        datasets: of the run; those without train rows are left alone.
-        train: trains an expert, unless that is done, and returns the directory of the model.
-        loss_of: the dev loss on a dataset of the model in a directory.
-        seed: draws the rows that are embedded.
-        file: a JSON file; None: the answers last as long as this object.
+        base: model that all experts start from.
+        datasets: datasets of the run; those without train rows are ignored.
+        train: trains an expert, unless it exists, and returns the directory of the model.
+        loss_of: gives the dev loss of the model in a directory on a dataset.
+        seed: seed for the choice of the rows to embed.
+        file: JSON file; None: the results are kept only in memory.
     """
 
     base: Encoder
@@ -54,23 +54,23 @@ class DatasetAffinity:
     file: Path | None = None
 
     def embeddings(self) -> Mapping[str, Float[Tensor, " dims"]]:
-        """Of each dataset: mean embedding of 100 queries, joined to that of a positive of each."""
+        """Of each dataset, the mean embedding of 100 queries, concatenated with that of a positive of each."""
         kept = self._kept("embeddings", lambda: {n: self._embedding(rows).tolist() for n, rows in self._rows.items()})
         return {name: torch.tensor(values) for name, values in kept.items()}
 
     def losses(self) -> Mapping[str, Mapping[str, float]]:
-        """Loss of trained models on datasets, model -> dataset -> loss; one model per dataset, and one named joint.
+        """Dev losses of trained models, model -> dataset -> loss: one model per dataset, and one named joint.
 
         Raises:
-            ConfigError: a dataset is called joint.
+            ConfigError: a dataset has the name joint.
         """
         losses: Mapping[str, Mapping[str, float]] = self._kept("losses", self._losses)
         return losses
 
     def save(self) -> None:
-        """Keep the answers in `file`, if there are any."""
-        if self.file is not None and self._answers:
-            write_whole(self.file, json.dumps(self._answers))
+        """Write the results to `file`, if any exist."""
+        if self.file is not None and self._results:
+            write_whole(self.file, json.dumps(self._results))
 
     @property
     def _rows(self) -> Mapping[str, Rows]:
@@ -88,23 +88,23 @@ class DatasetAffinity:
     def _losses(self) -> dict[str, dict[str, float]]:
         names = list(self._rows)
         if JOINT in names:
-            raise ConfigError(f"A dataset cannot be called {JOINT!r}: that is the model of all. Rename the dataset.")
+            raise ConfigError(f"A dataset cannot have the name {JOINT!r}, that of the joint model. Rename the dataset.")
         experts = [Expert(JOINT, dict.fromkeys(names)), *(Expert(name, {name: None}) for name in names)]
         models = {expert.name: self.train(expert) for expert in experts}
         return {model: {name: self.loss_of(path, name) for name in names} for model, path in models.items()}
 
-    def _kept(self, question: str, compute: Callable[[], Any]) -> Any:
-        if question not in self._answers:
-            self._answers[question] = compute()
-        return self._answers[question]
+    def _kept(self, kind: str, compute: Callable[[], Any]) -> Any:
+        if kind not in self._results:
+            self._results[kind] = compute()
+        return self._results[kind]
 
     @cached_property
-    def _answers(self) -> dict[str, Any]:
+    def _results(self) -> dict[str, Any]:
         return json.loads(self.file.read_text()) if self.file is not None and self.file.exists() else {}
 
 
 def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path) -> DatasetAffinity:
-    """The measurements of a run, on the rows before mining; models that they need are trained like experts, in `<out>/measure`."""
+    """The measurements of a run, on the rows before mining; their models are trained in `<out>/measure`."""
     folder = out / "measure"
 
     def train(expert: Expert) -> Path:

@@ -1,4 +1,4 @@
-"""The doctor in a run: how the sources lie, told beside a merge or instead of one; with a probe, the loss between them."""
+"""Examination of a run's sources, with or without a merge: their geometry and, with a probe, the loss landscape."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,27 +33,29 @@ class MakeProbe(Protocol):
 
     @property
     def rows_hash(self) -> str:
-        """Changes with the losses and the rows of the probe."""
+        """Hash of the losses and the rows of the probe."""
 
     @property
     def scores_hash(self) -> str:
-        """Changes with the dev sets and how they are measured."""
+        """Hash of the dev sets and their evaluation."""
 
     def __call__(self, model: Path) -> Probe:
-        """Make it."""
+        """The probe."""
 
 
 def validate_doctor(cfg: DictConfig, sources: Sequence[Source], has_base: bool, has_probe: bool) -> None:
-    """Refuse to look at what will not be there; asked before training.
+    """Refuse an examination that will not be possible; called before training.
 
     Raises:
         ConfigError: no data, no base or no second source for the landscape, or a plane of unknown sources.
     """
     options, names = _options(cfg), [source.name for source in sources]
     if options.needs_probe and not (has_base and has_probe and len(sources) > 1):
-        found = f"{len(sources)} source{'s' * (len(sources) != 1)}, {'a' if has_base else 'no'} base and {'' if has_probe else 'no '}data"
+        count = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+        given = f"{count}, {'a' if has_base else 'no'} base and {'' if has_probe else 'no '}data"
         raise ConfigError(
-            f"doctor.points and doctor.grid measure the loss around a base and two sources at least; got {found}. Give them, or doctor=geometry."
+            "doctor.points and doctor.grid measure the loss around a base and two sources at least; "
+            f"got {given}. Give them, or doctor=geometry."
         )
     for name in options.plane or ():
         if name not in names:
@@ -61,12 +63,12 @@ def validate_doctor(cfg: DictConfig, sources: Sequence[Source], has_base: bool, 
 
 
 def needs_probe(cfg: DictConfig) -> bool:
-    """Whether data is looked at."""
+    """Whether the examination needs a probe."""
     return _options(cfg).needs_probe
 
 
 def examined_alone(out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
-    """Examine sources that are not merged; the folder of what was found, None where there is nothing to compare."""
+    """Examine sources that are not merged. Returns the folder of the record; None for fewer than two sources."""
     if len(sources) < 2:
         return None
     target = out / "merged" / f"{NO_MERGE}-{models_hash(sources, base)}"
@@ -84,7 +86,7 @@ def show(
     base: Path | None,
     make_probe: MakeProbe | None,
 ) -> None:
-    """Tell what was found of a merge, and draw it beside its merge.json."""
+    """Print the record of a merge or an examination, and draw its figures next to its merge.json."""
     record = json.loads((target / RECORD_FILE).read_text())
     print_doctor(record, console)
     draw_geometry(target, record)
@@ -103,14 +105,14 @@ def _landscape(
     base: Path,
     make_probe: MakeProbe,
 ) -> Any:
-    """The losses between the sources: measured once in a folder, whatever is merged there."""
-    asked = [plain(cfg.doctor), make_probe.rows_hash]
+    """The losses between the sources, measured once per folder, for all of its merges."""
+    request = [plain(cfg.doctor), make_probe.rows_hash]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
-    file = out / LANDSCAPES / f"{digest([asked, contents, cfg.seed])}.json"
+    file = out / LANDSCAPES / f"{digest([request, contents, cfg.seed])}.json"
     if not file.exists():
         models = open_models(sources, base)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
-        found = survey(
+        landscape = survey(
             models[:-1],
             models[-1],
             make_probe(base),
@@ -118,7 +120,7 @@ def _landscape(
             _options(cfg),
             lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
         )
-        content = {"sources": record["sources"], "base": record["base"], **found.as_json()}
+        content = {"sources": record["sources"], "base": record["base"], **landscape.as_json()}
         write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return json.loads(file.read_text())
 

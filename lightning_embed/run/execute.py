@@ -21,13 +21,13 @@ from lightning_embed.types import BASE
 
 
 def execute(prepared: Prepared) -> float | None:
-    """Train, merge, measure and report. Returns the `optimized_metric`, in points; None on all ranks except the first."""
+    """Train, merge, evaluate and report. Returns the `optimized_metric`, in points; None on all ranks but the first."""
     _begin(prepared)
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
     prepared = _with_mined_negatives(prepared)
     for training in prepared.trainings:
         fit(prepared.cfg, prepared.plan, training, prepared.out)
-        gc.collect()  # a Trainer and its module hold each other: weights and moments of every expert would stay in memory
+        gc.collect()  # a Trainer and its module refer to each other, and hold the weights and moments of the expert
     rank = distributed.rank()
     distributed.leave()
     if rank != 0:
@@ -39,34 +39,36 @@ def execute(prepared: Prepared) -> float | None:
 
 
 def _begin(prepared: Prepared) -> None:
-    """Rank zero writes what does not change any more: run.yaml, and the base through the same save as every expert."""
+    """Write run.yaml and, as experts are saved, the base; on rank zero."""
     if distributed.launched_rank() == 0:
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
             console.print(reason, markup=False, highlight=False)
         run_yaml.refuse_other_run(prepared.out, prepared.identity)  # another process may have been faster
         run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
         prepared.base.export(prepared.out / "models" / BASE)
-    prepared.affinity.save()  # every rank writes the same
+    prepared.affinity.save()  # every rank writes the same file
 
 
 def _with_mined_negatives(prepared: Prepared) -> Prepared:
-    """The run with hard negatives in the datasets that `mining` names, and their batches built anew."""
+    """The run with mined hard negatives in the datasets of `mining`, and with new batches of them."""
     cfg = prepared.cfg
     if not cfg.mining.datasets:
         return prepared
     data = mined(cfg, prepared.data, prepared.base, prepared.out)
-    again = [
+    new_trainings = [
         PlannedTraining(training.expert, build.datamodule(cfg, data, prepared.base, training.expert))
         for training in prepared.trainings
     ]
-    return replace(prepared, data=data, trainings=again)
+    return replace(prepared, data=data, trainings=new_trainings)
 
 
 def _end_of_one_expert(prepared: Prepared) -> None:
-    """The end of `experts.only`: its card, and how to go on."""
+    """Write the card of the only expert, and print how to continue."""
     out, only = prepared.out, prepared.plan.only
     write_cards(prepared.cfg, Run(out), prepared.sources, out / "models" / BASE, trainings=_trainings(prepared))
-    console.print(f"{only} is in {out / 'models'}. When all are, the command without experts.only merges them.")
+    console.print(
+        f"{only} is in {out / 'models'}. Train all experts, then run the command without experts.only to merge them."
+    )
 
 
 def _finalize(prepared: Prepared) -> float | None:
@@ -85,7 +87,7 @@ def _finalize(prepared: Prepared) -> float | None:
 
 
 def _trainings(prepared: Prepared) -> dict[str, Training]:
-    """The facts of all trainings for the cards, by source."""
+    """The trainings of all sources, for the cards."""
     cfg, plan, out = prepared.cfg, prepared.plan, prepared.out
-    found = [trainings(cfg, plan, each.expert, each.batches, out) for each in prepared.trainings]
-    return {name: training for facts in found for name, training in facts.items()}
+    by_expert = [trainings(cfg, plan, each.expert, each.batches, out) for each in prepared.trainings]
+    return {name: training for of_expert in by_expert for name, training in of_expert.items()}

@@ -1,6 +1,6 @@
 """The end of a run: merge, examine, evaluate, report, publish.
 
-Modules that take seconds to import (Lightning, transformers, mteb) are imported when there is something to measure.
+Modules that take seconds to import (Lightning, transformers, mteb) are imported only for an evaluation.
 """
 
 import inspect
@@ -37,10 +37,10 @@ from lightning_embed.storage import hub
 from lightning_embed.storage.checksum import digest
 from lightning_embed.types import BASE, Results
 
-_SHOWN = 4  # of a strategy's numbers, on the terminal
+_SHOWN = 4  # metrics of a strategy on the status line
 
 Scores = Callable[..., Results]
-"""Measures the model in a directory, or the ensemble of those in several."""
+"""Scores the model in a directory, or the ensemble of the models in several."""
 
 
 def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
@@ -50,13 +50,13 @@ def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
 
 @dataclass(frozen=True)
 class _Curves:
-    """A Reporter: a strategy's curves in every logger, and where it is as a live line of the terminal."""
+    """A `Reporter` that logs the metrics of a strategy and shows the last ones on a status line of the terminal."""
 
     loggers: Sequence[Any]
     line: Status
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log `metrics` of `step` as merge/<name>."""
+        """Log the `metrics` of `step` as merge/<name>."""
         shown = ", ".join(f"{name} {value:.4g}" for name, value in islice(metrics.items(), _SHOWN))
         self.line.update(f"step {step}: {shown}")
         for logger in self.loggers:
@@ -68,15 +68,15 @@ class Finalize:
     """The end of a run, when all its models exist: merge, examine, evaluate, report, publish.
 
     Args:
-        cfg: of the run.
-        strategy: how to merge; None: examine and measure only.
-        sources: what was exported.
-        base: what they started from.
-        scores: measures a model; None: nothing is measured.
-        make_probe: makes the data of a strategy or an examination; None: the run has no data.
-        replay: an earlier merge to be repeated, of these sources by this strategy.
-        costs: of the sources, where they are known.
-        trainings: of the sources that this run trained, for their cards.
+        cfg: config of the run.
+        strategy: merge strategy; None: examine and evaluate only.
+        sources: models to merge.
+        base: model that the sources started from.
+        scores: scores a model; None: no evaluation.
+        make_probe: makes the probe of a strategy or an examination; None: the run has no data.
+        replay: earlier merge to repeat, of these sources by this strategy.
+        costs: costs of the sources; None: unknown.
+        trainings: trainings of the sources that this run trained, for their cards.
     """
 
     cfg: DictConfig
@@ -90,7 +90,7 @@ class Finalize:
     trainings: Mapping[str, Training] | None = None
 
     def run(self) -> float | None:
-        """Do all of it. Returns the `optimized_metric`, in points."""
+        """Run all steps. Returns the `optimized_metric`, in points."""
         results = Run(self._out, evaluation=evaluation_hash(self.cfg))
         with self._loggers() as loggers:
             target = self._merge(loggers)
@@ -102,10 +102,10 @@ class Finalize:
         return results.metric(self.name, self.cfg.optimized_metric)
 
     def _merge(self, loggers: Sequence[Any]) -> Path | None:
-        """Merge; a merge of the same models by the same code is left as it is.
+        """Merge the sources, unless the folder holds a merge of the same models by the same code.
 
         Returns:
-            The folder of the merge; without a strategy that of an examination, None where there is nothing to compare.
+            The folder of the merge; without a strategy, that of an examination, or None for a single source.
         """
         if self.strategy is None:
             return doctor.examined_alone(self._out, self.sources, self.base)
@@ -120,12 +120,12 @@ class Finalize:
         return target
 
     def _examine(self, target: Path | None) -> None:
-        """Print and draw how the sources lie."""
+        """Print and draw the geometry of the sources, and the loss between them if the doctor measures it."""
         if target is not None:
             doctor.show(self.cfg, self._out, target, self.sources, self.base, self.make_probe)
 
     def _evaluate(self, results: Run, models: Mapping[str, Path], target: Path | None) -> None:
-        """Score the models, and the ensemble of the sources where it is asked for."""
+        """Score the models and, with ensemble=true, the ensemble of the sources."""
         if self.scores is None:
             return
         for name, path in models.items():
@@ -163,12 +163,12 @@ class Finalize:
 
     @property
     def _needs_probe(self) -> bool:
-        """Whether the merge computes on data."""
+        """Whether the merge needs a probe."""
         return self.strategy is not None and self.strategy.needs_probe and self.replay is None
 
     @cached_property
     def name(self) -> str:
-        """The model that the run is for: the strategy with a hash of all that the merge depends on; or the last source."""
+        """Name of the run's result: the strategy and a hash of the merge's inputs; without a merge, the last source."""
         strategy, make_probe = self.strategy, self.make_probe
         if strategy is None:
             return self.sources[-1].name
@@ -184,7 +184,7 @@ class Finalize:
     @contextmanager
     def _loggers(self) -> Iterator[Sequence[Any]]:
         if not (self._needs_probe or self.scores is not None or set(self.cfg.logger) > {"csv"}):
-            yield []  # csv alone has nothing to say of a merge
+            yield []  # csv alone would log nothing
             return
         from lightning_embed.logger.open import open_loggers
 
@@ -193,7 +193,7 @@ class Finalize:
 
     @cached_property
     def _opened(self) -> dict[str, Path]:
-        """The sources as what computes embeddings can open them: an adapter is folded to `<out>/folded/<name>/` first."""
+        """The sources as directories that an encoder can load: adapters are folded into `<out>/folded/<name>/`."""
         computes = self._needs_probe or self.scores is not None
         return {
             source.name: self._folded(source) if computes and is_adapter(source.path) else source.path
@@ -214,21 +214,21 @@ class Finalize:
 
     def _merge_anew(self, strategy: MergeStrategy, target: Path, loggers: Sequence[Any]) -> None:
         console.print(f"merging {', '.join(source.name for source in self.sources)} by {strategy.word}")
-        probe, looks_at = None, {}
+        probe, probe_options = None, {}
         if self._needs_probe and self.make_probe is not None:
-            probe, looks_at = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
+            probe, probe_options = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
         with console.status("merging") as line:
             record = merge_models(
                 MergeSpec(strategy, self.sources, self.base, self.cfg.seed),
                 target,
                 output=OutputFormat(self.cfg.out_dtype),
-                preparation=Preparation(probe, looks_at, _Curves(loggers, line)),
+                preparation=Preparation(probe, probe_options, _Curves(loggers, line)),
             )
         for remark in record.remarks():
             console.print(remark, markup=False, highlight=False)
 
     def _cost(self, name: str, target: Path | None) -> float | None:
-        """In rows: of the base, of a source, or of the merge in `target`."""
+        """Cost in rows of the base, of a source, or of the merge in `target`."""
         if name == BASE:
             return 0.0
         if self.costs is None:

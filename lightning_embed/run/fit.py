@@ -23,11 +23,11 @@ from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
-_WAIT = 60  # seconds between two words of rank zero to the others, which give up on it after half an hour
+_WAIT = 60  # seconds between two collectives, which time out after half an hour
 
 
 def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
-    """Train one expert, or go on from its last checkpoint; a finished one is left as it is.
+    """Train one expert, from its last checkpoint if one exists; a finished expert is not trained again.
 
     Raises:
         ConfigError: it starts from an expert that is not trained yet.
@@ -39,18 +39,18 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
             console.print(f"{expert.name}: trained already, {target}")
         else:
             _fit(cfg, plan, training, out)
-    training.batches.trainer = None  # it holds the module, whose weights and moments need not stay in memory
+    training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one
 
 
 @contextmanager
 def _alone(expert: Expert, checkpoints: Path) -> Iterator[None]:
-    """Jobs of a sweep that share an expert train it once: the first does, the others wait for it."""
+    """Lock an expert: of the jobs of a sweep that share it, one trains it, and the others wait."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     lock, seconds = FileLock(checkpoints / "lock"), 0
     while not distributed.of_first(
-        float(distributed.launched_rank() != 0 or _got(lock, seconds))
+        float(distributed.launched_rank() != 0 or _acquire(lock, seconds))
     ):  # the other ranks wait with the first
         if seconds == 0 and distributed.launched_rank() == 0:
             console.print(f"{expert.name}: another process is training it; waiting")
@@ -61,8 +61,8 @@ def _alone(expert: Expert, checkpoints: Path) -> Iterator[None]:
         lock.release()
 
 
-def _got(lock: FileLock, seconds: int) -> bool:
-    """Whether the lock was free within that time."""
+def _acquire(lock: FileLock, seconds: int) -> bool:
+    """Acquire the lock within a time. Returns whether it succeeded."""
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
@@ -95,7 +95,7 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
 
 
 def num_rows(cfg: DictConfig, training: PlannedTraining, out: Path) -> float:
-    """Rows that the training of a finished expert went through; fewer than planned, where it stopped early."""
+    """Rows processed in the training of a finished expert: fewer than planned if it stopped early."""
     limits = (cfg.trainer.max_steps, cfg.trainer.max_epochs)
     batches = training.batches
     return batches.num_rows(*limits) * _last_step(cfg, training, out) / batches.num_steps(*limits)
@@ -114,14 +114,14 @@ def _start(expert: Expert, models: Path) -> Path | None:
         return None
     if not (models / expert.start).exists():
         raise ConfigError(
-            f"{expert.name} starts from {expert.start}, and there is no {models / expert.start}: "
-            f"train that first (experts.only={expert.start}), or all in one command."
+            f"{expert.name} starts from {expert.start}, and {models / expert.start} does not exist: "
+            f"train that expert first (experts.only={expert.start}), or all in one command."
         )
     return models / expert.start
 
 
 def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> list[Callback]:
-    """What makes the other sources of an expert's training."""
+    """The callbacks that make the further sources of an expert's training: snapshots and an average."""
     names = plan.sources(expert)
     steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
@@ -138,12 +138,12 @@ def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: Pl
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.sources(expert), start=1):
         model = lineage.LoggedModel(name, out / "models" / name)
-        seen = min(1.0, number / plan.snapshots)  # as `cost` counts: an average ends with the expert
-        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": seen})
+        share = min(1.0, number / plan.snapshots)  # as in `costs`: an average ends with the expert
+        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": share})
 
 
 def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
-    """The datasets of a training, a row each, and how long it went through them."""
+    """The rows of the table of a training's datasets, with the share of batches and the rows of each."""
     expert, stream = training.expert, training.batches.steps()
     return [
         {
@@ -163,7 +163,7 @@ def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
 
 
 def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:
-    """Save the expert, after its average: a directory of the expert says that all of its sources are there."""
+    """Save the average, then the expert: once the directory of the expert exists, all of its sources do."""
     for callback in extra:
         if isinstance(callback, ExponentialAverage):
             callback.export(module)

@@ -1,4 +1,4 @@
-"""`inspect=true`: the data as the encoder sees it, the plan, and what it will cost."""
+"""`inspect=true`: the data as the encoder sees it, the plan, and its estimated cost."""
 
 import resource
 import time
@@ -20,11 +20,11 @@ from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.types import Batch
 
-_SAMPLE = 1000  # rows looked at for truncation and repetition
+_SAMPLE = 1000  # rows used for the statistics of a dataset
 
 
 def inspect(prepared: Prepared) -> None:
-    """Print texts, statistics, plan and estimated cost; trains nothing, writes nothing."""
+    """Print texts, statistics, plan and estimated cost, without training or writing anything."""
     cfg, encoder = prepared.cfg, prepared.base
     seconds: dict[str, float] = {}
     for training in prepared.trainings:
@@ -39,7 +39,7 @@ def inspect(prepared: Prepared) -> None:
 
 
 def _print_texts(encoder: Encoder, batch: Batch) -> None:
-    """The first row, token by token: prompt, special tokens and cut included."""
+    """Print the decoded tokens of the first row: with prompt and special tokens, and truncated."""
     console.print(f"\n[bold]{batch.dataset}[/bold] ({batch.task}): the first row as the encoder sees it")
     roles = {"query": batch.query[:1], "positive": batch.positives[0], "negative": batch.negatives[0]}
     for role, index in roles.items():
@@ -64,7 +64,7 @@ def _print_datasets(encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> N
 
 
 def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
-    """Mean tokens of a text, share of texts as long as the limit (what is longer is cut), share that occur again."""
+    """Mean tokens per text, share of texts at the length limit (longer ones are truncated), share of repeated texts."""
     texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
     limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
     lengths = encoder.tokenizer(texts, max_length=limit).lengths
@@ -73,7 +73,7 @@ def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
 
 
 def _seconds(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
-    """Seconds of one forward and backward pass, the second of two."""
+    """Seconds of a forward and backward pass, after one pass of warm-up."""
     device = torch.device(build.device(cfg))
     module = build.module(cfg, encoder.to(device), [batch.task], Expert("inspected", {}))
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""A merge of existing models: `prepare`, then `execute`, which ends as a training does (`finalize`).
+"""A merge of existing models: `prepare`, then `execute`, which ends with `finalize` like a training run.
 
-Modules that take seconds to import (Lightning, transformers, mteb) are imported when there is something to measure.
+Modules that take seconds to import (Lightning, transformers, mteb) are imported only for an evaluation.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from lightning_embed.types import BASE
 
 
 def merge(cfg: DictConfig) -> float | None:
-    """Merge model directories and measure them, or compare finished runs. Returns the `optimized_metric`, in points.
+    """Merge model directories and evaluate them, or compare finished runs. Returns the `optimized_metric`, in points.
 
     Raises:
-        LightningEmbedError: whatever a user can mend.
+        LightningEmbedError: an error that the user can fix.
     """
     if cfg.compare:
         compare.compare(cfg)
@@ -39,7 +39,7 @@ def merge(cfg: DictConfig) -> float | None:
 
 @dataclass(frozen=True)
 class PreparedMerge:
-    """A merge that can begin."""
+    """A merge that is ready to start."""
 
     identity: Identity
     finalize: Finalize
@@ -49,7 +49,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     """Check a merge and build its parts; nothing is written.
 
     Raises:
-        LightningEmbedError: whatever a user can mend.
+        LightningEmbedError: an error that the user can fix.
     """
     for name, node in cfg.logger.items():
         check_signature(f"logger.{name}", node)
@@ -72,35 +72,33 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
 
 
 def execute(prepared: PreparedMerge) -> float | None:
-    """Merge, measure and report. Returns the `optimized_metric`, in points."""
+    """Merge, evaluate and report. Returns the `optimized_metric`, in points."""
     cfg, out = prepared.finalize.cfg, Path(prepared.finalize.cfg.out)
-    for changed in run_yaml.changed_content(out, prepared.identity):  # what depends on it is named by its content
+    for changed in run_yaml.changed_content(out, prepared.identity):  # the names of merges depend on this content
         console.print(f"{changed} has changed since the last merge in {out}", markup=False, highlight=False)
     run_yaml.write(cfg, out, prepared.identity)
     return prepared.finalize.run()
 
 
 def _sources(cfg: DictConfig) -> list[Source]:
-    """The model directories that `sources` names, glob patterns expanded."""
+    """The model directories in `sources`, with glob patterns expanded."""
     paths = source_paths(cfg.sources)
     sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
     if len(sizes) != len(paths):
         raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
     for path in (*paths, *([Path(cfg.base)] if cfg.base is not None else [])):
         if not path.is_dir():
-            raise ConfigError(f"{path} is no directory: sources and base are model directories on this machine.")
+            raise ConfigError(f"{path} is not a directory: sources and base are local model directories.")
     resolved = [path.resolve() for path in paths]
     for path in resolved:
         if resolved.count(path) > 1:
-            raise ConfigError(
-                f"sources: {path} occurs twice. Leave one out; to give it more weight, use merge.weights."
-            )
+            raise ConfigError(f"sources: {path} occurs twice. Remove one; to give it more weight, use merge.weights.")
     names = distinct(resolved, taken=[BASE])
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
 
 
 def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:
-    """What measures models on `data` or a benchmark, and what looks at them with the rows of `data`, if there are any."""
+    """The scores on `data` or a benchmark, and the maker of probes from the rows of `data`; None without data."""
     if not has_tests(cfg):
         return None, None
     from lightning_embed.run import build

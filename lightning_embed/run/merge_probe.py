@@ -1,4 +1,4 @@
-"""The probe of a run: what merge strategies see of data, through an encoder and the losses of the tasks."""
+"""The probe of a run: losses, gradients, activations and scores of models on data, for merge strategies."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,17 +35,17 @@ _CHUNK_TOKENS = 512  # of which the inputs of all layers are in memory together
 class EncoderProbe:
     """A `Probe` (see lightning_embed.merge) over an encoder.
 
-    Our readings, where papers are silent: no dropout; batches of one dataset; the losses are those of training, other
-    rows of the batch as negatives included. Gradients are computed in the dtype of training; all else too where
-    encoder.dtype names one, and in float32 where it is auto.
+    Our readings, where papers are silent: no dropout; batches of one dataset; the losses are those of training,
+    including in-batch negatives. Gradients are computed in the dtype of training; everything else in encoder.dtype, or
+    in float32 if that is auto.
 
     Args:
-        encoder: its architecture, pooling and prompts are used; its weights are replaced by whatever is looked at.
-        losses: of each task.
-        batches: the data.
-        evaluator: measures dev scores.
-        eval_sets: of the run; those of dev are used.
-        metric: the number that `score` gives, for example dev/mean.
+        encoder: gives the architecture, pooling and prompts; its weights are replaced by those of the probed models.
+        losses: loss of each task.
+        batches: batches of the probe.
+        evaluator: evaluator for dev scores.
+        eval_sets: evaluation sets of the run; those of dev are used.
+        metric: metric of `score`, for example dev/mean.
     """
 
     def __init__(
@@ -69,55 +69,56 @@ class EncoderProbe:
 
     @property
     def num_batches(self) -> int:
-        """Batches of a pass over the data."""
+        """Number of batches in a pass over the data."""
         return len(self.batches)
 
     def task(self, batch: int) -> str:
-        """What a batch trains."""
+        """Task of a batch."""
         return self.batches.task(batch)
 
     def loss(self, parameters: Mapping[str, Tensor], batch: int) -> float:
         """Loss of a model on a batch."""
         self._hold(parameters)
         with torch.no_grad():
-            return float(self._loss(self._looked_at(batch, _FORWARD)))
+            return float(self._loss(self._batch(batch, _FORWARD)))
 
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
         """The loss, and its gradient by each parameter that has one."""
         own = self._hold(parameters)
         with self._computing_as_in_training():
             self.encoder.zero_grad(set_to_none=True)
-            value = self._loss(self._looked_at(batch, 1.0))
+            value = self._loss(self._batch(batch, 1.0))
             value.backward()  # type: ignore[no-untyped-call]
             return float(value.detach()), {name: p.grad for name, p in own.items() if p.grad is not None}
 
     def activations(
         self, parameters: Mapping[str, Tensor], batch: int
     ) -> Iterator[tuple[str, Float[Tensor, "tokens inputs"]]]:
-        """What a batch feeds to each linear layer, padding left out: (name of the layer's weight, its inputs)."""
-        tokens = self._looked_at(batch, _FORWARD).tokens.to(self.encoder.device)
-        seen: list[tuple[str, Tensor]] = []
+        """Inputs of each linear layer on a batch, without padding: (name of the layer's weight, inputs)."""
+        tokens = self._batch(batch, _FORWARD).tokens.to(self.encoder.device)
+        inputs: list[tuple[str, Tensor]] = []
         own = self._hold(parameters)
-        with torch.no_grad(), _listening(self.encoder.backbone, own, seen):
-            packed = self.encoder.packed  # elsewhere one text at a time
+        with torch.no_grad(), _recorded_inputs(self.encoder.backbone, own, inputs):
+            packed = self.encoder.packed  # otherwise one text at a time
             for texts in cut(tokens.lengths.tolist(), _CHUNK_TOKENS if packed else 1, packed):
                 self.encoder.forward_chunk(tokens, torch.tensor(texts))
-                yield from seen
-                seen.clear()
+                yield from inputs
+                inputs.clear()
 
     def score(self, parameters: Mapping[str, Tensor]) -> float:
-        """The dev score that a sweep would maximise, in points.
+        """The dev score `metric`, in points.
 
         Raises:
-            ConfigError: nothing was measured on dev.
+            ConfigError: no dev set has this metric.
         """
         self._hold(parameters)
-        found = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
-        if found is None:
+        points = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
+        if points is None:
             raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")
-        return found
+        return points
 
-    def _looked_at(self, number: int, cost: float) -> Batch:
+    def _batch(self, number: int, cost: float) -> Batch:
+        """A batch; adds `cost` per row to `rows_seen`."""
         batch = self.batches[number]
         self.rows_seen += cost * len(batch.query)
         return batch
@@ -127,23 +128,24 @@ class EncoderProbe:
         return loss(local(batch, self.encoder(batch.tokens, middle=loss.needs_middle))).value
 
     def _hold(self, parameters: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
-        """Give the encoder these weights, without a copy where it computes on the CPU. Returns its parameters by their names."""
+        """Load these weights into the encoder, without a copy on the CPU. Returns its parameters by the given names."""
         named = {name: self._own[self._name_of(name)] for name in parameters}
         for name, parameter in named.items():
             parameter.data = parameters[name].to(self.encoder.device)
         return named
 
     def _name_of(self, name: str) -> str:
-        """What the backbone calls a parameter: models may have agreed on names with more or fewer first parts."""
+        """The name of a parameter in the backbone, which may have more or fewer leading parts."""
         if name not in self._names:
-            found = [n for n in self._own if n == name] or [
+            matches = [n for n in self._own if n == name] or [
                 n for n in self._own if n.endswith(f".{name}") or name.endswith(f".{n}")
             ]
-            if len(found) != 1:
+            if len(matches) != 1:
                 raise CheckpointError(
-                    f"The encoder of the probe has no parameter {name}. Export the models with transformers' AutoModel first."
+                    f"The encoder of the probe has no parameter {name}. "
+                    "Export the models with transformers' AutoModel first."
                 )
-            self._names[name] = found[0]
+            self._names[name] = matches[0]
         return self._names[name]
 
     @contextmanager
@@ -158,18 +160,20 @@ class EncoderProbe:
 
 
 @contextmanager
-def _listening(backbone: nn.Module, own: Mapping[str, nn.Parameter], seen: list[tuple[str, Tensor]]) -> Iterator[None]:
-    """Note the inputs of all linear layers."""
+def _recorded_inputs(
+    backbone: nn.Module, own: Mapping[str, nn.Parameter], record: list[tuple[str, Tensor]]
+) -> Iterator[None]:
+    """Append the inputs of all linear layers to `record`."""
     names = {id(parameter): name for name, parameter in own.items()}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def append(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module.weight, Tensor)
-        seen.append((names[id(module.weight)], inputs[0].flatten(0, -2).float()))
+        record.append((names[id(module.weight)], inputs[0].flatten(0, -2).float()))
 
     linear = [
         m for m in backbone.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad and id(m.weight) in names
     ]
-    handles = [module.register_forward_pre_hook(note) for module in linear]
+    handles = [module.register_forward_pre_hook(append) for module in linear]
     try:
         yield
     finally:
@@ -178,7 +182,7 @@ def _listening(backbone: nn.Module, own: Mapping[str, nn.Parameter], seen: list[
 
 
 def _on_dev(evaluator: Evaluator) -> Evaluator:
-    """The same, on dev alone: nothing is chosen by a test."""
+    """The evaluator on dev sets alone, because test scores may not choose."""
     if isinstance(evaluator, Mteb):
         return _on_dev(evaluator.local)
     return replace(evaluator, splits=("dev",)) if isinstance(evaluator, Local) else evaluator
@@ -189,8 +193,8 @@ class ProbeMaker:
     """Makes the probe of a run.
 
     Args:
-        cfg: of the run.
-        data: its datasets.
+        cfg: config of the run.
+        data: datasets of the run.
     """
 
     cfg: DictConfig
@@ -198,19 +202,19 @@ class ProbeMaker:
 
     @cached_property
     def rows_hash(self) -> str:
-        """Changes with the losses and the rows of the probe."""
+        """Hash of the losses and the rows of the probe."""
         return probe_hash(self.cfg)
 
     @cached_property
     def scores_hash(self) -> str:
-        """Changes with the dev sets and how they are measured."""
+        """Hash of the dev sets and their evaluation."""
         return dev_hash(self.cfg)
 
     def __call__(self, model: Path) -> EncoderProbe:
-        """The probe of models with the architecture of the one in a directory.
+        """The probe for models with the architecture of the one in a directory.
 
         Raises:
-            ConfigError: no train rows to look at.
+            ConfigError: no train rows.
         """
         cfg = self.cfg
         encoder = build.loader(cfg, self.data.values())(model)
@@ -222,10 +226,10 @@ class ProbeMaker:
         return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), self._eval_sets, cfg.optimized_metric)
 
     def batches(self, encoder: Encoder) -> ProbeBatches:
-        """What will be looked at.
+        """The batches of the probe.
 
         Raises:
-            ConfigError: no train rows to look at, or shares of what nobody trains.
+            ConfigError: no train rows, or shares of a task without datasets.
         """
         options: ProbeOptions = build_options(ProbeOptions, self.cfg.probe)
         return ProbeBatches(self.data, options, encoder, self.cfg.seed)

@@ -1,4 +1,4 @@
-"""Hard negatives of a run: mined once with the base, kept in `<out>/mined`."""
+"""Hard negatives of a run, mined once with the base and kept in `<out>/mined`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,16 +21,16 @@ from lightning_embed.types import BASE
 def mined(
     cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path
 ) -> dict[str, EmbeddingDataset]:
-    """The datasets, those that `mining` names with hard negatives that the base finds; each is mined once."""
+    """The datasets, with mined hard negatives in those that `mining` names; each is mined once."""
     options: MiningOptions = build_options(MiningOptions, cfg.mining)
     result = dict(data)
     for name in options.datasets:
         dataset, file = data[name], out / "mined" / f"{name}.jsonl"
-        assert dataset.train is not None, "checked"
+        assert dataset.train is not None, "see check_rows"
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
             if not file.exists():
-                base.export(out / "models" / BASE)  # rank zero may still be at it
+                base.export(out / "models" / BASE)  # rank zero may not have finished its own export
                 console.print(f"mining hard negatives for {name}: {file}")
                 prompts = prompts_of(dataset, base)
                 mine(

@@ -1,4 +1,4 @@
-"""The trainings of a run, each an expert and its batches, and the tables that show them."""
+"""The planned trainings of a run, and their tables on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class PlannedTraining:
 
 
 def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_sets: Mapping[str, TrainSet]) -> None:
-    """Print what each expert trains on, for how long, and what all cost relative to one joint training."""
+    """Print the datasets, rows, steps and cost of each expert; costs are relative to one joint training."""
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
     whole = StepSampler(build.sampler(cfg), train_sets, seed=0).num_rows(*limits)
     table = Table(title_justify="left", box=SIMPLE_HEAD)
@@ -45,7 +45,7 @@ def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_s
 
 
 def print_plan(training: PlannedTraining, trainer: Any) -> None:
-    """Print, per dataset of an expert, rows, batches, share of batches, and rows that an epoch leaves to the next."""
+    """Print, for each dataset of an expert, its rows, batches, share of batches, and rows left over in an epoch."""
     batches = training.batches
     stream = batches.steps()
     steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)

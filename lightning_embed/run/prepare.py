@@ -1,10 +1,9 @@
-"""`prepare`: everything of a training run checked and built, nothing written."""
+"""`prepare`: the checks and the parts of a training run, before anything is written."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from lightning_embed import registry
@@ -17,35 +16,35 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, DataError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan
-from lightning_embed.loss import Loss
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build, doctor
+from lightning_embed.run.check_rows import check_rows
 from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
 from lightning_embed.run.finalize import strategy_of
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.storage import hub
-from lightning_embed.types import Embeddings, LossInput, Task, TrainSet
+from lightning_embed.types import TrainSet
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training run that can begin.
+    """A training run that is ready to start.
 
     Args:
-        cfg: with its folder and group fixed.
-        identity: of the run.
-        data: its datasets; those that no expert trains on are without train rows.
-        base: the model that experts start from.
-        plan: of experts.
-        experts: in the order of training, those that exist already included.
-        trainings: of the experts that do not exist yet.
-        affinity: the plan's measurements of datasets.
-        sources: of the merge.
-        strategy: of the merge; None: merge=none.
-        evaluator: of all models.
+        cfg: config of the run, with its folder and group resolved.
+        identity: identity of the run.
+        data: datasets of the run; those that no expert trains on have no train rows.
+        base: model that experts start from.
+        plan: plan of the experts.
+        experts: experts in the order of training, including those that exist already.
+        trainings: trainings of the experts that do not exist yet.
+        affinity: measurements of the datasets, for the plan.
+        sources: sources of the merge.
+        strategy: merge strategy; None: merge=none.
+        evaluator: evaluator of all models.
     """
 
     cfg: DictConfig
@@ -62,7 +61,7 @@ class Prepared:
 
     @property
     def out(self) -> Path:
-        """Folder of the run."""
+        """The folder of the run."""
         return Path(self.cfg.out)
 
     @property
@@ -72,10 +71,10 @@ class Prepared:
 
 
 def prepare(cfg: DictConfig) -> Prepared:
-    """Check a run and build its parts. Nothing is written, except by plans that train models to decide.
+    """Check a run and build its parts. Nothing is written, except by plans that train models to group datasets.
 
     Raises:
-        LightningEmbedError: whatever a user can mend.
+        LightningEmbedError: an error that the user can fix.
     """
     build.check_components(cfg)
     identity = freeze(cfg)
@@ -102,55 +101,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     return Prepared(cfg, identity, data, base, plan, experts, trainings, measured, sources, strategy, evaluator)
 
 
-def check_rows(
-    losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset], mined: Collection[str], dim: int
-) -> None:
-    """Refuse losses that do not fit the encoder, and rows without the parts that their loss needs.
-
-    Raises:
-        ConfigError: naming the dataset.
-    """
-    for loss in losses.values():
-        loss(_two_rows(dim))
-    for name in mined:
-        if data[name].train is None:
-            raise ConfigError(f"mining.datasets: {name} has no train rows to mine for.")
-    for name, dataset in data.items():
-        if (rows := dataset.train) is None:
-            continue
-        task = dataset.options.task
-        loss = losses[task]
-        if loss.needs_teacher and not rows.has_teacher:
-            raise ConfigError(
-                f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
-                "Add them, or choose another loss."
-            )
-        if loss.needs_negatives(task) and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
-            raise ConfigError(
-                f"{name}: its loss compares a row only with its own negatives, and its rows have none. Add negatives "
-                "(mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true)."
-            )
-
-
-def _two_rows(dim: int) -> LossInput:
-    """The smallest batch that any loss can see."""
-    embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
-    scores = torch.tensor([[1.0], [0.0]])
-    return LossInput(
-        embeddings=Embeddings(embeddings, embeddings),
-        hashes=torch.arange(6),
-        query=torch.arange(2),
-        positives=column,
-        negatives=column + 2,
-        score=scores[:, 0],
-        rows=slice(0, 2),
-        positive_scores=scores,
-        negative_scores=scores,
-    )
-
-
 def _trained_on(names: Sequence[str], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:
-    """The datasets; those not in `names` without train rows, so that they are only measured, out of domain."""
+    """The datasets; those not in `names` lose their train rows, and are only evaluated, out of domain."""
     known = {name: dataset for name, dataset in data.items() if dataset.train is not None}
     for name in names:
         if name not in known:
@@ -171,7 +123,7 @@ def train_sets(data: Mapping[str, EmbeddingDataset]) -> dict[str, TrainSet]:
 def _sources_of(
     plan: ExpertPlan, experts: Sequence[Expert], datasets: Mapping[str, TrainSet], models: Path
 ) -> list[Source]:
-    """The sources of the merge, in the order of the plan; a model that exists already must open."""
+    """The sources of the merge, in the order of the plan; models that exist already are checked."""
     sources = [
         Source(models / name if expert.path is None else Path(expert.path), name, expert.num_rows(datasets) or None)
         for expert in experts
@@ -184,7 +136,7 @@ def _sources_of(
 
 
 def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, EmbeddingDataset]) -> None:
-    """Refuse an `optimized_metric` that nothing will measure."""
+    """Refuse an `optimized_metric` that the run does not evaluate."""
     tasks = {str(s.task) for d in data.values() for s in d.eval_sets if s.split == "dev"}
     wanted = cfg.optimized_metric.removeprefix("dev/")
     if not isinstance(evaluator, Nothing) and wanted not in ("mean", *tasks):
@@ -192,7 +144,7 @@ def _check_metric(cfg: DictConfig, evaluator: Evaluator, data: Mapping[str, Embe
 
 
 def _check_merge(cfg: DictConfig, plan: ExpertPlan, strategy: MergeStrategy | None, sources: Sequence[Source]) -> None:
-    """Refuse a merge, an examination or a push that this plan's sources do not allow."""
+    """Refuse a merge, an examination or a push that is impossible with the sources of the plan."""
     if strategy is None:
         hub.require_one_model(cfg.push_to_hub, [source.name for source in sources])
     elif plan.only is None:

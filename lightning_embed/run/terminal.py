@@ -1,4 +1,4 @@
-"""The terminal of a run."""
+"""The console on which a run prints."""
 
 from rich.console import Console
 

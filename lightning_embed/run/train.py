@@ -9,16 +9,16 @@ from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
 
-# Lightning's remarks on itself, and on deprecations of its own, are not for the user of a run.
+# Hints and deprecation warnings of Lightning do not concern the user of a run.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train the experts of a run, merge them, measure all. Returns the `optimized_metric`, in points.
+    """Train the experts of a run, merge them and evaluate all models. Returns the `optimized_metric`, in points.
 
     Raises:
-        LightningEmbedError: whatever a user can mend; all of it before the first batch, except for failing disks.
+        LightningEmbedError: an error that the user can fix, raised before the first batch, except for disk failures.
     """
     prepared = prepare(cfg)
     if cfg.inspect:

@@ -1,4 +1,4 @@
-"""From the plan of a run to what the cards of its experts tell of their trainings."""
+"""Facts about the trainings of a run, for the model cards of its experts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,13 @@ from lightning_embed.experts import Expert, ExpertPlan
 def trainings(
     cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
 ) -> dict[str, Training]:
-    """The training of each source that an expert gives to the merge.
+    """The training of each source of an expert, by name.
 
     Args:
-        cfg: of the run.
-        plan: says what the sources of an expert are.
-        expert: one that this run has trained.
-        batches: that it was trained on.
+        cfg: config of the run.
+        plan: names the sources of an expert.
+        expert: expert that this run has trained.
+        batches: its batches.
         out: folder of the run.
     """
     used = {name: rows.options for name, rows in batches.train_rows.items()}
@@ -41,38 +41,40 @@ def trainings(
         datasets=[o.path for o in used.values() if o.path is not None and _is_on_hub(o.path)],
     )
     whole.options["seed"] = training_seed(cfg, expert)
-    found = {}
+    by_source = {}
     for number, name in enumerate(plan.sources(expert), start=1):
-        found[name] = replace(whole, steps=round(steps * min(1.0, number / plan.snapshots)))
+        by_source[name] = replace(whole, steps=round(steps * min(1.0, number / plan.snapshots)))
     choice = read_choice(out / "checkpoints" / expert.name)
     if plan.ema is not None:
         average = {"exponential average of the weights": plan.ema}
         name = plan.sources(expert)[-2]
-        found[name] = replace(whole, steps=choice["last_step"] if choice else steps, options=whole.options | average)
+        last_step = choice["last_step"] if choice else steps
+        by_source[name] = replace(whole, steps=last_step, options=whole.options | average)
     if choice:
-        found[expert.name] = _chosen(found[expert.name], choice)
-    return found
+        by_source[expert.name] = _chosen(by_source[expert.name], choice)
+    return by_source
 
 
 def _versions(model: Path) -> dict[str, str]:
-    """Those that trained it: of its first card, because a later run writes another one."""
-    told = Origin.of(str(model)).training
-    return run_yaml.versions() if told is None or not told.versions else told.versions
+    """The versions with which a model was trained: those in its card, or the current ones if it has no card yet."""
+    training = Origin.of(str(model)).training
+    return run_yaml.versions() if training is None or not training.versions else training.versions
 
 
 def _chosen(training: Training, choice: dict[str, Any]) -> Training:
-    """Of an expert that was measured while it trained: it may be of an earlier step, and may have stopped before its time."""
+    """The training of an expert whose step was chosen by evaluations, and which may have stopped early."""
     exported, last = choice["exported_step"], choice["last_step"]
-    told = {"measured while training": f"by {choice['metric']}; these are the weights of step {exported} of {last}"}
-    return replace(training, steps=exported, options=training.options | told)
+    measured = {"measured while training": f"by {choice['metric']}; these are the weights of step {exported} of {last}"}
+    return replace(training, steps=exported, options=training.options | measured)
 
 
 def _options(chosen: dict[str, Any]) -> dict[str, Any]:
-    """What is worth knowing of a training, beside its rows and losses."""
+    """The options of a training that its card lists, besides rows and losses."""
     optimizer, scheduler, encoder = chosen["optimizer"], chosen["scheduler"], chosen["encoder"]
     options = {
         "sampler": written(chosen["sampler"]),
-        "optimizer": f"{_word(optimizer)}, learning rate {optimizer['lr']}, weight decay {optimizer.get('weight_decay', 'its default')}",
+        "optimizer": f"{_word(optimizer)}, learning rate {optimizer['lr']}, "
+        f"weight decay {optimizer.get('weight_decay', 'its default')}",
         "learning rate over time": f"{_word(scheduler)}, warm-up share {scheduler.get('warmup_share')}",
         "gradient": f"clipped to the norm {chosen['max_grad_norm']}" if chosen["max_grad_norm"] else "not clipped",
         "arithmetic": encoder["dtype"]
@@ -91,5 +93,5 @@ def _word(component: dict[str, Any]) -> str:
 
 
 def _is_on_hub(path: str) -> bool:
-    """Of a dataset that was read."""
+    """Whether a dataset with this path was read from the hub."""
     return not path.startswith("sample:") and not Path(path).exists()

@@ -30,7 +30,7 @@ class TwoStage(Sampler):
     Args:
         accumulate: see `Sampler`.
         first_share: share of the retrieval batches that the first stage takes, in [0, 1]; 1: the second stage has no
-            retrieval, 0: there is no first stage, which is batch_shuffle.
+            retrieval, 0: no first stage, as batch_shuffle.
 
     Raises:
         ConfigError: a value out of range.

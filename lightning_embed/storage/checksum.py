@@ -1,4 +1,4 @@
-"""Digests of files, model directories and plain values; a file that has not changed since it was last read is not read again."""
+"""Digests of files, model directories and plain values; an unchanged file is not read again."""
 
 import hashlib
 import json

@@ -1,1 +1,1 @@
-"""Jobs of a sweep: their records, searches that go on, and the table at the end."""
+"""Jobs of a sweep: their records, resumed searches, and the table at the end."""

@@ -1,6 +1,6 @@
-"""One job of a sweep, under any launcher: done once, and whether it went well is written down.
+"""One job of a sweep, under any launcher: run once, and recorded with its result or its error.
 
-A sweep that was killed and is started again has the same folder, finds what is done there, and does the rest.
+A sweep that was killed and is started again has the same folder, and skips the jobs that are recorded there.
 """
 
 import os
@@ -25,13 +25,13 @@ from lightning_embed.sweep.records import Job
 def do(
     command: str, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    """Do a job of a sweep, if it is not done already. A failure is told and written down, and the sweep goes on.
+    """Run a job of a sweep, unless it is done already. A failure is printed and recorded, and the sweep continues.
 
     Args:
         command: train or merge.
-        step: what there is to do; returns the `optimized_metric`.
-        cfg: of the job.
-        explain: one sentence for what went wrong.
+        step: runs the job and returns the `optimized_metric`.
+        cfg: config of the job.
+        explain: one sentence for an error.
     """
     if JOB_VARIABLE in os.environ:
         return step() if distributed.launched_rank() else _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain)
@@ -49,20 +49,20 @@ def do(
 def _recorded(
     file: Path, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    given, began, value, error = typed(), time.monotonic(), None, None
+    choices, began, value, error = typed(), time.monotonic(), None, None
     try:
         value = step()
-    except Exception as failure:  # whatever it is, the other jobs go on
+    except Exception as failure:  # of any kind: the other jobs continue
         error = explain(failure)
-        print(f"failed: {' '.join(choice.text for choice in given)}: {error}", file=sys.stderr, flush=True)
-    records.write(file, Job(given, str(cfg.out), value, round(time.monotonic() - began, 1), error))
+        print(f"failed: {' '.join(choice.text for choice in choices)}: {error}", file=sys.stderr, flush=True)
+    records.write(file, Job(choices, str(cfg.out), value, round(time.monotonic() - began, 1), error))
     return value
 
 
 def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
-    """DDP starts its other processes with the command line of the first: under a sweep's, each would sweep again.
+    """Run a job in a process with its own command line, without swept values, so that all ranks have the same config.
 
-    So the job gets a command line of its own, in which nothing is left to be chosen: all ranks have the same config.
+    DDP starts its other processes with the command line of the first one; with that of a sweep, each would sweep again.
     """
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]

@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep: `<sweep>/jobs/<hash of its resolved config>.json`, one small file each."""
+"""Records of the finished jobs of a sweep: one file each, `<sweep>/jobs/<hash of its resolved config>.json`."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ FOLDER = "jobs"
 
 @dataclass(frozen=True)
 class Job:
-    """A job that ended.
+    """A finished job.
 
     Args:
-        choices: of its command line.
+        choices: choices of its command line.
         out: its folder.
-        value: of the `optimized_metric`; None: it measured nothing.
-        seconds: that it took.
-        error: why it failed; None: it did not.
+        value: its `optimized_metric`; None: not measured.
+        seconds: its duration.
+        error: message of its failure; None: it succeeded.
     """
 
     choices: Sequence[Choice]
@@ -31,35 +31,35 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether it need not be done again: it did not fail, and its folder is still there."""
+        """Whether it succeeded and its folder still exists, so that it need not run again."""
         return self.error is None and Path(self.out).exists()
 
 
 def write(file: Path, job: Job) -> None:
-    """Keep what became of a job."""
+    """Write the record of a job."""
     write_whole(file, json.dumps(asdict(job), indent=1) + "\n")
 
 
 def read(file: Path) -> Job | None:
-    """What became of a job; None: it has not ended, or its record is broken, so that it is to be done (again)."""
+    """The record of a job; None: the job has not finished, or its record is broken, so that it must run."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Job(**{**found, "choices": [Choice(**each) for each in found["choices"]]})
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return Job(**{**record, "choices": [Choice(**each) for each in record["choices"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def forget_failures(sweep: Path) -> None:
-    """Drop the records of jobs that failed: they are done again, or are of another command that had this folder."""
+    """Remove the records of failed jobs, which run again or belong to a different command with this folder."""
     for file in (sweep / FOLDER).glob("*.json"):
         if (job := read(file)) is not None and job.error is not None:
             file.unlink()
 
 
 def read_all(sweep: Path) -> list[Job]:
-    """All that ended, in the order of their choices, which no kill and no launcher changes.
+    """All finished jobs, sorted by their choices, so that the order depends on no launcher and no restart.
 
-    Of two with the same choices, between which a file of the config was changed, the later one.
+    If a file of the config changed between two jobs with the same choices, only the later job is returned.
     """
     files = sorted((sweep / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     latest = {tuple(job.choices): job for file in files if (job := read(file)) is not None}

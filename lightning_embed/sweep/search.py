@@ -1,4 +1,4 @@
-"""Searches by Optuna that go on where they were killed."""
+"""Resumption of Optuna searches that were killed."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from lightning_embed.config.sweep_context import is_search
 
 
 class ResumedSearch(Callback):
-    """A study of Optuna that is kept in a file goes on: of its `n_trials` those that went well are not done again.
+    """Resumes an Optuna study that is kept in a file: successful trials count towards `n_trials`.
 
-    Its sampler goes on too: with the seed that it began with, it would draw the points of its beginning again.
+    The seed of the sampler is increased, because with the original seed it would draw its first points again.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Count the trials that ended, if the sweeper keeps a study."""
+        """Subtract the successful trials from `n_trials`, if the sweeper keeps a study."""
         sweeper = config.hydra.sweeper
         if sweeper.get("storage") is None or not is_search(sweeper):
             return
@@ -30,4 +30,4 @@ class ResumedSearch(Callback):
             sweeper.n_trials = max(0, sweeper.n_trials - done)
             if sweeper.sampler.get("seed") is not None:
                 sweeper.sampler.seed += sum(trial.state.is_finished() for trial in trials)
-        print(f"the search goes on: {done} trials are done, {sweeper.n_trials} are to be done", flush=True)
+        print(f"the search continues: {done} trials are done, {sweeper.n_trials} remain", flush=True)

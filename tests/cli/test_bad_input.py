@@ -91,7 +91,7 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "no negatives where the loss needs them": (
         lines(TRAIN, *[{**PAIR, "negatives": []}] * 8), ["retrieval_loss.in_batch=false"],
-        "facts: its loss compares a row only with its own negatives, of which there are none. "
+        "facts: its loss compares a row only with its own negatives, and its rows have none. "
         "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
     ),
     "no teacher where the loss needs one": (
@@ -190,12 +190,12 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "the test as the target": (
         nothing, ["optimized_metric=test/mean"],
-        "optimized_metric=test/mean: the test is read once, after every choice. "
+        "optimized_metric=test/mean: test scores may not choose. "
         "Use dev/mean, dev/retrieval, dev/sts, dev/classification, dev/clustering.",
     ),
     "a choice by dev scores without scores": (
         nothing, ["merge=greedy_soup", "evaluation=none"],
-        "merge=greedy_soup chooses by dev scores, and evaluation=none measures nothing. Use evaluation=local.",
+        "merge=greedy_soup chooses by dev scores, and evaluation=none gives no scores. Use evaluation=local.",
     ),
     "a batch that the ranks cannot share": (
         nothing, ["trainer.devices=3"],
@@ -278,7 +278,7 @@ def labelled(folder: Path, *records: dict) -> list[str]:
         ),
         (
             [{"text": f"a {n}", "label": n % 2} for n in range(16)], [f"{FACTS}.num_negatives=0"],
-            "facts: its loss compares a row only with its own negatives, of which there are none. "
+            "facts: its loss compares a row only with its own negatives, and its rows have none. "
             "Add negatives (mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true).",
         ),
     ],
@@ -335,7 +335,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a source that is not there": (
         nothing, ["sources=[{toy}/s0,{toy}/t*]"],
-        "{toy}/t* is no directory: sources and base are model directories on this machine.",
+        "{toy}/t* is not a directory: sources and base are local model directories.",
     ),
     "a header cut short": (
         cut(60), [],
@@ -384,7 +384,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "an adapter of a model that is not there": (
         adapter_of_a_name, [],
-        "{toy}/s1 is an adapter of 'hub/name', which is no directory on this machine. Give base=<a directory of that model>.",
+        "{toy}/s1 is an adapter of 'hub/name', which is not a directory on this machine. Give base=<a directory of that model>.",
     ),
     "no base for deltas": (
         nothing, ["merge=ties"],

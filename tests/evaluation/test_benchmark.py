@@ -42,7 +42,7 @@ def test_a_task_by_name_is_scored_beside_the_local_sets(mock_task, encoder, eval
 
 
 def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
-    with pytest.raises(ConfigError, match=f"Two tests are called '{mock_task}'"):
+    with pytest.raises(ConfigError, match=f"Two tests have the name '{mock_task}'"):
         Mteb([mock_task], local=Local())(encoder, [replace(eval_sets[2], name=mock_task)])
 
 
@@ -51,7 +51,7 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
     [
         ({"tasks": ["sts-12"]}, r"no task 'sts-12'. Did you mean STS12"),
         ({"tasks": []}, r"evaluation.tasks=\[STS12"),
-        ({"tasks": ["Flickr30kI2TRetrieval"]}, "this model reads text"),
+        ({"tasks": ["Flickr30kI2TRetrieval"]}, "this model takes only text"),
         ({"tasks": ["STS12"], "in_domain": ["STS13"]}, "Did you mean 'STS12'"),
         (
             {"benchmark": "MTEB(eng, v3)"},

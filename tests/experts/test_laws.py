@@ -55,7 +55,7 @@ def test_the_same_seed_is_the_same_plan(word: str) -> None:
         if expert.path is None:
             assert only.chosen(SETS, 3, MEASURE) == [expert]
         else:
-            with pytest.raises(ConfigError, match="exists already, there is nothing to train"):
+            with pytest.raises(ConfigError, match="exists already and needs no training"):
                 only.chosen(SETS, 3, MEASURE)
 
 

@@ -59,7 +59,7 @@ def test_an_existing_model_is_not_trained_again_for_another_seed(tmp_path: Path)
         ),
         (
             {"new": ["nq"], "existing": "no/where"},
-            "experts.existing=no/where is no directory: give that of the existing model.",
+            "experts.existing=no/where is not a directory: give that of the existing model.",
         ),
     ],
 )

@@ -209,7 +209,7 @@ def test_no_base(adapter: Path) -> None:
     _rewrite(adapter, base_model_name_or_path="hub/bert")
     with pytest.raises(CheckpointError) as caught:
         _folded(adapter)
-    message = f"{adapter} is an adapter of 'hub/bert', which is no directory on this machine. Give base=<a directory of that model>."
+    message = f"{adapter} is an adapter of 'hub/bert', which is not a directory on this machine. Give base=<a directory of that model>."
     assert str(caught.value) == message
 
 

@@ -49,7 +49,7 @@ SENTENCES = [
     (
         Code.unequal_lengths,
         {"longest": "b", "shortest": "a", "ratio": 3.04},
-        "'b' is 3.0 times as long as 'a' and dominates an average. To give both a say: weighting=given with a smaller "
+        "'b' is 3.0 times as long as 'a' and dominates an average. To balance them: weighting=given with a smaller "
         "weight for the long one, or multislerp with of=delta, which merges directions.",
     ),
     (

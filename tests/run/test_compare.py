@@ -68,7 +68,7 @@ def test_a_run_keeps_its_own_report(runs: Path) -> None:
 
 
 def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
-    with pytest.raises(ConfigError, match="no folder of a run"):
+    with pytest.raises(ConfigError, match="it matches no folder of a run"):
         _compare(runs, f"{runs}/run-a", f"{runs}/mistyped")
     (runs / "run-a" / "results.json").unlink()
     with pytest.raises(ConfigError, match="its models are not measured yet"):
@@ -77,5 +77,5 @@ def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
 
 def test_nothing_is_merged_beside() -> None:
     compose.check_command("merge", ["compare=[a,b]"])
-    with pytest.raises(ConfigError, match="leave out sources and recipe"):
+    with pytest.raises(ConfigError, match="remove sources and recipe"):
         compose.check_command("merge", ["compare=[a,b]", "sources=[c,d]"])

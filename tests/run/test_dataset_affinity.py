@@ -169,4 +169,4 @@ def test_both_answers_share_a_file(base: Encoder, datasets: dict[str, EmbeddingD
 def test_no_dataset_is_called_joint(base: Encoder, renamed) -> None:
     with pytest.raises(ConfigError) as caught:
         DatasetAffinity(base, renamed("joint", "nq"), _never, _never).losses()
-    assert str(caught.value) == "A dataset cannot be called 'joint': that is the model of all. Rename the dataset."
+    assert str(caught.value) == "A dataset cannot have the name 'joint', that of the joint model. Rename the dataset."

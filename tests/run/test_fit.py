@@ -57,7 +57,9 @@ def test_the_average_is_the_average(tiny_model: Path, toy: Path, tmp_path: Path)
 
 def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     quiet = ("merge=none", "evaluation=none")
-    with pytest.raises(ConfigError, match=r"2_sts starts from 1_retrieval, and there is no .*experts.only=1_retrieval"):
+    with pytest.raises(
+        ConfigError, match=r"2_sts starts from 1_retrieval, and .* does not exist: .*experts.only=1_retrieval"
+    ):
         train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", "experts.only=2_sts", *quiet)))  # fmt: skip
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, "experts=iterative", *quiet)))
     chained = _weights(tmp_path / "models" / "2_sts")

@@ -62,11 +62,11 @@ def test_a_recipe(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
         ([], "sources is missing: give it as sources=[...], or repeat a merge by recipe=<its merge.json>."),
         (
             ["recipe=a/merge.json", "sources=[b]", "merge.weighting=size", "seed=3"],
-            "recipe=a/merge.json says how to merge, and sources, merge, seed too: give one or the other.",
+            "recipe=a/merge.json contains sources, merge, seed already: give one or the other.",
         ),
         (
             ["recipe=a/merge.json", "merge=soup"],
-            "recipe=a/merge.json says how to merge, and merge too: give one or the other.",
+            "recipe=a/merge.json contains merge already: give one or the other.",
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_sources_or_a_recipe(overrides: list[str], message: str) -> None:
 
 def test_the_doctor_has_a_probe_of_its_own_beside_a_recipe() -> None:
     compose.check_command("merge", ["recipe=a/merge.json", "doctor=landscape", "probe.batch_size=8"])
-    with pytest.raises(ConfigError, match="and probe too"):
+    with pytest.raises(ConfigError, match="contains probe already"):
         compose.check_command("merge", ["recipe=a/merge.json", "probe.batch_size=8"])
 
 
@@ -107,7 +107,7 @@ def test_options_of_swept_words() -> None:
 
 def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:
     twice = f"sources=[{tmp_path}/models/*,{tmp_path}/models/../models/s1]"
-    with pytest.raises(ConfigError, match=r"models/s1 occurs twice. Leave one out"):
+    with pytest.raises(ConfigError, match=r"models/s1 occurs twice. Remove one"):
         _merge(*sources, twice, f"out={tmp_path}/one")
 
 

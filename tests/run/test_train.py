@@ -167,7 +167,7 @@ def test_merge_command(run: Path, tmp_path: Path) -> None:
 def test_a_folder_keeps_one_run(run: Path, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds another run"):
         train.train(_cfg("train", _overrides(tiny_model, toy, run, "optimizer.lr=1e-3")))
-    with pytest.raises(ConfigError, match="nowhere is no directory"):
+    with pytest.raises(ConfigError, match="nowhere is not a directory"):
         merge.merge(_cfg("merge", ["sources=[nowhere,elsewhere]", f"out={tmp_path}"]))
 
 

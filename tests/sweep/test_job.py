@@ -156,7 +156,7 @@ def test_a_search_goes_on(given: list[str], tmp_path: Path) -> None:
     ]  # fmt: skip
     _run(tmp_path, "merge.py", *command, "hydra.sweeper.n_trials=2")
     said = _run(tmp_path, "merge.py", *command, "hydra.sweeper.n_trials=5")
-    assert "the search goes on: 2 trials are done, 3 are to be done" in said
+    assert "the search continues: 2 trials are done, 3 remain" in said
     folder = _sweep(tmp_path)
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db")
     found = records.read_all(folder)

@@ -72,7 +72,7 @@ def _ask(fact: Fact, clue: str | None, split: Split, rng: Random) -> str:
 
 
 def _references(fact: Fact, rng: Random) -> list[str | None]:
-    """Return the ways to refer to the entity: its name (None), and one clue if there is any."""
+    """Return the ways to refer to the entity: its name (None), and one clue if it has any."""
     return [None, rng.choice(fact.clues)] if fact.clues else [None]
 
 

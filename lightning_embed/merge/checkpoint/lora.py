@@ -147,7 +147,7 @@ def _base(source: Source, options: Mapping[str, Any], base: Path | None) -> Path
         return Path(named)
     if base is None:
         raise CheckpointError(
-            f"{source.path} is an adapter of {named!r}, which is no directory on this machine. "
+            f"{source.path} is an adapter of {named!r}, which is not a directory on this machine. "
             "Give base=<a directory of that model>."
         )
     return base

@@ -28,10 +28,10 @@ class Compared:
         recipes: best by `metric` first; recipes without some of the seeds of others come last.
         means: recipe -> title of a block (dev, test in domain, ...) -> mean of tasks; none if a test of it is missing.
         reference: name of the recipe with which the others are compared: the best joint training by dev, else the base;
-            None: there is neither.
+            None: neither exists.
         differences: recipe -> title of a block -> its difference from the reference.
         blocks: title of a block -> its tests, and the scores of every recipe at every seed.
-        joint_rows: rows of the cheapest joint training; None: there is none.
+        joint_rows: rows of the cheapest joint training; None: no joint training.
         metric: chooses and orders recipes: dev/mean, or dev/<task>.
     """
 
@@ -90,7 +90,7 @@ class Compared:
 
     @property
     def best_merge(self) -> Recipe | None:
-        """The best merge by `metric`; None: there is none."""
+        """The best merge by `metric`; None: no recipe merges."""
         known = [r for r in self.recipes if "dev" in self.means[r.name] and r.kind is Kind.merge]
         return known[0] if known else None
 

@@ -117,8 +117,8 @@ def _opposed(facts: Facts) -> str:
 def _unequal_lengths(facts: Facts) -> str:
     return (
         f"{facts['longest']!r} is {facts['ratio']:.1f} times as long as {facts['shortest']!r} and dominates an "
-        "average. To give both a say: weighting=given with a smaller weight for the long one, or multislerp with of=delta, "
-        "which merges directions."
+        "average. To balance them: weighting=given with a smaller weight for the long one, or multislerp with "
+        "of=delta, which merges directions."
     )
 
 

@@ -80,8 +80,9 @@ def further(models: Mapping[str, Results], model: str, blocks: Sequence[Block]) 
     """Of every further metric a sentence as `beside_base`, about the tests that have it."""
     words = dict.fromkeys(word for block in blocks for word in block.more)
     views = {word: {name: by(found, word) for name, found in models.items()} for word in words}
+    of_word = {word: [block.more[word] for block in blocks if word in block.more] for word in words}
     return [
-        f"{metric_name(word)}: {' '.join(beside_base(views[word], b.more[word], model) for b in blocks if word in b.more)}"
+        f"{metric_name(word)}: {' '.join(beside_base(views[word], block, model) for block in of_word[word])}"
         for word in words
     ]
 
@@ -129,9 +130,9 @@ def _tests(models: Mapping[str, Results]) -> str:
 def _further(models: Mapping[str, Results]) -> str:
     """Sentences about the model that dev chooses, by every further metric."""
     chosen = _chosen(models)
-    found = further(models, chosen, _read(models)) if chosen else []
-    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found)
-    return f"<h2>Further metrics of {escape(str(chosen))}</h2><ul>{said}</ul>" if found else ""
+    sentences = further(models, chosen, _read(models)) if chosen else []
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<h2>Further metrics of {escape(str(chosen))}</h2><ul>{items}</ul>" if sentences else ""
 
 
 def _chosen(models: Mapping[str, Results]) -> str | None:

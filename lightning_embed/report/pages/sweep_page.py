@@ -52,12 +52,12 @@ def _means(compared: Compared) -> str:
         cells = [_cell(compared, recipe, title) for title in compared.titles]
         rows.append([escape(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
     note = "Percent points, mean of tasks, ± standard error over seeds."
-    note += f" Cost in {compared.unit}; rows that a merge looks at are counted, measuring is not."
+    note += f" Cost in {compared.unit}; the rows of a merge's probe count, evaluations do not."
     if compared.reference is not None:
         note += (
             f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap "
             "over queries and pairs and the spread over seeds (one seed: over queries alone); bold where it excludes "
-            "zero and all seeds are there."
+            "zero and no seed is missing."
         )
     return f'<h2>Recipes</h2><p class="note">{note}</p>{table(header, rows)}'
 

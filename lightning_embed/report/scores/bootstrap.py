@@ -99,7 +99,7 @@ def resampled(score: Score, test: str, num_samples: int = NUM_SAMPLES) -> Float[
 def spearman(
     one: Float[Array, " pairs"], other: Float[Array, " pairs"], counts: Int[Array, "samples pairs"]
 ) -> Float[Array, " samples"]:
-    """Spearman's correlation in samples that hold pair i `counts[:, i]` times: Pearson's, of the ranks in the sample."""
+    """Spearman's correlation in samples that hold pair i `counts[:, i]` times: Pearson's, of ranks in the sample."""
     return pearson(_ranks(one, counts), _ranks(other, counts), counts)
 
 

@@ -51,7 +51,7 @@ def contents(record: Record) -> str:
 
 
 def _joined(records: Mapping[str, Record]) -> Examined:
-    """One group; the geometry is that of the doctor alone, if there is one, because it has the stable ranks."""
+    """One group; its geometry is that of an examination, if one exists, because only that has the stable ranks."""
     fullest = max(records.values(), key=lambda record: record["strategy"] == NO_MERGE)
     merges = {name: record["geometry"] for name, record in records.items() if record["geometry"]["merged_cosines"]}
     names = [source["name"] for source in fullest["sources"]]

@@ -1,12 +1,13 @@
 """`<out>/results.json`: the scores of all measured models of a folder.
 
-    {"models": {"base": {"test": {"stsb": {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
+    {"models": {"base": {"test": {"stsb":
+         {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
      "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
 Scores are percent points. With several metrics a test has the further ones as `"more": {"recall@100": 93.4}`.
-`evaluations` says how each model was measured (a hash of the evaluation's options and data): scores of different
-evaluations are never compared. `costs`: rows that were trained on to make the model; null: not known. What every query
-and pair scored stands beside it, in `<out>/each/<model>.json`.
+`evaluations`: hash of the options and data with which each model was evaluated; scores of different evaluations are
+never compared. `costs`: rows that were trained on to make the model; null: not known. The scores of every query and
+pair are in `<out>/each/<model>.json`.
 """
 
 import json

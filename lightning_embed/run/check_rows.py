@@ -1,0 +1,57 @@
+"""Refusal of losses that do not fit the encoder or the rows."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from lightning_embed.data import EmbeddingDataset
+from lightning_embed.errors import ConfigError
+from lightning_embed.loss import Loss
+from lightning_embed.types import Embeddings, LossInput, Task
+
+
+def check_rows(
+    losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset], mined: Collection[str], dim: int
+) -> None:
+    """Refuse losses that do not fit the encoder, and rows that lack the parts that their loss needs.
+
+    Raises:
+        ConfigError: with the name of the dataset.
+    """
+    for loss in losses.values():
+        loss(_two_rows(dim))
+    for name in mined:
+        if data[name].train is None:
+            raise ConfigError(f"mining.datasets: {name} has no train rows, for which to mine negatives.")
+    for name, dataset in data.items():
+        if (rows := dataset.train) is None:
+            continue
+        task = dataset.options.task
+        loss = losses[task]
+        if loss.needs_teacher and not rows.has_teacher:
+            raise ConfigError(
+                f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
+                "Add them, or choose another loss."
+            )
+        if loss.needs_negatives(task) and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
+            raise ConfigError(
+                f"{name}: its loss compares a row only with its own negatives, and its rows have none. Add negatives "
+                "(mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true)."
+            )
+
+
+def _two_rows(dim: int) -> LossInput:
+    """The smallest batch that every loss accepts."""
+    embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
+    scores = torch.tensor([[1.0], [0.0]])
+    return LossInput(
+        embeddings=Embeddings(embeddings, embeddings),
+        hashes=torch.arange(6),
+        query=torch.arange(2),
+        positives=column,
+        negatives=column + 2,
+        score=scores[:, 0],
+        rows=slice(0, 2),
+        positive_scores=scores,
+        negative_scores=scores,
+    )
