@@ -20,13 +20,15 @@ def scores(batch: LossInput) -> Float[Tensor, " rows"]:
 
 
 def graded(batch: LossInput) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-    """Cosine and score of every pair; in rows without a score, positives score 1 and negatives 0."""
+    """Cosine and score of every pair; in rows without a score, positives score 1 and negatives 0.
+
+    An empty slot scores NaN, which is neither below nor above any score: to leave it out would make a GPU wait.
+    """
     if batch.score is not None:
         return cosines(batch), batch.score
     documents = torch.cat([batch.positives, batch.negatives], 1)
     embeddings = batch.embeddings.final
-    cosine = (embeddings[batch.query][:, None] * embeddings[documents]).sum(2)  # of an empty slot: dropped below
+    cosine = (embeddings[batch.query][:, None] * embeddings[documents]).sum(2)
     score = torch.zeros_like(cosine)
     score[:, : batch.positives.shape[1]] = 1
-    exists = documents >= 0
-    return cosine[exists], score[exists]
+    return cosine.flatten(), score.masked_fill(documents < 0, torch.nan).flatten()

@@ -13,6 +13,7 @@ FEEDS = {
         "d": TrainSet(Task.classification, 48, 16),
         "e": TrainSet(Task.retrieval, 97, 48),
     },
+    "two": {"a": TrainSet(Task.retrieval, 200, 16), "b": TrainSet(Task.sts, 97, 32)},
     "one": {"a": TrainSet(Task.clustering, 325, 32)},
     "equal": {f"d{number}": TrainSet(Task.retrieval, 128, 32) for number in range(6)},
 }
