@@ -47,7 +47,10 @@ def validate_config(
         ConfigError: with one line per problem.
     """
     with resolved_hash(""):
-        problems = [*_missing(config), *_unknown(config, reference, added)]
+        absent: dict[str, str] = {}  # by reason: what refers to a broken reference is broken for the same one
+        for problem in _missing(config):
+            absent.setdefault(problem.partition(": ")[2], problem)
+        problems = [*absent.values(), *_unknown(config, reference, added)]
     if not problems:
         problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:

@@ -178,6 +178,6 @@ def check_components(cfg: DictConfig) -> None:
         check_signature(f"logger.{name}", node)
     planned = cfg.copy()
     if cfg.inspect:  # the plan of another machine may be read on this one
-        planned.trainer |= {"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1}
+        planned.trainer.merge_with({"accelerator": "cpu", "devices": 1, "strategy": "auto", "num_nodes": 1})
     with resolved_hash(""):
         trainer(planned, [], Path(planned.out))

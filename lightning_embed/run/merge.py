@@ -54,7 +54,6 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     for name, node in cfg.logger.items():
         check_signature(f"logger.{name}", node)
     identity = freeze(cfg)
-    run_yaml.refuse_other_options(Path(cfg.out), identity)
     replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
@@ -67,6 +66,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     doctor.validate_doctor(cfg, sources, base is not None, has_probe=has_data)
     if strategy is None:
         hub.require_one_model(cfg.push_to_hub, [])
+    run_yaml.refuse_other_options(Path(cfg.out), identity)
     scores, make_probe = _measuring(cfg)
     return PreparedMerge(identity, Finalize(cfg, strategy, sources, base, scores, make_probe, replay))
 

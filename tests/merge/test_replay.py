@@ -90,7 +90,7 @@ def test_the_stored_plan_is_applied(tmp_path: Path) -> None:
 def test_a_record_of_an_earlier_version(tmp_path: Path) -> None:
     """Its geometry has sentences in place of findings."""
     sources, base = _run(tmp_path)
-    merge_models(toy.strategy("soup"), sources, base, tmp_path / "merged/one")
+    merge_models(MergeSpec(toy.strategy("soup"), sources, base), tmp_path / "merged/one")
     file = tmp_path / "merged/one/merge.json"
     record = json.loads(file.read_text())
     assert {"code", "facts"} == record["geometry"]["expectations"][0].keys()
