@@ -40,7 +40,7 @@ def refuse_other_run(out: Path, identity: Identity) -> None:
     refuse_other_options(out, identity)
     if changed := changed_content(out, identity):
         raise ConfigError(
-            f"{out} holds another run: since then {_listed(changed)} changed. Give another out=, or omit out= "
+            f"{out} holds another run. Changed since then: {', '.join(changed)}. Give another out=, or omit out= "
             "for a new folder."
         )
 
@@ -77,12 +77,8 @@ def changes_since_last_run(out: Path, name: str, identity: Identity) -> str | No
             if identity.options_hash in (folder / FILE).read_text(encoding="utf-8", errors="replace")[:_HEAD]:
                 changed = changed_content(folder, identity)
                 if changed:
-                    return f"{_listed(changed)} changed since {folder}: this is another run, in {out}"
+                    return f"Changed since {folder}: {', '.join(changed)}. This is another run, in {out}."
     return None
-
-
-def _listed(changed: list[str]) -> str:
-    return f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'}"
 
 
 def write(cfg: DictConfig, out: Path, identity: Identity) -> None:

@@ -97,7 +97,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     for training in trainings:
         _check_training(cfg, plan, training)
     if changed := run_identity(cfg).changed_since(identity.content):
-        raise DataError(f"While the run was prepared, {', '.join(changed)} changed: start it again.")
+        raise DataError(f"Changed while the run was prepared: {', '.join(changed)}. Start it again.")
     return Prepared(cfg, identity, data, base, plan, experts, trainings, measured, sources, strategy, evaluator)
 
 

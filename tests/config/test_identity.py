@@ -216,9 +216,11 @@ def test_a_new_folder_of_an_old_command_says_why(config: Make, data: Path, base:
     _scale_weights(base)
     second = run_identity(cfg)
     said = run_yaml.changes_since_last_run(folder(second), "mine", second)
-    changed = "the train rows of facts, the base model (encoder.path) have changed since"
-    assert said == f"{changed} {folder(first)}: this is another run, in {folder(second)}"
-    with pytest.raises(ConfigError, match="holds another run: since then the train rows of facts, the base model"):
+    changed = "the train rows of facts, the base model (encoder.path)"
+    assert said == f"Changed since {folder(first)}: {changed}. This is another run, in {folder(second)}."
+    with pytest.raises(
+        ConfigError, match=r"holds another run\. Changed since then: the train rows of facts, the base model"
+    ):
         run_yaml.refuse_other_run(folder(first), second)
     other = run_identity(config("name=mine", "seed=8"))
     assert run_yaml.changes_since_last_run(folder(other), "mine", other) is None
