@@ -74,8 +74,8 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
 def execute(prepared: PreparedMerge) -> float | None:
     """Merge, evaluate and report. Returns the `optimized_metric`, in points."""
     cfg, out = prepared.finalize.cfg, Path(prepared.finalize.cfg.out)
-    for changed in run_yaml.changed_content(out, prepared.identity):  # the names of merges depend on this content
-        console.print(f"{changed} has changed since the last merge in {out}", markup=False, highlight=False)
+    if changed := run_yaml.changed_content(out, prepared.identity):  # a merge is named by the content of its models
+        console.print(f"Changed since the last merge in {out}: {', '.join(changed)}.", markup=False, highlight=False)
     run_yaml.write(cfg, out, prepared.identity)
     return prepared.finalize.run()
 
