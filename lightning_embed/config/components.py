@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from hydra._internal.utils import _locate
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightning_embed.config.values import plain
@@ -61,7 +62,7 @@ def check_signature(path: str, node: DictConfig) -> None:
     options: dict[str, Any] = plain(node)
     target = options.get("_target_")
     try:
-        called = get_object(str(target))
+        called = _locate(str(target))  # hydra.utils.get_object also logs the error, in several lines
         parameters = inspect.signature(called).parameters
     except Exception as error:  # an import may fail in any way
         raise ConfigError(f"{path}._target_={target}: {_sentence(error.__cause__ or error)}") from error

@@ -112,7 +112,9 @@ def test_nothing_is_written_before_a_run_begins(tiny_model: Path, toy: Path, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("override", ["trainer.precision=foo", "optimizer.lr=-1", "optimizer.lr=${nowhere}"])
+@pytest.mark.parametrize(
+    "override", ["trainer.precision=foo", "optimizer._target_=torch.optim.Adamm", "optimizer.lr=${nowhere}"]
+)
 def test_a_refused_command_ends_with_status_2_and_one_line(
     override: str, tiny_model: Path, toy: Path, tmp_path: Path
 ) -> None:
