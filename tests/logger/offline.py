@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,9 +41,20 @@ def read_runs(out: Path) -> dict[Path, Offline]:
     return {file.parent: read_run(file) for file in sorted(out.rglob("run-*.wandb"))}
 
 
+def _settled(file: Path) -> bytes:
+    """The content when wandb's service has written it: on a loaded machine that is after `finish` has returned."""
+    content = b""
+    for _ in range(200):
+        before, content = content, file.read_bytes()
+        if len(content) > _HEAD and content == before:
+            break
+        time.sleep(0.1)
+    return content
+
+
 def read_run(file: Path) -> Offline:
     found = Offline()
-    for record in _records(file.read_bytes()):
+    for record in _records(_settled(file)):
         if record.HasField("run"):
             run = record.run
             found.id, found.name, found.group, found.job_type = (
