@@ -79,8 +79,6 @@ def prepare(cfg: DictConfig) -> Prepared:
     build.check_components(cfg)
     identity = freeze(cfg)
     out = Path(cfg.out)
-    if not cfg.inspect:
-        run_yaml.refuse_other_run(out, identity)
     plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
     strategy, evaluator = strategy_of(cfg), build.evaluator(cfg)
     data = _trained_on(plan.datasets, build.datasets(cfg))
@@ -88,6 +86,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     trained_on = train_sets(data)
     check_rows(build.losses(cfg, {data[name].options.task for name in trained_on}), data, cfg.mining.datasets, base.dim)
     _check_metric(cfg, evaluator, data)
+    if not cfg.inspect:
+        run_yaml.refuse_other_run(out, identity)
     measured = affinity(cfg, data, base, out)
     experts = plan.chosen(trained_on, cfg.seed, measured)
     sources = _sources_of(plan, experts, trained_on, out / "models")
