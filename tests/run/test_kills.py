@@ -144,9 +144,12 @@ def test_a_merge_is_killed_at(
     """What is there is whole; the same command again ends with the undisturbed merge's bytes."""
     models, overrides, whole = undisturbed_merge
     overrides = [*overrides, f"out={tmp_path}"]
-    if earlier:  # of other files: it will be replaced
+    if earlier:  # under the same name, but not of these weights: it will be replaced
         assert _merge(overrides, tmp_path).returncode == 0
-        (models / "s0/prompts.json").write_text(f'"{point}"')
+        (record,) = tmp_path.glob("merged/*/merge.json")
+        content = json.loads(record.read_text())
+        content["sources"][0]["sha256"] = {"model.safetensors": "0" * 64}
+        record.write_text(json.dumps(content))
     inputs = _digests(models)
     assert _merge(overrides, tmp_path, **{fault_injection.VARIABLE: point}).returncode == -signal.SIGKILL
     for target in tmp_path.glob("merged/[!.]*"):
@@ -204,8 +207,8 @@ def test_a_merge_that_does_not_fit(small_disk: Path, tmp_path: Path) -> None:
     done = _merge([sources["large"], f"out={small_disk}/two"], tmp_path, "soup")
     assert done.returncode == 2
     assert re.fullmatch(
-        r"CheckpointError: /.*/two/merged/soup-\w+ cannot be written \(\[Errno 28\] No space left on device\). Make room, or choose another "
-        r"target; what was there is as it was.",
+        r"CheckpointError: /.*/two/merged/soup-\w+ cannot be written \(\[Errno 28\] No space left on device\)\. Free some space, or "
+        r"choose a different target; its earlier content is unchanged\.",
         done.stderr.strip(),
     )
     assert not list((small_disk / "two/merged").iterdir())

@@ -71,13 +71,13 @@ def test_a_killed_sweep_does_the_rest(given: list[str], tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    records = list(_sweep(tmp_path / "killed").glob("jobs/*.json"))
-    assert 3 <= len(records) < 6, "killed in the middle"
-    outs = {job.out for record in records if (job := records.read(record)) is not None}
+    written = list(_sweep(tmp_path / "killed").glob("jobs/*.json"))
+    assert 3 <= len(written) < 6, "killed in the middle"
+    outs = {job.out for record in written if (job := records.read(record)) is not None}
     models = [file for out in outs for file in (tmp_path / "killed" / out).rglob("*.safetensors")]
-    before = {file: file.stat().st_mtime_ns for file in [*records, *models]}
+    before = {file: file.stat().st_mtime_ns for file in [*written, *models]}
     said = _run(tmp_path / "killed", "train.py", *command)
-    assert said.count("done already: ") == len(records)
+    assert said.count("done already: ") == len(written)
     assert {file: file.stat().st_mtime_ns for file in before} == before
     whole, killed = ((_sweep(tmp_path / name) / "results.json").read_text() for name in ("whole", "killed"))
     assert killed == whole
