@@ -108,7 +108,10 @@ def _write_files(page: Page, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.slow] * (page.path.stem in ("papers", "cluster"))) for page in PAGES],
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.path.stem in ("papers", "cluster", "README")))
+        for page in PAGES
+    ],
     ids=lambda page: page.path.stem,
 )
 def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

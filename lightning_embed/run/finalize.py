@@ -181,10 +181,15 @@ class Finalize:
             data.append(make_probe.scores_hash)
         return f"{strategy.word}-{merge_hash(self.cfg, self.sources, self.base, data)}"
 
+    @property
+    def uses_loggers(self) -> bool:
+        """Whether anything is logged: csv alone would log nothing of a merge that is not measured."""
+        return self._needs_probe or self.scores is not None or set(self.cfg.logger) > {"csv"}
+
     @contextmanager
     def _loggers(self) -> Iterator[Sequence[Any]]:
-        if not (self._needs_probe or self.scores is not None or set(self.cfg.logger) > {"csv"}):
-            yield []  # csv alone would log nothing
+        if not self.uses_loggers:
+            yield []
             return
         from lightning_embed.logger.open import open_loggers
 

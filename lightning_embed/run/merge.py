@@ -51,8 +51,6 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     Raises:
         LightningEmbedError: an error that the user can fix.
     """
-    for name, node in cfg.logger.items():
-        check_signature(f"logger.{name}", node)
     identity = freeze(cfg)
     replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if replay is None:
@@ -68,7 +66,10 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
         hub.require_one_model(cfg.push_to_hub, [])
     run_yaml.refuse_other_options(Path(cfg.out), identity)
     scores, make_probe = _measuring(cfg)
-    return PreparedMerge(identity, Finalize(cfg, strategy, sources, base, scores, make_probe, replay))
+    finalize = Finalize(cfg, strategy, sources, base, scores, make_probe, replay)
+    for name, node in cfg.logger.items() if finalize.uses_loggers else ():  # a logger imports Lightning, three seconds
+        check_signature(f"logger.{name}", node)
+    return PreparedMerge(identity, finalize)
 
 
 def execute(prepared: PreparedMerge) -> float | None:
