@@ -1,6 +1,7 @@
 """Hashes that name folders and caches, computed from words, options and the content of files.
 
-Edited rows or replaced weights change a name; a moved module, a moved data folder or a different machine does not.
+Edited rows or replaced weights change a name; a moved module of ours, a moved data folder or a different machine does
+not. A class of another package counts by the path that the user wrote, because two packages may use one class name.
 """
 
 import os
