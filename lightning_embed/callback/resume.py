@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from lightning_embed.runtime import fault_injection
+from lightning_embed.runtime import distributed, fault_injection, signals
 
 FILE = "last.ckpt"
 
@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(Callback):
-    """Saves the whole training state every few minutes, always in the same file.
+    """Saves the whole training state every few minutes, and before a signal ends the training, always in the same file.
 
     Lightning's ModelCheckpoint (2.6.6) ignores its time interval under manual optimisation.
 
@@ -58,6 +58,16 @@ class ResumeCheckpoint(Callback):
         self.file = folder / FILE
         self.seconds = 60 * minutes
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep our handlers of signals: those of Lightning end a training with status 0, or with a collective."""
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        signals.started()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """At a stop, the ranks end by themselves."""
+        if isinstance(exception, signals.Stopped):
+            signals.release()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self.last = time.monotonic()
@@ -65,7 +75,16 @@ class ResumeCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if the interval is over; the clock of rank zero decides for all."""
-        if trainer.strategy.broadcast(time.monotonic() - self.last >= self.seconds):
+        """Save if the interval is over on any rank, and if any rank received a signal, by which all of them stop.
+
+        Raises:
+            Stopped: a signal was received; the checkpoint is saved.
+        """
+        is_due, signum = distributed.largest([time.monotonic() - self.last >= self.seconds, signals.received()])
+        if is_due or signum:
             trainer.save_checkpoint(self.file)
             self.last = time.monotonic()
+        if signum:
+            datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+            num_steps = datamodule.num_steps(trainer.max_steps, trainer.max_epochs)
+            raise signals.Stopped(signum, f"in {self.file.parent.name} at step {trainer.global_step} of {num_steps}")

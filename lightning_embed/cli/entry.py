@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_embed.runtime import signals
 from lightning_embed.storage import checksum
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def merge() -> None:
 
 def _imported() -> "ModuleType":
     """The module `launch`. Imported objects are frozen: a garbage collection of them, now and at exit, takes 0.6 s."""
+    signals.install()
     gc.disable()
     from lightning_embed.cli import launch
 

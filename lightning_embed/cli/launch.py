@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 import hydra
@@ -20,6 +21,7 @@ from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
+from lightning_embed.runtime import signals
 from lightning_embed.sweep import job
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
@@ -31,6 +33,7 @@ def _train(cfg: DictConfig) -> float | None:
     def step() -> float | None:
         from lightning_embed.run import train  # imports Lightning and transformers: seconds
 
+        signals.started()
         return train.train(cfg)
 
     return _run("train", step, cfg)
@@ -42,6 +45,7 @@ def _merge(cfg: DictConfig) -> float | None:
     def step() -> float | None:
         from lightning_embed.run import merge
 
+        signals.started()
         return merge.merge(cfg)
 
     return _run("merge", step, cfg)
@@ -52,10 +56,11 @@ _JOBS = {"train": _train, "merge": _merge}
 
 def _run(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
     """Run a step; an error that the user can fix is printed without a traceback."""
+    signals.install()  # here in a worker process of a launcher
     if is_job():
-        return job.do(command, step, cfg, _explained_failure)
+        return job.do(command, partial(signals.stoppable, step), cfg, _explained_failure)
     try:
-        return step()
+        return signals.stoppable(step)
     except Exception as error:
         if (cause := _ours(error)) is None:
             raise
@@ -97,7 +102,10 @@ def launch(name: str) -> None:
         _exit(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
-    hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
+    try:
+        hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
+    except signals.Stopped as stop:
+        signals.end(stop)
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:

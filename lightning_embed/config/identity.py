@@ -22,7 +22,7 @@ from lightning_embed.data.options import TRAINING_ONLY
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.merge import Source
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.types import Task
@@ -128,13 +128,13 @@ def freeze(config: DictConfig) -> Identity:
     identity = run_identity(config)
     with resolved_hash(identity.hash):
         config.out, config.group = str(config.out), str(config.group)
-    if distributed.launched_rank() == 0:
+    if launched.rank() == 0:
         os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
         return identity
     started_by, _, expected = os.environ.get(_HASH_VARIABLE, "").partition(" ")
     if started_by == str(os.getppid()) and expected != identity.hash:
         raise ConfigError(
-            f"Rank {distributed.launched_rank()} found other data, another base or other options than rank 0: start the run again."
+            f"Rank {launched.rank()} found other data, another base or other options than rank 0: start the run again."
         )
     return identity
 

@@ -71,6 +71,8 @@ class TrainOptions(RunOptions):
             partial (cached, except that chunks whose activations fit step_memory run once).
         step_memory: GiB of activations that step=partial keeps from the first pass.
         checkpoint_minutes: minutes between checkpoints for resuming.
+        grace_seconds: seconds from a signal (SIGTERM, Ctrl-C ...) to the end of the process, in which a training
+            finishes its step and saves a checkpoint.
     """
 
     inspect: bool = False
@@ -86,6 +88,7 @@ class TrainOptions(RunOptions):
     step: StepMode = StepMode.plain
     step_memory: float = 2.0
     checkpoint_minutes: float = 10.0
+    grace_seconds: float = 60.0
 
 
 @dataclass(frozen=True)

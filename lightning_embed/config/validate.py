@@ -154,7 +154,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         interval = config.trainer.get("val_check_interval")
         if _is_number(interval) and not interval > 0:
             yield f"trainer.val_check_interval must be positive, got {interval}: give steps, or a share of an epoch."
-        for key in ("step_memory", "checkpoint_minutes"):
+        for key in ("step_memory", "checkpoint_minutes", "grace_seconds"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."
         if config.max_grad_norm is not None and not config.max_grad_norm > 0:

@@ -12,7 +12,7 @@ from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.options import check_divisible
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import distributed, signals
 from lightning_embed.sampler import BatchPlan, Sampler, StepSampler
 from lightning_embed.types import Batch, Task
 
@@ -76,6 +76,7 @@ class EmbeddingDataModule(LightningDataModule):
             "num_workers": num_workers,
             "pin_memory": pin_memory,
             "persistent_workers": num_workers > 0,
+            "worker_init_fn": signals.leave_to_parent,
         }
 
     def steps(self, first_step: int = 0) -> StepSampler:

@@ -16,7 +16,7 @@ from lightning_embed.run.plan import PlannedTraining, print_experts
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import distributed, launched
 from lightning_embed.types import BASE
 
 
@@ -40,7 +40,7 @@ def execute(prepared: Prepared) -> float | None:
 
 def _begin(prepared: Prepared) -> None:
     """Write run.yaml and, as experts are saved, the base; on rank zero."""
-    if distributed.launched_rank() == 0:
+    if launched.rank() == 0:
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
             console.print(reason, markup=False, highlight=False)
         run_yaml.refuse_other_run(prepared.out, prepared.identity)  # another process may have been faster

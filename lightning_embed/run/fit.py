@@ -19,7 +19,7 @@ from lightning_embed.logger.open import open_loggers
 from lightning_embed.run import build
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
-from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.runtime import distributed, fault_injection, launched, signals
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
@@ -38,7 +38,9 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
         if distributed.of_first(float(target.exists())):
             console.print(f"{expert.name}: trained already, {target}")
         else:
-            _fit(cfg, plan, training, out)
+            signals.grace = cfg.grace_seconds
+            with signals.deferred():
+                _fit(cfg, plan, training, out)
     training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one
@@ -50,9 +52,9 @@ def _alone(expert: Expert, checkpoints: Path) -> Iterator[None]:
     checkpoints.mkdir(parents=True, exist_ok=True)
     lock, seconds = FileLock(checkpoints / "lock"), 0
     while not distributed.of_first(
-        float(distributed.launched_rank() != 0 or _acquire(lock, seconds))
+        float(launched.rank() != 0 or _acquire(lock, seconds))
     ):  # the other ranks wait with the first
-        if seconds == 0 and distributed.launched_rank() == 0:
+        if seconds == 0 and launched.rank() == 0:
             console.print(f"{expert.name}: another process is training it; waiting")
         seconds = _WAIT
     try:
@@ -81,9 +83,10 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         trainer = build.trainer(cfg, loggers, checkpoints, extra)
         print_plan(training, trainer)
         module = build.module(cfg, model, tasks, expert)
+        if isinstance(trainer.strategy.launcher, signals.HasProcesses):
+            signals.launchers.append(trainer.strategy.launcher)
+            signals.starting()
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         fault_injection.point("before_export")
         if distributed.rank() == 0:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Process groups: the only module that uses torch.distributed. Without a group, every function acts as for one rank."""
 
-import os
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,11 +20,6 @@ def rank() -> int:
     return torch_dist.get_rank() if is_active() else 0
 
 
-def launched_rank() -> int:
-    """Rank that a launcher gave to this process, known before the group exists."""
-    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
-
-
 def world_size() -> int:
     """Number of processes."""
     return torch_dist.get_world_size() if is_active() else 1
@@ -32,6 +28,7 @@ def world_size() -> int:
 def leave() -> None:
     """Leave the process group; later calls act as for one rank."""
     if is_active():
+        _group_of_cpus.cache_clear()
         torch_dist.destroy_process_group()
 
 
@@ -49,6 +46,20 @@ def of_first(value: float) -> float:
     broadcast = torch.tensor([value], dtype=torch.float64, device="cuda" if on_gpu else "cpu")
     torch_dist.broadcast(broadcast, src=0)
     return float(broadcast)
+
+
+def largest(values: Sequence[int]) -> list[int]:
+    """The largest of each value over ranks. It does not wait for a GPU, so that it may be asked after every step."""
+    if world_size() == 1:
+        return list(values)
+    found = torch.tensor(values)
+    torch_dist.all_reduce(found, torch_dist.ReduceOp.MAX, group=_group_of_cpus())
+    return [int(value) for value in found]
+
+
+@cache
+def _group_of_cpus() -> Any:
+    return torch_dist.new_group(backend="gloo")
 
 
 def sizes(count: int, device: torch.device) -> list[int]:

@@ -17,7 +17,7 @@ from lightning_embed.config.choices import typed
 from lightning_embed.config.identity import job_hash
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched, signals
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
 
@@ -34,7 +34,7 @@ def do(
         explain: one sentence for an error.
     """
     if JOB_VARIABLE in os.environ:
-        return step() if distributed.launched_rank() else _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain)
+        return step() if launched.rank() else _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain)
     sweep = sweep_folder()
     assert sweep is not None
     file = sweep.absolute() / records.FOLDER / f"{job_hash(command, cfg)}.json"
@@ -52,6 +52,9 @@ def _recorded(
     choices, began, value, error = typed(), time.monotonic(), None, None
     try:
         value = step()
+    except signals.Stopped as stop:
+        records.write(file, Job(choices, str(cfg.out), None, round(time.monotonic() - began, 1), str(stop)))
+        raise
     except Exception as failure:  # of any kind: the other jobs continue
         error = explain(failure)
         print(f"failed: {' '.join(choice.text for choice in choices)}: {error}", file=sys.stderr, flush=True)
@@ -70,9 +73,9 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     arguments = [sys.executable, "-m", "lightning_embed", *flags, *(choice.text for choice in typed())]
     file.unlink(missing_ok=True)
     began = time.monotonic()
-    ended = subprocess.run(arguments, env={**os.environ, JOB_VARIABLE: str(file)}, check=False)
+    status = signals.wait(subprocess.Popen(arguments, env={**os.environ, JOB_VARIABLE: str(file)}))
     if (job := records.read(file)) is None:
-        error = f"its process ended with the exit status {ended.returncode}"
+        error = f"its process ended with the exit status {status}"
         job = Job(typed(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         records.write(file, job)
     return job

@@ -26,7 +26,7 @@ from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.readers import read_hub
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.merge import Source
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched
 from lightning_embed.storage import hub
 from lightning_embed.types import Task
 from tests.run.test_train import _cfg, _overrides
@@ -326,7 +326,7 @@ def test_with_a_callback_that_may_stop_measuring_dev_counts(config: Make) -> Non
 
 def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     freeze(config())
-    monkeypatch.setattr(distributed, "launched_rank", lambda: 1)
+    monkeypatch.setattr(launched, "rank", lambda: 1)
     monkeypatch.setattr("os.getppid", os.getpid)
     freeze(config())
     _append_row(data / "pairs" / "train.jsonl")

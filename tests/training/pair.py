@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lightning_embed.config.schema import register
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched
 from tests.training import parity, two_processes
 
 if __name__ == "__main__":
@@ -20,5 +20,5 @@ if __name__ == "__main__":
     model, data, out = map(Path, sys.argv[1:])
     steps = parity.measured(model)
     trainings = {n: two_processes.trained(model, data, out / "cache", n) for n in two_processes.ACCUMULATE}
-    if distributed.launched_rank() == 0:
+    if launched.rank() == 0:
         torch.save({"steps": steps, "trainings": trainings}, out / "pair.pt")

@@ -18,7 +18,7 @@ from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -131,7 +131,7 @@ def alone(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
 def together(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
     """What two processes compute, each with its half of the rows."""
     task = CASES[case][0]
-    own = (batch(encoder, task, groups(task)[4 * distributed.launched_rank() :][:4]),)
+    own = (batch(encoder, task, groups(task)[4 * launched.rank() :][:4]),)
     for mode in MODES:
         yield f"cross-device {mode}", run(encoder, case, mode, True, own)
         yield f"per rank {mode}", run(encoder, case, mode, False, own)
