@@ -101,6 +101,7 @@ def launch(name: str) -> None:
     except LightningEmbedError as error:
         _exit(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
+        signals.started()  # the jobs of a launcher run in other processes
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
     try:
         hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
