@@ -53,7 +53,9 @@ def _recorded(
     try:
         value = step()
     except signals.Stopped as stop:
-        records.write(file, Job(choices, str(cfg.out), None, round(time.monotonic() - began, 1), f"interrupted: {stop}"))
+        records.write(
+            file, Job(choices, str(cfg.out), None, round(time.monotonic() - began, 1), f"interrupted: {stop}")
+        )
         raise
     except Exception as failure:  # of any kind: the other jobs continue
         error = explain(failure)

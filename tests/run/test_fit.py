@@ -1,6 +1,7 @@
 """Training an expert: its start, the sources that it leaves, the ways in which its steps can run."""
 
 import json
+import signal
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.run import train
+from lightning_embed.runtime import signals
+from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import Batch, Task
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
@@ -53,6 +56,30 @@ def test_the_average_is_the_average(tiny_model: Path, toy: Path, tmp_path: Path)
     alone = ("experts=joint", "merge=none", "evaluation=none")
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "without", *alone)))
     assert torch.equal(trajectory[-1], _weights(tmp_path / "without" / "models" / "joint"))
+
+
+def test_a_signal_stops_a_training_after_its_step(
+    tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is saved, nothing is exported, and the same command ends with the undisturbed weights."""
+    plan = ("experts=joint", "merge=none", "evaluation=none")
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "whole", *plan)))
+    cfg, step = _cfg("train", _overrides(tiny_model, toy, tmp_path / "stopped", *plan)), EmbeddingModule.training_step
+
+    def signalled(self: EmbeddingModule, batches: tuple[Batch, ...]) -> dict[str, torch.Tensor]:
+        if self.trainer.global_step == 2:
+            monkeypatch.setattr(signals, "_received", signal.SIGTERM)
+        return step(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingModule, "training_step", signalled)
+        with pytest.raises(signals.Stopped, match="stopped by SIGTERM in joint at step 3 of 6"):
+            train.train(cfg)
+    assert torch.load(tmp_path / "stopped/checkpoints/joint/last.ckpt", weights_only=False)["global_step"] == 3
+    assert not (tmp_path / "stopped/models/joint").exists()
+    monkeypatch.setattr(signals, "_received", None)
+    train.train(cfg)
+    assert torch.equal(*(_weights(tmp_path / run / "models/joint") for run in ("whole", "stopped")))
 
 
 def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path, tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_killed_five_times_at_random(tiny_model: Path, toy: Path, undisturbed: P
     _same_models(undisturbed, tmp_path)
 
 
+@pytest.mark.slow
+def test_ten_rounds_of_the_campaign() -> None:
+    """Trainings, one of two ranks, merges, evaluations, sweeps and searches, by three signals at random moments."""
+    command = [sys.executable, str(ROOT / "benchmarks/kills.py"), "--rounds=10", "--at-once=2"]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 of 10 rounds" in done.stdout
+
+
 def _digests(folder: Path) -> dict[Path, str]:
     return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
 
