@@ -137,7 +137,9 @@ def faults(whole: Undisturbed, folder: Path, draw: random.Random, log: list[str]
     for name in sorted({*found, *whole.outcome}):
         if found.get(name) != whole.outcome.get(name):
             yield f"{name} differs from the undisturbed command's" if name in found else f"{name} is missing"
-    yield from (f"left behind: {path.relative_to(folder)}" for path in folder.glob("runs/**/.*"))
+    yield from (
+        f"left behind: {path.relative_to(folder)}" for path in folder.glob("runs/**/.*") if path.suffix != ".lock"
+    )
 
 
 def is_gone(group: int, seconds: float = 10) -> bool:
