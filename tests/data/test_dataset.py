@@ -192,7 +192,7 @@ def test_refusals(write, tmp_path: Path) -> None:
     options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"))
     with pytest.raises(DataError, match=r"qrels.tsv: line 1: no document '9'"):
         _load(options, tmp_path)
-    (tmp_path / "d/qrels.tsv").write_text("a 1 1\n")
+    (tmp_path / "d/qrels.tsv").write_text("a,1,1\n")
     with pytest.raises(DataError, match="line 1: expected query TAB document TAB relevance"):
         _load(options, tmp_path)
     with pytest.raises(DataError, match=r"d: no folder ./nowhere"):
