@@ -78,7 +78,7 @@ def _resembling(name: str, options: DatasetOptions, parts: Mapping[str, Columns]
         lines.setdefault(
             tuple(near),
             f"{name}: the {part} rows, from row {first} on, have columns that are not read and resemble ours: {listed}. "
-            f'To read them{instead}: "{option}.columns={as_override(read)}"; to leave them out: '
+            f'To read them{instead}: "+{option}.columns={as_override(read)}"; to leave them out: '
             f'"{option}.ignore_columns=[{ignored}]".',
         )
     yield from lines.values()

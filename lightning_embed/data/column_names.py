@@ -91,8 +91,9 @@ def chosen(options: DatasetOptions, first: Collection[str]) -> dict[str, str]:
             raise ConfigError(f"format={options.format} has no {options.task} rows: use {' or '.join(formats)}.")
         return dict(zip(ours, formats[options.format], strict=True)) | options.columns
     for names in formats.values():
-        if all(name in first for our, name in zip(ours, names, strict=True) if our not in OPTIONAL):
-            return dict(zip(ours, names, strict=True)) | options.columns
+        columns = dict(zip(ours, names, strict=True)) | options.columns
+        if all(columns[our] in first for our in ours if our not in OPTIONAL):
+            return columns
     return dict(zip(ours, ours, strict=True)) | options.columns
 
 

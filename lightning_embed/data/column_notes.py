@@ -60,7 +60,8 @@ def _noted(records: Iterator[Record], options: DatasetOptions, target: Path) -> 
             record = {name: value for name, value in record.items() if name not in options.ignore_columns}
         read = read or chosen(options, record)
         yield where, record
-    write_whole(_note(target), json.dumps(asdict(Columns(read, found))))
+    if read:  # of no rows, the reader leaves nothing in the cache
+        write_whole(_note(target), json.dumps(asdict(Columns(read, found))))
 
 
 def _note(target: Path) -> Path:

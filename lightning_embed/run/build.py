@@ -86,7 +86,7 @@ def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     found = load_datasets(build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
     for note in [note for dataset in found.values() for note in dataset.notes]:
         if distributed.launched_rank() == 0:
-            console.print(note, style="yellow", markup=False, highlight=False)
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return found
 
 
