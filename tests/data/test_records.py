@@ -7,6 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow
@@ -46,7 +47,10 @@ def _chain(path: Path) -> None:
 
 NAMES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda path: None, "found nothing"),
-    "a dangling link": (lambda path: path.symlink_to("absent"), "found a symbolic link to absent, which does not exist"),
+    "a dangling link": (
+        lambda path: path.symlink_to("absent"),
+        "found a symbolic link to absent, which does not exist",
+    ),
     "a chain of links": (_chain, "found a symbolic link to between, which does not exist"),
     "a looping link": (lambda path: path.symlink_to(path.name), "found a symbolic link that leads to itself"),
     "a folder": (lambda path: path.mkdir(), "found a folder"),
@@ -161,7 +165,7 @@ def test_a_whole_surrogate_pair_is_a_character(tmp_path: Path) -> None:
 def test_parquet_of_two_columns_of_one_name(tmp_path: Path) -> None:
     column = pyarrow.array(["a"])
     parquet.write_table(pyarrow.table([column, column], names=["query", "query"]), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="two columns are named 'query'. Rename one"):
+    with pytest.raises(DataError, match="two columns are named 'query'"):
         _read(tmp_path / "a.parquet")
 
 
@@ -191,11 +195,13 @@ def test_a_damaged_file_gives_rows_or_one_sentence(tmp_path: Path, suffix: str, 
             damaged[draw.randrange(len(damaged))] = draw.randrange(256)
         path = tmp_path / f"{number}{suffix}"
         path.write_bytes(damaged)
-        try:
+        with suppress(DataError):
             assert 0 < _read(path) <= 60
-        except DataError as error:
-            assert "\n" not in str(error)
-            assert str(error).startswith(f"{path}: ")
+            continue
+        with pytest.raises(DataError) as caught:
+            _read(path)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_lines_end_at_line_breaks_only(tmp_path: Path) -> None:
