@@ -71,7 +71,9 @@ def _resembling(name: str, options: DatasetOptions, parts: Mapping[str, Columns]
         for each, field in near.items():
             read.setdefault(field, stem(each) if field == "negatives" else each)
         first = min(row for each in near if (row := columns.found[each]) is not None)
-        listed = ", ".join(repr(each) if each == field else f"{each!r} (like {field!r})" for each, field in near.items())
+        listed = ", ".join(
+            repr(each) if each == field else f"{each!r} (like {field!r})" for each, field in near.items()
+        )
         ignored = ", ".join(map(quoted, near))
         taken = [repr(theirs) for field in read if columns.found.get(theirs := columns.read[field]) is not None]
         instead = f" in place of {' and '.join(taken)}" if taken else ""

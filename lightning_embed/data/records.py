@@ -44,8 +44,20 @@ _KINDS = {
 
 
 def exists(path: Path) -> bool:
-    """Whether a name is there: a file, a folder, or a link, even one that leads nowhere."""
-    return os.path.lexists(path)
+    """Whether a name is there: a file, a folder, or a link, even one that leads nowhere.
+
+    Raises:
+        DataError: its folder is a link that leads nowhere, or cannot be searched.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.parent.is_symlink() and not path.parent.exists():
+            raise DataError(f"{path.parent}: expected a folder, found {_broken(path.parent)}.") from None
+        return False
+    except OSError as error:
+        raise _unreadable(path.parent, error) from None
+    return True
 
 
 @contextmanager
@@ -62,14 +74,20 @@ def opened_by_name(path: Path, expected: str = "a file") -> Iterator[None]:
             raise DataError(f"{path}: expected {expected}, found {found}.")
         yield
     except FileNotFoundError:
-        link = f"a symbolic link to {os.readlink(path)}, which does not exist" if path.is_symlink() else "nothing"
-        raise DataError(f"{path}: expected {expected}, found {link}.") from None
+        raise DataError(f"{path}: expected {expected}, found {_broken(path)}.") from None
     except OSError as error:
         if error.errno == ELOOP:
             raise DataError(f"{path}: expected {expected}, found a symbolic link that leads to itself.") from None
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}). Check its permissions and its disk, or copy it again."
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _broken(path: Path) -> str:
+    return f"a symbolic link to {os.readlink(path)}, which does not exist" if path.is_symlink() else "nothing"
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    reason = "a symbolic link that leads to itself" if error.errno == ELOOP else error.strerror or error
+    return DataError(f"{path}: cannot be read ({reason}). Check its permissions and its disk, or copy it again.")
 
 
 def records(path: Path) -> Iterator[Record]:

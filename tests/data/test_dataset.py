@@ -261,6 +261,21 @@ def test_a_part_that_cannot_be_opened_is_never_left_out(write, tmp_path: Path, f
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("target", ["absent", "qrels"])
+def test_a_folder_of_judgements_that_leads_nowhere(write, tmp_path: Path, target: str) -> None:
+    folder = _folder(write, tmp_path)
+    (folder / "qrels").rename(tmp_path / "moved")
+    (folder / "qrels").symlink_to(target)
+    with pytest.raises(DataError, match=r"d/qrels: .*symbolic link (to absent|that leads to itself)"):
+        _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path)
+
+
+def test_a_root_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to("absent")
+    with pytest.raises(DataError, match="root: expected a folder, found a symbolic link to absent"):
+        _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "root" / "d")), tmp_path)
+
+
 @pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl"])
 def test_judgements_without_their_texts_are_refused(write, tmp_path: Path, missing: str) -> None:
     folder = _folder(write, tmp_path)
@@ -292,14 +307,14 @@ def test_a_path_of_one_word_that_is_no_file_is_no_hub_name(tmp_path: Path, monke
         _load(DatasetOptions(Task.retrieval, path="word"), tmp_path)
 
 
-@pytest.mark.parametrize("call", ["is_dir", "stat", "open"])
+@pytest.mark.parametrize("call", ["is_dir", "stat", "lstat", "open"])
 def test_no_permission(write, tmp_path: Path, monkeypatch, call: str) -> None:
     folder = _folder(write, tmp_path)
     options = DatasetOptions(Task.retrieval, path=str(folder))
     original = getattr(Path, call)
 
     def denied(path: Path, *arguments: object, **keywords: object) -> object:
-        if path.name in ("corpus.jsonl", "d"):
+        if path.name in ("corpus.jsonl", "test.tsv", "d"):
             raise PermissionError(13, "Permission denied", str(path))
         return original(path, *arguments, **keywords)
 
