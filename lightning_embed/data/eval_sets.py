@@ -71,7 +71,7 @@ def note_on_copies(name: str, part: str, content: RetrievalSet) -> str | None:
         )
     if same_id:
         lines.append(
-            f"{same_id:,} {queries} have the id of a document with another text, or one judged relevant, which stays"
+            f"{same_id:,} {queries} have the id of a document with a different text, or one judged relevant: it stays"
         )
     return f"{name}: {'; '.join(lines)}." if lines else None
 

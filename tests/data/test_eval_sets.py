@@ -101,7 +101,7 @@ def test_a_query_that_is_a_document(tmp_path: Path, document: dict, qrels: str, 
     note = note_on_copies("arguana", "test", content)
     assert note is not None
     assert ("are documents themselves" in note) == is_copy
-    assert ("have the id of a document with another text" in note) != is_copy
+    assert ("have the id of a document with a different text" in note) != is_copy
 
 
 def test_signs_without_letters_are_compared_as_they_are(tmp_path: Path) -> None:

@@ -204,6 +204,14 @@ def test_a_damaged_file_gives_rows_or_one_sentence(tmp_path: Path, suffix: str, 
         assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_checksum_of_parquet_is_verified(tmp_path: Path) -> None:
+    content = _parquet(compression="none", write_page_checksum=True, use_dictionary=False)
+    assert b"q17 " in content
+    (tmp_path / "a.parquet").write_bytes(content.replace(b"q17 ", b"q71 "))
+    with pytest.raises(DataError, match="damaged, or not parquet, from row .* on"):
+        _read(tmp_path / "a.parquet")
+
+
 def test_lines_end_at_line_breaks_only(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_bytes("\ufeffa\u2028b\x0cc\r\nd".encode())
     assert [text for _, text in text_lines(tmp_path / "a.tsv")] == ["a\u2028b\x0cc\r\n", "d"]
