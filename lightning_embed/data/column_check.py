@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from lightning_embed.data.column_names import as_override, numbered, quoted, resembled, stem, unused
+from lightning_embed.data.column_names import as_override, numbered, quoted, stem, unused
 from lightning_embed.data.column_notes import Columns
+from lightning_embed.data.column_words import resembled
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.types import Task
