@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from lightning_embed.data.eval_sets import beir_qrels, from_rows, lacks, qrels_file, read_retrieval
+from lightning_embed.data.file_access import SUFFIXES, exists, readable
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.readers import read_hub, read_rows
-from lightning_embed.data.records import SUFFIXES, exists, opened_by_name
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
 from lightning_embed.storage.code_fingerprint import fingerprint
@@ -58,7 +58,7 @@ class Files:
         if path is None or self.folder is not None or path.endswith(SUFFIXES):
             return False
         if exists(Path(path)):
-            with opened_by_name(Path(path), "a folder, or a file of rows"):
+            with readable(Path(path), "a folder, or a file of rows"):
                 pass
             raise DataError(f"{self.name}: {path} is no file of rows: expected {', '.join(SUFFIXES)}. Convert it.")
         if path.startswith((".", "/", "~")) or path.count("/") > 1:

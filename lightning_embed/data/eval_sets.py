@@ -9,8 +9,9 @@ from typing import Any
 import xxhash
 from datasets import Dataset
 
+from lightning_embed.data.file_access import exists
 from lightning_embed.data.qrels import read_qrels
-from lightning_embed.data.records import exists, json_lines
+from lightning_embed.data.records import json_lines
 from lightning_embed.data.row_format import BadRow, require_unicode, show
 from lightning_embed.errors import DataError, results_of
 from lightning_embed.types import LabelSet, RetrievalSet, StsSet, Task

@@ -16,8 +16,9 @@ from datasets import List as ListFeature
 from datasets.arrow_writer import ArrowWriter
 
 from lightning_embed.data.column_notes import noted
+from lightning_embed.data.file_access import SUFFIXES, readable
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.records import SUFFIXES, opened_by_name, records
+from lightning_embed.data.records import records
 from lightning_embed.data.row_format import BadRow, parser
 from lightning_embed.errors import DataError
 from lightning_embed.storage import hub
@@ -48,7 +49,7 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     Raises:
         DataError: the first invalid row, with file, line and reason; an unreadable or empty file.
     """
-    with opened_by_name(path, f"a file of rows ({', '.join(SUFFIXES)})"):
+    with readable(path, f"a file of rows ({', '.join(SUFFIXES)})"):
         content = sha256(path)
     target = cache / f"{_key(content, options)}.arrow"
     is_new = not target.exists()

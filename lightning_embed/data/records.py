@@ -1,93 +1,23 @@
-"""Records of jsonl and parquet files, and lines of text files: the one door to the files of a dataset.
+"""Records of jsonl and parquet files, and lines of text files.
 
 jsonl has its own reader: the json loader of `datasets` accepts wrong types and missing fields, and loses line numbers.
 """
 
 import gzip
 import json
-import os
-import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from errno import ELOOP
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.data.file_access import SUFFIXES, readable, require_content
 from lightning_embed.errors import DataError
 
 MAX_LINE = 2**26  # bytes; a longer line is a file without line breaks
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 Record = tuple[str, Mapping[str, Any]]
 """(file: line n, object)"""
-
-_MAGIC = {
-    b"\x1f\x8b": ("gzip", ".jsonl.gz"),
-    b"PAR1": ("parquet", ".parquet"),
-    b"ARROW1": ("Arrow", None),
-    b"BZh": ("bzip2", None),
-    b"\xfd7zXZ": ("xz", None),
-    b"\x28\xb5\x2f\xfd": ("zstd", None),
-    b"PK\x03\x04": ("zip", None),
-    b"\xff\xfe": ("UTF-16", None),
-    b"\xfe\xff": ("UTF-16", None),
-}
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def exists(path: Path) -> bool:
-    """Whether a name is there: a file, a folder, or a link, even one that leads nowhere.
-
-    Raises:
-        DataError: its folder is a link that leads nowhere, or cannot be searched.
-    """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        if path.parent.is_symlink() and not path.parent.exists():
-            raise DataError(f"{path.parent}: expected a folder, found {_broken(path.parent)}.") from None
-        return False
-    except OSError as error:
-        raise _unreadable(path.parent, error) from None
-    return True
-
-
-@contextmanager
-def opened_by_name(path: Path, expected: str = "a file") -> Iterator[None]:
-    """Refuse what cannot be read as a file, before and while it is read inside.
-
-    Raises:
-        DataError: a broken or looping link, a folder, a pipe, a file without permission, an error of the disk.
-    """
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe waits for ever
-            found = _KINDS.get(stat.S_IFMT(mode), "something else")
-            raise DataError(f"{path}: expected {expected}, found {found}.")
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected {expected}, found {_broken(path)}.") from None
-    except OSError as error:
-        if error.errno == ELOOP:
-            raise DataError(f"{path}: expected {expected}, found a symbolic link that leads to itself.") from None
-        raise _unreadable(path, error) from None
-
-
-def _broken(path: Path) -> str:
-    return f"a symbolic link to {os.readlink(path)}, which does not exist" if path.is_symlink() else "nothing"
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    reason = "a symbolic link that leads to itself" if error.errno == ELOOP else error.strerror or error
-    return DataError(f"{path}: cannot be read ({reason}). Check its permissions and its disk, or copy it again.")
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -128,8 +58,8 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         DataError: a file that is not what its name says; a line that is too long or not UTF-8.
     """
-    with opened_by_name(path):
-        _require_content(path)
+    with readable(path):
+        require_content(path)
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(_whole(file, path), 1):
                 where = f"{path}: line {number}"
@@ -142,18 +72,6 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
                 except UnicodeDecodeError as error:
                     raise DataError(f"{where}: byte {error.start} is not UTF-8.") from None
                 yield where, text
-
-
-def _require_content(path: Path) -> None:
-    """Refuse a file whose first bytes are of another format than its name says. An empty file is of any."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    kind, suffix = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), ("text", ".jsonl"))
-    named = next((s for s in (".parquet", ".gz") if path.name.endswith(s)), path.suffix)
-    expected = {".parquet": "parquet", ".gz": "gzip"}.get(named, "text")
-    if head and kind != expected:
-        remedy = f"Name it {suffix}" if suffix and path.name.endswith(SUFFIXES) else f"Convert it to {expected}"
-        raise DataError(f"{path}: its name says {expected}, its content is {kind}. {remedy}.")
 
 
 def _whole(file: BufferedIOBase, path: Path) -> Iterator[bytes]:
@@ -191,8 +109,8 @@ def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    with opened_by_name(path):
-        _require_content(path)
+    with readable(path):
+        require_content(path)
         number = 0
         try:
             with ParquetFile(path, page_checksum_verification=True) as file:
