@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EACCES, ENAMETOOLONG, EPERM
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
@@ -97,8 +98,12 @@ class Files:
         try:
             judged = None if part == "train" else self.retrieval_qrels(part)
             return self._rows(part) if judged is None else read_retrieval(judged)
-        except PermissionError as error:
-            raise DataError(f"{self.name}: no permission to read {error.filename}. Change its permissions.") from None
+        except OSError as error:
+            if error.errno not in (EACCES, EPERM, ENAMETOOLONG):  # others are of the cache, such as a full disk
+                raise
+            raise DataError(
+                f"{self.name}: {error.filename}: {error.strerror}. Change its path, or permissions."
+            ) from None
 
     def unread(self) -> list[str]:
         """Names of files of data in the dataset's folder that no part is read from."""

@@ -43,6 +43,8 @@ def exists(path: Path) -> bool:
         if path.parent.is_symlink() and not path.parent.exists():
             raise DataError(f"{path.parent}: expected a folder, found {_broken(path.parent)}.") from None
         return False
+    except ValueError:  # a null character
+        return False
     except OSError as error:
         raise _unreadable(path.parent, error) from None
     return True
@@ -55,6 +57,8 @@ def readable(path: Path, expected: str = "a file") -> Iterator[None]:
     Raises:
         DataError: a broken or looping link, a folder, a pipe, a file without permission, an error of the disk.
     """
+    if "\0" in str(path):
+        raise DataError(f"{path}: expected {expected}, found a null character in its name.")
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):  # opening a pipe waits for ever

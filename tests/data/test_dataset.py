@@ -323,6 +323,16 @@ def test_no_permission(write, tmp_path: Path, monkeypatch, call: str) -> None:
         _load(options, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "path", ["a" * 5000, "a/" * 3000, "/" + "a" * 300, "a\0b", "a" * 300 + ".jsonl", "./a\0.jsonl"]
+)
+@pytest.mark.parametrize("option", ["path", "train", "test"])
+def test_a_path_that_no_file_can_have(option: str, path: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError):
+        _load(DatasetOptions(Task.sts, **{option: path}), tmp_path)
+
+
 def test_all_that_is_broken_is_told_at_once(write, tmp_path: Path) -> None:
     write("a/train.jsonl", [{"query": "q"}])
     write("a/dev.jsonl", [{"query": "q", "positives": []}])
