@@ -12,8 +12,11 @@
 A message names the expected value, the value found and the remedy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class LightningEmbedError(Exception):
@@ -54,3 +57,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=3, cutoff=0.6)
     hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+def results_of(calls: Mapping[str, Callable[[], _Result]]) -> dict[str, _Result]:
+    """Call each, and return the results by name; what is wrong with several is one message, a line or more each.
+
+    Raises:
+        LightningEmbedError: the only error; of several, a `ConfigError` if all are, else a `DataError`.
+    """
+    results, errors = {}, []
+    for name, call in calls.items():
+        try:
+            results[name] = call()
+        except LightningEmbedError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        kind = ConfigError if all(isinstance(error, ConfigError) for error in errors) else DataError
+        raise kind("\n".join(dict.fromkeys(map(str, errors))))
+    return results

@@ -4,7 +4,7 @@ Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NotRequired, TypedDict
 
@@ -149,11 +149,13 @@ class RetrievalSet:
         corpus: document id -> {"title", "text"}.
         queries: query id -> text.
         qrels: query id -> document id -> relevance.
+        copies: query id -> id of the document that is the query itself, which is left out of its ranking.
     """
 
     corpus: Mapping[str, Mapping[str, str]]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

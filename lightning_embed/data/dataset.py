@@ -3,18 +3,22 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from lightning_embed.data.column_check import check
+from lightning_embed.data.column_notes import columns_of
 from lightning_embed.data.dataset_files import Files
+from lightning_embed.data.eval_sets import note_on_copies
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.data.split import dev_rows
-from lightning_embed.errors import DataError
+from lightning_embed.errors import DataError, results_of
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.cache_dir import CACHE
-from lightning_embed.types import EvalSet, Task
+from lightning_embed.types import EvalSet, RetrievalSet, Task
 
 _DOCUMENTS = {
     Task.retrieval: ["query", "positives"],
@@ -26,19 +30,29 @@ _DOCUMENTS = {
 
 @dataclass(frozen=True)
 class EmbeddingDataset:
-    """One dataset of a run: `train` rows (None: out of domain), `dev` rows for the dev loss, sets to evaluate on."""
+    """One dataset of a run.
+
+    Args:
+        name: name of the dataset.
+        options: its options.
+        train: train rows; None: out of domain.
+        dev: rows for the dev loss.
+        eval_sets: sets to evaluate on.
+        notes: what a user should know of the data, a line each.
+    """
 
     name: str
     options: DatasetOptions
     train: Rows | None
     dev: Rows | None
     eval_sets: Sequence[EvalSet]
+    notes: Sequence[str] = ()
 
 
 def load_datasets(
     datasets: Mapping[str, DatasetOptions], *, seed: int = 0, cache: Path | None = None
 ) -> dict[str, EmbeddingDataset]:
-    """Read and check every dataset. The first invalid row raises, before any training.
+    """Read and check every dataset. The first invalid row of each file raises, before any training.
 
     Args:
         datasets: options of each dataset, by name.
@@ -46,25 +60,37 @@ def load_datasets(
         cache: folder of Arrow files; None: ~/.cache/lightning_embed, or $LIGHTNING_EMBED_CACHE.
 
     Raises:
-        DataError: an invalid file or row, with file, line and reason.
+        DataError: an invalid file or row, with file, line and reason; of all datasets in one message.
         ConfigError: options that do not fit the files.
     """
-    return {name: _load(name, options, seed, cache or CACHE) for name, options in datasets.items()}
+    return results_of({name: partial(_load, name, o, seed, cache or CACHE) for name, o in datasets.items()})
 
 
 def _load(name: str, options: DatasetOptions, seed: int, cache: Path) -> EmbeddingDataset:
     files = Files(name, options, cache)
-    train = files.rows("train")
-    dev = files.rows("dev")
-    has_dev = dev is not None or files.retrieval_qrels("dev") is not None
-    if options.in_domain and train is not None and not has_dev and options.dev_share:
+    read = results_of({part: partial(files.read, part) for part in ("train", "dev", "test")})
+    rows = {part: each for part, each in read.items() if isinstance(each, Rows)}
+    columns = check(name, options, {part: columns_of(each.table) for part, each in rows.items()})
+    train, dev, test = rows.get("train"), read["dev"], read["test"]
+    if options.in_domain and train is not None and dev is None and options.dev_share:
         is_dev = dev_rows(_documents(train), options.dev_share, seed, name)
         train, dev = train.select(np.flatnonzero(~is_dev)), train.select(np.flatnonzero(is_dev))
     usable = _usable(_drawn(train, seed)) if train is not None and options.in_domain else None
-    eval_sets = list(files.eval_sets(train, dev))
+    eval_set = partial(files.eval_set, train=train, in_domain=options.in_domain and train is not None)
+    found = results_of({"dev": lambda: eval_set("dev", dev), "test": lambda: eval_set("test", test)})
+    eval_sets = [each for each in found.values() if each is not None]
     if usable is None and not eval_sets:
         raise DataError(f"{name}: nothing to train on and nothing to test on in {options.path or 'its files'}.")
-    return EmbeddingDataset(name, options, usable, dev, eval_sets)
+    notes = [*columns, *_notes(name, files.unread(), eval_sets)]
+    return EmbeddingDataset(name, options, usable, dev if isinstance(dev, Rows) else None, eval_sets, notes)
+
+
+def _notes(name: str, unread: Sequence[str], eval_sets: Sequence[EvalSet]) -> Iterator[str]:
+    if unread:
+        yield f"{name}: files in its folder that are not read: {', '.join(map(repr, unread))}."
+    for each in eval_sets:
+        if isinstance(each.content, RetrievalSet) and (line := note_on_copies(name, each.split, each.content)):
+            yield line
 
 
 def _documents(rows: Rows) -> Iterator[Sequence[str]]:

@@ -9,18 +9,17 @@ from typing import Any
 import xxhash
 from datasets import Dataset
 
-from lightning_embed.data.readers import json_lines
-from lightning_embed.errors import DataError
+from lightning_embed.data.file_access import exists
+from lightning_embed.data.qrels import read_qrels
+from lightning_embed.data.records import json_lines
+from lightning_embed.data.row_format import BadRow, require_unicode, show
+from lightning_embed.errors import DataError, results_of
 from lightning_embed.types import LabelSet, RetrievalSet, StsSet, Task
-
-_HEADER = "query-id\tcorpus-id\tscore"  # of BEIR's qrels
 
 
 def qrels_file(folder: Path, part: str) -> Path | None:
     """The judgements of a retrieval test: BEIR's qrels/<part>.tsv, or qrels.tsv; None: `folder` has no such test."""
-    if not all((folder / name).is_file() for name in ("corpus.jsonl", "queries.jsonl")):
-        return None
-    return next((file for file in (beir_qrels(folder, part), folder / "qrels.tsv") if file.is_file()), None)
+    return next((file for file in (beir_qrels(folder, part), folder / "qrels.tsv") if exists(file)), None)
 
 
 def beir_qrels(folder: Path, part: str) -> Path:
@@ -33,30 +32,59 @@ def read_retrieval(qrels_file: Path) -> RetrievalSet:
 
     The variants of BEIR are accepted: "_id" for "id", and a header above the qrels.
 
+    A query whose id is that of a document with the same text (as in ArguAna) is that document: it is left out of the
+    query's ranking unless it is judged relevant. mteb does so for all documents with the id of the query, on tasks with
+    `ignore_identical_ids`; here an id that is shared by chance leaves out nothing.
+
     Raises:
-        DataError: a line in a different format, or a judgement of a query or document that does not exist.
+        DataError: a line in a different format, an id that occurs twice, or a judgement of a query or document that
+            does not exist.
     """
     folder = qrels_file.parent.parent if qrels_file.parent.name == "qrels" else qrels_file.parent
-    corpus = {}
-    for where, record in json_lines(folder / "corpus.jsonl"):
-        corpus[_id_of(record, where)] = {
-            "title": str(record.get("title") or ""),
-            "text": _string(record, "text", where),
+    read = results_of(
+        {
+            "corpus": lambda: _documents(folder / "corpus.jsonl", with_title=True),
+            "queries": lambda: _documents(folder / "queries.jsonl", with_title=False),
         }
-    queries = {_id_of(r, where): _string(r, "text", where) for where, r in json_lines(folder / "queries.jsonl")}
-    qrels: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, line in enumerate(qrels_file.read_text(encoding="utf-8").splitlines(), 1):
-        if number == 1 and line == _HEADER:
-            continue
-        query, document, relevance = _judgement(line, f"{qrels_file}: line {number}")
-        if query not in queries or document not in corpus:
-            missing = f"query {query!r}" if query not in queries else f"document {document!r}"
-            raise DataError(f"{qrels_file}: line {number}: no {missing}.")
-        qrels[query][document] = relevance
+    )
+    corpus, queries = read["corpus"], {query: document["text"] for query, document in read["queries"].items()}
+    qrels = read_qrels(qrels_file, queries, corpus)
     judged = {query: text for query, text in queries.items() if any(r > 0 for r in qrels.get(query, {}).values())}
     if not judged:
         raise DataError(f"{folder}: no query has a relevant document.")
-    return RetrievalSet(corpus, judged, {query: qrels[query] for query in judged})
+    copies = {
+        query: query
+        for query, text in judged.items()
+        if query in corpus and qrels[query].get(query, 0) <= 0 and _is_copy(text, corpus[query])
+    }
+    return RetrievalSet(corpus, judged, {query: qrels[query] for query in judged}, copies)
+
+
+def note_on_copies(name: str, part: str, content: RetrievalSet) -> str | None:
+    """A line about queries that are documents; None: there are none."""
+    same_id = sum(query in content.corpus and query not in content.copies for query in content.queries)
+    queries = f"of the {len(content.queries):,} queries of its {part} set"
+    lines = []
+    if content.copies:
+        lines.append(
+            f"{len(content.copies):,} {queries} are documents themselves: a query's own copy is left out of its ranking "
+            "(mteb: ignore_identical_ids)"
+        )
+    if same_id:
+        lines.append(
+            f"{same_id:,} {queries} have the id of a document with a different text, or one judged relevant: it stays"
+        )
+    return f"{name}: {'; '.join(lines)}." if lines else None
+
+
+def _is_copy(query: str, document: Mapping[str, str]) -> bool:
+    """Whether a document is the query, by the letters and digits of its text, with its title or without."""
+    own = _letters(query) or query
+    return own in [_letters(text) or text for text in (document["text"], document["title"] + document["text"])]
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def from_rows(rows: Dataset, task: Task, train: Dataset | None) -> RetrievalSet | StsSet | LabelSet:
@@ -91,27 +119,42 @@ def _retrieval_from_rows(rows: Dataset) -> RetrievalSet:
         for text in (*row["positives"], *row["negatives"]):
             corpus[_id("d", text)] = {"title": "", "text": text}
         qrels[query] |= {_id("d", text): 1 for text in row["positives"]}
-    return RetrievalSet(corpus, queries, qrels)
+    own = {query: _id("d", text) for query, text in queries.items()}
+    copies = {query: copy for query, copy in own.items() if copy in corpus and copy not in qrels[query]}
+    return RetrievalSet(corpus, queries, qrels, copies)
 
 
 def _id(kind: str, text: str) -> str:
     return f"{kind}{xxhash.xxh64_hexdigest(text.encode())}"
 
 
-def _id_of(record: Mapping[str, Any], where: str) -> str:
+def _documents(file: Path, with_title: bool) -> dict[str, dict[str, str]]:
+    """Id -> text (and title) of each line."""
+    found: dict[str, dict[str, str]] = {}
+    for number, (where, record) in enumerate(json_lines(file), 1):
+        try:
+            key, text = _id_of(record), _string(record, "text")
+            title = _string(record, "title") if with_title and record.get("title") is not None else ""
+        except BadRow as reason:
+            raise DataError(f"{where}: {reason}.") from None
+        if key in found:
+            first = list(found).index(key) + 1
+            raise DataError(f"{file}: lines {first} and {number} have the id {key!r}. Remove one, or rename it.")
+        found[key] = {"title": title, "text": text} if with_title else {"text": text}
+    return found
+
+
+def _id_of(record: Mapping[str, Any]) -> str:
     name = "_id" if "_id" in record else "id"
-    return str(record[name]) if isinstance(record.get(name), int) else _string(record, name, where)
-
-
-def _string(record: Mapping[str, Any], name: str, where: str) -> str:
     value = record.get(name)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(record, name)
+
+
+def _string(record: Mapping[str, Any], name: str) -> str:
+    if name not in record:
+        raise BadRow(f"column {name!r} is missing; the line has {', '.join(map(repr, record)) or 'none'}")
+    value = record[name]
     if not isinstance(value, str):
-        raise DataError(f"{where}: {name!r} must be a text, got {value!r}.")
+        raise BadRow(f"{name!r} must be a text, got {show(value)}")
+    require_unicode(value, name)
     return value
-
-
-def _judgement(line: str, where: str) -> tuple[str, str, int]:
-    parts = line.split("\t")
-    if len(parts) != 3 or not parts[2].lstrip("-").isdigit():
-        raise DataError(f"{where}: expected query TAB document TAB relevance (a whole number), got {line!r}.")
-    return parts[0], parts[1], int(parts[2])

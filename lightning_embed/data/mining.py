@@ -86,7 +86,7 @@ def mine(
 
 def read_mined(rows: Rows, file: Path, cache: Path) -> Rows:
     """Read the file that `mine` wrote for `rows`, independent of the format of the dataset's own files."""
-    table = read_rows(file, replace(rows.options, format=Format.rows, columns={}), cache)
+    table = read_rows(file, replace(rows.options, format=Format.rows, columns={}, ignore_columns=[]), cache)
     return Rows(rows.name, rows.options, table)
 
 
@@ -98,11 +98,17 @@ def _pairs(rows: Rows) -> Dataset:
 def _row(record: Mapping[str, Any], mined: Sequence[str]) -> dict[str, Any]:
     """The row with mined negatives after its own; the new ones have no score of a teacher."""
     known = {record["query"], *record["positives"], *record["negatives"]}
-    new = [text for text in dict.fromkeys(mined) if text not in known]
+    own = _folded(record["query"])  # the query itself is a document in symmetric data
+    new = [text for text in dict.fromkeys(mined) if text not in known and _folded(text) != own]
     row = {**record, "negatives": [*record["negatives"], *new]}
     if record["negative_scores"] is not None:
         row["negative_scores"] = [*record["negative_scores"], *[None] * len(new)]
     return {column: value for column, value in row.items() if value is not None}
+
+
+def _folded(text: str) -> str:
+    """The text without its case and its white space."""
+    return "".join(text.casefold().split())
 
 
 def _write(target: Path, rows: Iterator[Mapping[str, Any]]) -> None:

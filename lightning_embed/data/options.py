@@ -36,6 +36,8 @@ class DatasetOptions:
         in_domain: false: no training on it; a train file then only trains the classifier of its test.
         format: the column names of the files, see `Format`.
         columns: our column name -> that of the file, for other formats: {query: question, positives: answer}.
+        ignore_columns: columns of the files that are not read, on purpose: a column that is not read and resembles one
+            that is would be refused.
         score_range: lowest and highest score of an STS dataset; stored min-max scaled to [0, 1].
         batch_size: rows of a batch over all ranks.
         num_positives: maximum number of positives of a query; drawn anew each epoch.
@@ -63,6 +65,7 @@ class DatasetOptions:
     in_domain: bool = True
     format: Format = Format.auto
     columns: dict[str, str] = field(default_factory=dict)
+    ignore_columns: list[str] = field(default_factory=list)
     score_range: list[float] = field(default_factory=lambda: [0.0, 1.0])
     batch_size: int = 32
     num_positives: int = 1

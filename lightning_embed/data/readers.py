@@ -1,16 +1,11 @@
 """Readers of jsonl and parquet files and of splits on the hub, into memory-mapped Arrow rows.
 
-jsonl has its own reader: the json loader of `datasets` accepts wrong types and missing fields, and loses line numbers.
 The Arrow file is kept in the cache folder under a key of everything that it depends on.
 """
 
-import gzip
-import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,16 +15,16 @@ from datasets import Dataset, Features, Value
 from datasets import List as ListFeature
 from datasets.arrow_writer import ArrowWriter
 
+from lightning_embed.data.column_notes import noted
+from lightning_embed.data.file_access import SUFFIXES, readable
 from lightning_embed.data.options import DatasetOptions
+from lightning_embed.data.records import records
 from lightning_embed.data.row_format import BadRow, parser
 from lightning_embed.errors import DataError
 from lightning_embed.storage import hub
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.types import Task
-
-MAX_LINE = 2**26  # bytes; a longer line is a file without line breaks
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
 _FEATURES = {
@@ -54,12 +49,11 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     Raises:
         DataError: the first invalid row, with file, line and reason; an unreadable or empty file.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: expected a file of rows ({', '.join(SUFFIXES)}), found {_found(path)}.")
-    content = sha256(path)
+    with readable(path, f"a file of rows ({', '.join(SUFFIXES)})"):
+        content = sha256(path)
     target = cache / f"{_key(content, options)}.arrow"
     is_new = not target.exists()
-    rows = _cached(target, _records(path), options, str(path))
+    rows = _cached(target, noted(records(path), options, target), options, str(path))
     if is_new and sha256(path) != content:
         target.unlink()
         raise DataError(f"{path} changed while it was read. Start again.")
@@ -81,74 +75,22 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
         raise DataError(
             f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."
         ) from error
-    records = ((f"{name}[{split}]: row {number}", row) for number, row in enumerate(rows))
-    return _cached(cache / f"{_key(rows._fingerprint, options)}.arrow", records, options, f"{name}[{split}]")
-
-
-def _found(path: Path) -> str:
-    return "a folder" if path.is_dir() else "nothing"
+    found = ((f"{name}[{split}]: row {number}", row) for number, row in enumerate(rows))
+    target = cache / f"{_key(rows._fingerprint, options)}.arrow"
+    return _cached(target, noted(found, options, target), options, f"{name}[{split}]")
 
 
 def _key(content: str, options: DatasetOptions) -> str:
     """Changes with the content, with how it is parsed, and with the code that parses it."""
-    layout = (options.task, options.format, sorted(options.columns.items()), options.score_range)
+    layout = (
+        options.task,
+        options.format,
+        sorted(options.columns.items()),
+        options.score_range,
+        options.ignore_columns,
+    )
     code = fingerprint(Path(__file__).parent)
     return blake2b(repr((content, code, *layout)).encode(), digest_size=16).hexdigest()
-
-
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, record) of each row; lazy: nothing is read before the first."""
-    if path.name.endswith(".parquet"):
-        return _parquet(path)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return json_lines(path)
-    raise DataError(f"{path}: expected {', '.join(SUFFIXES)}.")
-
-
-def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(file: line n, object) of each line of a .jsonl or .jsonl.gz file.
-
-    Raises:
-        DataError: a line that is not one JSON object in UTF-8.
-    """
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(_whole(file, path), 1):
-            where = f"{path}: line {number}"
-            if len(line) > MAX_LINE:
-                raise DataError(f"{where}: longer than {MAX_LINE / 2**20:.0f} MiB; expected one JSON object per line.")
-            try:
-                record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                raise DataError(f"{where}: byte {error.start} is not UTF-8.") from None
-            except json.JSONDecodeError as error:
-                reason = f"broken JSON, {error.msg} at character {error.pos}" if line.strip() else "a blank line"
-                raise DataError(f"{where}: {reason}; expected one JSON object.") from None
-            if not isinstance(record, dict):
-                raise DataError(f"{where}: expected one JSON object, found {type(record).__name__}.")
-            yield where, record
-
-
-def _whole(file: BufferedIOBase, path: Path) -> Iterator[bytes]:
-    try:
-        while line := file.readline(MAX_LINE + 1):
-            yield line
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be unpacked ({error}): cut short in copying?") from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        file = ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not a parquet file ({error}).") from None
-    number = 0
-    for batch in file.iter_batches(batch_size=1000):
-        for record in batch.to_pylist():
-            yield f"{path}: row {number}", record
-            number += 1
 
 
 def _cached(

@@ -9,31 +9,12 @@ classification, clustering  {text, label}
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning_embed.data.options import DatasetOptions, Format
+from lightning_embed.data.column_names import FIELDS, chosen, numbered, suggestion
+from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import Task
 
 Row = dict[str, Any]
-
-_ROWS = {
-    Task.retrieval: ("query", "positives", "negatives", "positive_scores", "negative_scores"),
-    Task.sts: ("text1", "text2", "score"),
-    Task.classification: ("text", "label"),
-    Task.clustering: ("text", "label"),
-}
-_PEERS = {
-    (Task.retrieval, Format.sentence_transformers): (
-        "anchor",
-        "positive",
-        "negative",
-        "positive_scores",
-        "negative_scores",
-    ),
-    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg", "pos_scores", "neg_scores"),
-    (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score"),
-}
-_OPTIONAL = {"negatives", "positive_scores", "negative_scores"}
-
 
 _LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 
@@ -42,18 +23,37 @@ class BadRow(ValueError):
     """A row that breaks the contract; the reader adds file and line."""
 
 
+class _Missing(BadRow):
+    """A row without a required column."""
+
+
 def parser(options: DatasetOptions, first: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Row]:
     """Choose the conversion of the records of a file to rows, from its options and its first record.
 
     Raises:
         ConfigError: `columns` names a column that the task does not have.
     """
-    columns = {**_columns(options, first), **options.columns}
-    wrong = set(options.columns) - set(_ROWS[options.task])
+    wrong = set(options.columns) - set(FIELDS[options.task])
     if wrong:
         raise ConfigError(
-            f"columns: {options.task} has no column {min(wrong)!r}. {nearest(min(wrong), _ROWS[options.task])}"
+            f"columns: {options.task} has no column {min(wrong)!r}. {nearest(min(wrong), FIELDS[options.task])}"
         )
+    columns = chosen(options, first)
+    convert = _conversion(options, columns)
+    hint = suggestion(options, columns, first)
+
+    def parse(record: Mapping[str, Any]) -> Row:
+        try:
+            return convert(record)
+        except _Missing as missing:
+            if hint:
+                raise BadRow(f"{missing}. To read these, give the dataset columns: {hint}") from None
+            raise
+
+    return parse
+
+
+def _conversion(options: DatasetOptions, columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Row]:
     match options.task:
         case Task.retrieval:
             return lambda record: _retrieval(record, columns)
@@ -64,27 +64,13 @@ def parser(options: DatasetOptions, first: Mapping[str, Any]) -> Callable[[Mappi
             return lambda record: {"text": _text(record, columns["text"]), "label": _label(record, columns["label"])}
 
 
-def _columns(options: DatasetOptions, first: Mapping[str, Any]) -> dict[str, str]:
-    ours = _ROWS[options.task]
-    formats = {Format.rows: ours} | {form: names for (task, form), names in _PEERS.items() if task == options.task}
-    if options.format is not Format.auto:
-        if options.format not in formats:
-            raise ConfigError(f"format={options.format} has no {options.task} rows: use {' or '.join(formats)}.")
-        return dict(zip(ours, formats[options.format], strict=True))
-    for names in formats.values():
-        if all(name in first for our, name in zip(ours, names, strict=True) if our not in _OPTIONAL):
-            return dict(zip(ours, names, strict=True))
-    return dict(zip(ours, ours, strict=True))
-
-
 def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     positives = _texts(record, columns["positives"])
     if not positives:
         raise BadRow(f"{columns['positives']!r} is empty: a query needs at least one positive")
     name = columns["negatives"]
-    # sentence-transformers: negative_1, negative_2, ...
-    numbered = [key for key in record if key.startswith(f"{name}_") and key[len(name) + 1 :].isdecimal()]
-    negatives = [text for key in (name, *numbered) if record.get(key) is not None for text in _texts(record, key)]
+    names = (name, *numbered(name, record))
+    negatives = [text for key in names if record.get(key) is not None for text in _texts(record, key)]
     return {
         "query": _text(record, columns["query"]),
         "positives": positives,
@@ -119,7 +105,7 @@ def _sts(record: Mapping[str, Any], columns: Mapping[str, str], low: float, high
 
 def _present(record: Mapping[str, Any], name: str) -> Any:
     if record.get(name) is None:
-        raise BadRow(f"column {name!r} is missing; the row has {', '.join(map(repr, record)) or 'none'}")
+        raise _Missing(f"column {name!r} is missing; the row has {', '.join(map(repr, record)) or 'none'}")
     return record[name]
 
 
@@ -134,26 +120,46 @@ def _texts(record: Mapping[str, Any], name: str) -> list[str]:
 
 def _checked(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise BadRow(f"{name!r} must be a text, got {_show(value)}")
+        raise BadRow(f"{name!r} must be a text, got {show(value)}")
     if not value.strip():
         raise BadRow(f"{name!r} is an empty text")
+    require_unicode(value, name)
     return value
+
+
+def require_unicode(value: str, name: str) -> None:
+    r"""Refuse a text with half of a surrogate pair, which JSON can write (\ud800) and no file or tokenizer can.
+
+    Raises:
+        BadRow: with the position.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"
+        raise BadRow(
+            f"{name!r} has {half} at character {error.start}, half of a surrogate pair: a text cut in the middle of a "
+            "character? Mend or remove it"
+        ) from None
 
 
 def _number(value: Any, name: str) -> float:
     # the bound refuses infinity, NaN and numbers beyond float32
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
-        raise BadRow(f"{name!r} must be a number, got {_show(value)}")
+        raise BadRow(f"{name!r} must be a number, got {show(value)}")
     return float(value)
 
 
 def _label(record: Mapping[str, Any], name: str) -> str:
     value = _present(record, name)
     if not isinstance(value, (str, int)):
-        raise BadRow(f"{name!r} must be a text or a whole number, got {_show(value)}")
+        raise BadRow(f"{name!r} must be a text or a whole number, got {show(value)}")
+    if isinstance(value, str):
+        require_unicode(value, name)
     return str(value)
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Type and beginning of a value, for messages."""
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

@@ -21,6 +21,7 @@ def subset(content: RetrievalSet, max_queries: int | None, max_documents: int | 
         corpus={document: value for document, value in content.corpus.items() if document in documents},
         queries={query: content.queries[query] for query in queries},
         qrels={query: {doc: g for doc, g in content.qrels[query].items() if doc in documents} for query in queries},
+        copies={q: copy for q, copy in content.copies.items() if q in queries and copy in documents},
     )
 
 

@@ -1,10 +1,12 @@
 """An `EvalSet` as an mteb task, which computes the metrics of mteb on local data."""
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+import xxhash
 from datasets import Dataset
 from mteb._evaluators.retrieval_metrics import mrr
 from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
@@ -71,24 +73,41 @@ class LocalTask(AbsTask):
 
 
 class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
+    """Retrieval, in ids of our own.
+
+    mteb and trec_eval rank documents of equal scores by their ids, the last one first. Here the ids are drawn from the
+    texts (a hash), so that ties do not depend on the spelling of ids or on the order of the corpus; documents of equal
+    texts keep the order of the corpus. A query that is a document itself has the id of that document, which is left
+    out of its ranking.
+    """
+
     task_type = "Retrieval"
     main_score = "ndcg_at_10"
+    ignore_identical_ids = True
     # mteb goes up to k = 1000, which gives the same nDCG@10 in five times the time (measured on 4,452 queries).
     k_values: Sequence[int] = (1, 3, 5, 10, 20, 100)
 
     def __init__(self, eval_set: EvalSet, metrics: Sequence[Metric]) -> None:
         self.k_values = tuple(sorted({*self.k_values, *(metric.k for metric in metrics if metric.k)}))
         super().__init__(eval_set, metrics or parse_metrics(["ndcg@10"]))
+        assert isinstance(eval_set.content, RetrievalSet)
+        self._top_k += bool(eval_set.content.copies)  # one is left out
 
     def rows(self, content: RetrievalSet) -> dict[str, Any]:
         relevant = any(grade > 0 for grades in content.qrels.values() for grade in grades.values())
         self._require(relevant, "a relevant document")
-        corpus = [{"id": key, "title": "", **document} for key, document in content.corpus.items()]
+        document, query = _document_ids(content), _query_ids(content)
+        corpus = [{"id": document[key], "title": "", **text} for key, text in content.corpus.items()]
+        queries = [{"id": query[key], "text": text} for key, text in content.queries.items()]
         return {
             self.eval_set.split: {
                 "corpus": Dataset.from_list(corpus),
-                "queries": Dataset.from_list([{"id": key, "text": text} for key, text in content.queries.items()]),
-                "relevant_docs": {query: dict(grades) for query, grades in content.qrels.items()},
+                "queries": Dataset.from_list(queries),
+                "relevant_docs": {
+                    query[key]: {document[each]: grade for each, grade in grades.items()}
+                    for key, grades in content.qrels.items()
+                    if key in query
+                },
                 "top_ranked": None,
             }
         }
@@ -100,20 +119,43 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
         results: dict[str, dict[str, float]],
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Keep the scores of every query, in the order of their ids."""
+        """Keep the scores of every query, in the order of their ids in the files."""
         # `scores` are those of pytrec_eval, which lacks MRR@k: mteb computes it itself.
         ranks = [mrr(qrels, results, [metric.k]) for metric in self.metrics if metric.k and "mrr" in metric.key]
         by_query = {
             query: scores[query] | {name: values[i] for by_name in ranks for name, values in by_name.items()}
             for i, query in enumerate(results)
         }
-        each = {m.word: [by_query[query][m.each] for query in sorted(scores)] for m in self.metrics if m.each}
+        assert isinstance(self.eval_set.content, RetrievalSet)
+        ids = _query_ids(self.eval_set.content)
+        order = [ids[query] for query in sorted(ids) if ids[query] in scores]
+        each = {m.word: [by_query[query][m.each] for query in order] for m in self.metrics if m.each}
         if (main := each.pop(self.metrics[0].word, None)) is not None:
             self.details["each"] = main
         if each:
             self.details["more_each"] = each
         means: dict[str, float] = super().task_specific_scores(scores, qrels, results, **kwargs)
         return means
+
+
+def _document_ids(content: RetrievalSet) -> dict[str, str]:
+    """Id -> an id by which ties are ranked: the last one first."""
+    seen: Counter[str] = Counter()
+    made = {}
+    for key, document in content.corpus.items():
+        drawn = xxhash.xxh64_hexdigest(f"{document.get('title', '')}\n{document['text']}".encode())
+        seen[drawn] += 1
+        made[key] = f"d{drawn}{10**9 - seen[drawn]}"
+    return made
+
+
+def _query_ids(content: RetrievalSet) -> dict[str, str]:
+    """Id -> the id of its own copy among the documents, else one that no document has."""
+    document = _document_ids(content) if content.copies else {}
+    return {
+        key: document[content.copies[key]] if key in content.copies else f"q{number:09}"
+        for number, key in enumerate(sorted(content.queries))
+    }
 
 
 class _LocalSts(LocalTask, AbsTaskSTS):

@@ -1,6 +1,8 @@
 """Bad input, as a table: what a user gives, and the one sentence that answers it. Nothing is trained, nothing is written."""
 
+import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -184,6 +186,63 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     "a directory in place of a file": (
         instead_of_a_file, [],
         "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), found a folder.",
+    ),
+    "a dangling link in place of a file": (
+        lambda folder: [(folder / TRAIN).unlink(), (folder / TRAIN).symlink_to("absent")], [],
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), "
+        "found a symbolic link to absent, which does not exist.",
+    ),
+    "a looping link in place of a dev set": (
+        lambda folder: [(folder / "pairs/dev.jsonl").unlink(), (folder / "pairs/dev.jsonl").symlink_to("dev.jsonl")], [],
+        "{toy}/pairs/dev.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), "
+        "found a symbolic link that leads to itself.",
+    ),
+    "a pipe in place of a file": (
+        lambda folder: [(folder / TRAIN).unlink(), os.mkfifo(folder / TRAIN)], [],
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), found a named pipe.",
+    ),
+    "half of a character": (
+        lines(TRAIN, PAIR, '{"query": "cat \\ud83d", "positives": ["a cat"]}'), [],
+        "{toy}/pairs/train.jsonl: line 2: 'query' has \\ud83d at character 4, half of a surrogate pair: a text cut in the "
+        "middle of a character? Mend or remove it.",
+    ),
+    "a number of 5,000 digits": (
+        lines(TRAIN, '{"query": "cat", "positives": ["a cat"], "id": ' + "9" * 5000 + "}"), [],
+        "{toy}/pairs/train.jsonl: line 1: a number of more than 4,300 digits; expected one JSON object.",
+    ),
+    "a deep line": (
+        lines(TRAIN, "[" * 10**5), [],
+        "{toy}/pairs/train.jsonl: line 1: JSON nested too deeply; expected one JSON object.",
+    ),
+    "gzip with the name of text": (
+        raw(TRAIN, gzip.compress(b"{}")), [],
+        "{toy}/pairs/train.jsonl: its name says text, its content is gzip. Name it .jsonl.gz.",
+    ),
+    "columns of two formats": (
+        lines(TRAIN, *[{"query": "the cat", "pos": ["a cat"], "negatives": ["a dog"]}] * 8), [],
+        "facts: the train rows, from row 1 on, have columns that are not read and resemble ours: 'negatives'. "
+        'To read them: "+data.datasets.facts.columns={negatives: negatives}"; to leave them out: '
+        '"data.datasets.facts.ignore_columns=[negatives]".',
+    ),
+    "columns of no format": (
+        lines("scores/train.jsonl", {"sentence_A": "a", "sentence_B": "b", "relatedness_score": 1}), [],
+        "{toy}/scores/train.jsonl: line 1: column 'score' is missing; the row has 'sentence_A', 'sentence_B', "
+        "'relatedness_score'. To read these, give the dataset columns: "
+        "{text1: sentence_A, text2: sentence_B, score: relatedness_score}.",
+    ),
+    "two broken datasets": (
+        lambda folder: [lines(TRAIN, {"query": "q"})(folder), lines("scores/test.jsonl", {**SCORED, "score": 7})(folder)],
+        [],
+        "{toy}/pairs/train.jsonl: line 1: column 'positives' is missing; the row has 'query'.\n"
+        "{toy}/scores/test.jsonl: line 1: 'score' is 7, outside of score_range [0, 1].",
+    ),
+    "latin-1 judgements": (
+        lambda folder: [
+            lines("pairs/corpus.jsonl", {"id": "1", "text": "a cat"})(folder),
+            lines("pairs/queries.jsonl", {"id": "caf\xe9", "text": "the cat"})(folder),
+            raw("pairs/qrels.tsv", "caf\xe9\t1\t1\n".encode("latin-1"))(folder),
+        ], [],
+        "{toy}/pairs/qrels.tsv: line 1: byte 3 is not UTF-8.",
     ),
     "a merge that gets one source": (
         nothing, ["experts=joint", "merge=slerp"], "merge=slerp takes at least 2 sources, got 1. Change sources or experts.",

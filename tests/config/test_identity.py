@@ -352,13 +352,13 @@ def test_other_sources_are_another_run_and_changed_ones_are_not(base: Path, tmp_
 
 
 def test_rows_that_change_while_they_are_read_are_refused(data: Path, tmp_path: Path, monkeypatch) -> None:
-    file, read = data / "pairs" / "train.jsonl", readers._records
+    file, read = data / "pairs" / "train.jsonl", readers.records
 
     def edited(path: Path):
         yield from read(path)
         _append_row(path)
 
-    monkeypatch.setattr(readers, "_records", edited)
+    monkeypatch.setattr(readers, "records", edited)
     options = DatasetOptions(Task.retrieval, str(file))
     with pytest.raises(DataError, match="changed while it was read"):
         readers.read_rows(file, options, tmp_path / "cache")

@@ -1,5 +1,6 @@
 """Folders into datasets: parts found by name, dev sets cut off, rows into groups."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_refusals(write, tmp_path: Path) -> None:
     options = DatasetOptions(Task.retrieval, path=str(tmp_path / "d"))
     with pytest.raises(DataError, match=r"qrels.tsv: line 1: no document '9'"):
         _load(options, tmp_path)
-    (tmp_path / "d/qrels.tsv").write_text("a 1 1\n")
+    (tmp_path / "d/qrels.tsv").write_text("a,1,1\n")
     with pytest.raises(DataError, match="line 1: expected query TAB document TAB relevance"):
         _load(options, tmp_path)
     with pytest.raises(DataError, match=r"d: no folder ./nowhere"):
@@ -215,3 +216,149 @@ def test_refusals(write, tmp_path: Path) -> None:
             DatasetOptions(Task.sts, path="x", **options)
     with pytest.raises(ConfigError, match="needs a path"):
         DatasetOptions(Task.sts)
+
+
+def _folder(write, tmp_path: Path) -> Path:
+    """A folder with every part of a retrieval dataset."""
+    write("d/train.jsonl", _retrieval_rows(20))
+    write("d/corpus.jsonl", [{"id": "1", "text": "one"}, {"id": "2", "text": "two"}])
+    write("d/queries.jsonl", [{"id": "a", "text": "qa"}])
+    (tmp_path / "d/qrels").mkdir()
+    for part in ("dev", "test"):
+        (tmp_path / f"d/qrels/{part}.tsv").write_text("a\t1\t1\n")
+    return tmp_path / "d"
+
+
+BEHIND = {
+    "a dangling link": (lambda path: path.symlink_to("absent"), "a symbolic link to absent, which does not exist"),
+    "a looping link": (lambda path: path.symlink_to(path.name), "a symbolic link that leads to itself"),
+    "a folder": (lambda path: path.mkdir(), "a folder"),
+    "a pipe": (os.mkfifo, "a named pipe"),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+@pytest.mark.parametrize(
+    "file",
+    ["train.jsonl", "dev.jsonl", "test.jsonl", "train.parquet", "corpus.jsonl", "queries.jsonl", "qrels.tsv",
+     "qrels/dev.tsv", "qrels/test.tsv"],
+)  # fmt: skip
+def test_a_part_that_cannot_be_opened_is_never_left_out(write, tmp_path: Path, file: str, name: str) -> None:
+    make, found = BEHIND[name]
+    folder = _folder(write, tmp_path)
+    if not file.startswith(("corpus", "queries", "qrels")):
+        for other in ("corpus.jsonl", "queries.jsonl", "qrels/dev.tsv", "qrels/test.tsv", "train.jsonl"):
+            (folder / other).unlink()
+        (folder / "qrels").rmdir()
+    if file == "qrels.tsv":
+        (folder / "qrels/test.tsv").unlink()
+    (folder / file).unlink(missing_ok=True)
+    make(folder / file)
+    with pytest.raises(DataError) as caught:
+        _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path)
+    assert f"{folder / file}: expected a file" in str(caught.value)
+    assert f"found {found}." in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["absent", "qrels"])
+def test_a_folder_of_judgements_that_leads_nowhere(write, tmp_path: Path, target: str) -> None:
+    folder = _folder(write, tmp_path)
+    (folder / "qrels").rename(tmp_path / "moved")
+    (folder / "qrels").symlink_to(target)
+    with pytest.raises(DataError, match=r"d/qrels: .*symbolic link (to absent|that leads to itself)"):
+        _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path)
+
+
+def test_a_root_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to("absent")
+    with pytest.raises(DataError, match="root: expected a folder, found a symbolic link to absent"):
+        _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "root" / "d")), tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl"])
+def test_judgements_without_their_texts_are_refused(write, tmp_path: Path, missing: str) -> None:
+    folder = _folder(write, tmp_path)
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=f"{missing}: expected a file, found nothing"):
+        _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path)
+
+
+@pytest.mark.parametrize("name", BEHIND)
+@pytest.mark.parametrize("option", ["path", "train", "dev", "test"])
+def test_an_option_that_names_what_is_no_file(write, tmp_path: Path, option: str, name: str) -> None:
+    make, found = BEHIND[name]
+    path = tmp_path / "given.jsonl"
+    make(path)
+    options = {"path": str(write("rows.jsonl", _retrieval_rows(20)))} if option != "path" else {}
+    if option == "path" and name == "a folder":
+        found = "nothing to train on and nothing to test on"
+    if option in ("dev", "test") and name == "a folder":
+        found = "a folder"
+    with pytest.raises(DataError, match=found):
+        _load(DatasetOptions(Task.retrieval, **(options | {option: str(path)})), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a dangling link", "a looping link", "a pipe"])
+def test_a_path_of_one_word_that_is_no_file_is_no_hub_name(tmp_path: Path, monkeypatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    BEHIND[name][0](Path("word"))
+    with pytest.raises(DataError, match=f"word: expected a folder, or a file of rows, found {BEHIND[name][1]}"):
+        _load(DatasetOptions(Task.retrieval, path="word"), tmp_path)
+
+
+@pytest.mark.parametrize("call", ["is_dir", "stat", "lstat", "open"])
+def test_no_permission(write, tmp_path: Path, monkeypatch, call: str) -> None:
+    folder = _folder(write, tmp_path)
+    options = DatasetOptions(Task.retrieval, path=str(folder))
+    original = getattr(Path, call)
+
+    def denied(path: Path, *arguments: object, **keywords: object) -> object:
+        if path.name in ("corpus.jsonl", "test.tsv", "d"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, call, denied)
+    with pytest.raises(DataError, match=r"(?i)permission"):
+        _load(options, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a" * 5000, "a/" * 3000, "/" + "a" * 300, "a\0b", "a" * 300 + ".jsonl", "./a\0.jsonl"]
+)
+@pytest.mark.parametrize("option", ["path", "train", "test"])
+def test_a_path_that_no_file_can_have(option: str, path: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError):
+        _load(DatasetOptions(Task.sts, **{option: path}), tmp_path)
+
+
+def test_all_that_is_broken_is_told_at_once(write, tmp_path: Path) -> None:
+    write("a/train.jsonl", [{"query": "q"}])
+    write("a/dev.jsonl", [{"query": "q", "positives": []}])
+    write("a/test.jsonl", [{"query": 3, "positives": ["p"]}])
+    write("b.jsonl", [{"text1": "a", "text2": "b", "score": 9}])
+    write("c.jsonl", _retrieval_rows(20))
+    write("e.jsonl", [{"query": "q", "positives": ["p"], "negs": ["n"]}])
+    tasks = {"a": Task.retrieval, "b.jsonl": Task.sts, "c.jsonl": Task.retrieval, "e.jsonl": Task.retrieval}
+    datasets = {name: DatasetOptions(task, path=str(tmp_path / name), dev_share=0.0) for name, task in tasks.items()}
+    with pytest.raises(DataError) as caught:
+        load_datasets(datasets, cache=tmp_path / "cache")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5
+    for line, part in zip(lines, ["a/train.jsonl", "a/dev.jsonl", "a/test.jsonl", "b.jsonl", "e.jsonl"], strict=True):
+        assert part in line
+    del datasets["a"], datasets["b.jsonl"]
+    with pytest.raises(ConfigError, match=r"e\.jsonl: the train rows"):
+        load_datasets(datasets, cache=tmp_path / "cache")
+    del datasets["e.jsonl"]
+    assert load_datasets(datasets, cache=tmp_path / "cache").keys() == {"c.jsonl"}
+
+
+def test_files_that_are_not_read_are_named(write, tmp_path: Path) -> None:
+    folder = _folder(write, tmp_path)
+    assert _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path).notes == []
+    for name in ("validation.jsonl", "train.parquet", "test.csv", "README.md"):
+        write(f"d/{name}", [])
+    notes = _load(DatasetOptions(Task.retrieval, path=str(folder)), tmp_path).notes
+    assert notes == ["d: files in its folder that are not read: 'test.csv', 'train.parquet', 'validation.jsonl'."]

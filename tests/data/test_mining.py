@@ -121,3 +121,16 @@ def test_refusals(write, scorer: Path, tmp_path: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=message):
             MiningOptions(**options)
+
+
+@pytest.mark.parametrize("own", ["{}", "{} ", "  {}", "The{}"])
+def test_a_query_is_never_its_own_negative(write, scorer: Path, tmp_path: Path, own: str) -> None:
+    """In symmetric data the query is a document of another row, and the most similar one."""
+    texts = [f"the {c} {n} {v}" for c in COLOURS[:3] for n in NOUNS[:3] for v in VERBS[:2]]
+    spelled = [own.format(text) if "The" not in own else text.replace("the", "The") for text in texts]
+    records = [{"query": texts[i], "positives": [texts[(i + 7) % 18], spelled[(i + 8) % 18]]} for i in range(18)]
+    rows = Rows("toy", OPTIONS, read_rows(write("toy.jsonl", records), OPTIONS, tmp_path / "cache"))
+    file = mine(rows, scorer, MiningOptions(["toy"], 3), tmp_path / "mined.jsonl", seed=1)
+    mined = read_mined(rows, file, tmp_path / "cache").table.to_list()
+    assert all(" ".join(text.lower().split()) != row["query"] for row in mined for text in row["negatives"])
+    assert sum(len(row["negatives"]) for row in mined) >= 18

@@ -43,3 +43,15 @@ def test_choice_depends_on_the_ids_alone():
 @pytest.mark.parametrize("count", [1, 7, 19])
 def test_a_smaller_subset_is_part_of_a_larger_one(count):
     assert subset(CONTENT, count, None).queries.keys() <= subset(CONTENT, count + 1, None).queries.keys()
+
+
+def test_copies_are_kept_with_their_query_and_document() -> None:
+    ids = [f"x{i}" for i in range(20)]
+    content = RetrievalSet(
+        {key: {"text": key} for key in ids}, {key: key for key in ids[:10]}, {key: {ids[-1]: 1} for key in ids[:10]},
+        {key: key for key in ids[:10]},
+    )  # fmt: skip
+    cut = subset(content, 5, 8)
+    assert set(cut.copies) <= set(cut.queries)
+    assert set(cut.copies.values()) <= set(cut.corpus)
+    assert subset(content, None, None).copies == content.copies

@@ -150,3 +150,88 @@ def test_equal_embeddings_are_refused_not_scored_nan(angles):
 def test_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Local(**options)
+
+
+def _ndcg(encoder, corpus, queries, qrels, copies=None, metrics=None):
+    content = RetrievalSet({key: {"text": text} for key, text in corpus.items()}, queries, qrels, copies or {})
+    return Local(metrics=metrics)(encoder, [EvalSet("name", Task.retrieval, "test", True, content)])["test"]["name"]
+
+
+def test_the_own_copy_of_a_query_is_left_out_of_its_ranking_only(angles):
+    """ArguAna: each query is a document; its answer is the document beside it."""
+    degrees = {f"claim {i}": 60 * i for i in range(6)} | {f"counter {i}": 60 * i + 5 for i in range(6)}
+    corpus = {text: text for text in degrees}
+    queries = {f"claim {i}": f"claim {i}" for i in range(6)}
+    qrels = {query: {query.replace("claim", "counter"): 1} for query in queries}
+    encoder = angles(degrees)
+    metrics = ["ndcg@10", "mrr@10", "recall@1"]
+    kept = _ndcg(encoder, corpus, queries, qrels, metrics=metrics)
+    left_out = _ndcg(encoder, corpus, queries, qrels, {query: query for query in queries}, metrics=metrics)
+    assert kept["score"] == pytest.approx(100 / math.log2(3), abs=1e-2)
+    assert kept["more"] == {"mrr@10": 50, "recall@1": 0}
+    assert left_out["score"] == 100
+    assert left_out["more"] == {"mrr@10": 100, "recall@1": 100}
+    one = _ndcg(encoder, corpus, queries, qrels, {"claim 3": "claim 3"}, metrics=metrics)
+    assert one["each"] == [pytest.approx(1 / math.log2(3))] * 3 + [1] + [pytest.approx(1 / math.log2(3))] * 2
+
+
+def test_an_id_that_is_shared_by_chance_leaves_out_nothing(angles):
+    corpus, qrels = {"1": "near", "2": "far"}, {"1": {"1": 1}, "2": {"2": 1}}
+    score = _ndcg(angles({"q": 0, "r": 90, "near": 1, "far": 89}), corpus, {"1": "q", "2": "r"}, qrels)
+    assert score["each"] == [1, 1]
+
+
+def test_the_hundredth_document_counts_where_the_own_copy_is_left_out(angles):
+    corpus = {f"d{i:03}": f"text {i}" for i in range(101)}
+    degrees = {text: i for i, text in enumerate(corpus.values())}
+    qrels = {"q": {"d100": 1}}
+    score = _ndcg(angles(degrees), corpus, {"q": "text 0"}, qrels, {"q": "d000"}, ["recall@100"])
+    assert score["score"] == 100
+
+
+@pytest.mark.parametrize("heap", ["all", "some"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda i: f"{i}",
+        lambda i: f"{99 - i:02}",
+        lambda i: f"z{i}",
+        lambda i: f"d{i * 7919 % 101}",
+        lambda i: "é" * (i + 1),
+        lambda i: f"q{i:09}",
+        lambda i: f"d{'f' * 16}{i}",
+    ],
+)
+def test_ties_do_not_depend_on_the_spelling_of_ids(angles, spelled, heap):
+    """Equal scores: every document (a model that tells nothing apart), or every other one."""
+    texts = [f"text {i}" for i in range(30)]
+    degrees = {text: 0 if heap == "all" or i % 2 else i for i, text in enumerate(texts)}
+    encoder = angles(degrees | {f"query {i}": 0 for i in range(10)})
+    metrics = ["ndcg@10", "mrr@10", "map@10", "recall@5"]
+
+    def score(name, query):
+        qrels = {query(i): {name(i): 1, name(i + 9): 2} for i in range(10)}
+        corpus = {name(i): text for i, text in enumerate(texts)}
+        return _ndcg(encoder, corpus, {query(i): f"query {i}" for i in range(10)}, qrels, metrics=metrics)
+
+    plain, other = score(lambda i: f"d{i:02}", lambda i: f"q{i}"), score(spelled, spelled)
+    assert other["score"] == plain["score"]
+    assert other["more"] == plain["more"]
+    assert sorted(other["each"]) == sorted(plain["each"])
+    assert 0 < plain["score"] < 80, "a tie favours nobody"
+
+
+def test_ties_of_equal_texts_keep_the_order_of_the_corpus(angles):
+    qrels = {"q": {"z": 1}}
+    encoder = angles({"q": 0, "same": 10})
+    assert _ndcg(encoder, {"z": "same", "a": "same"}, {"q": "q"}, qrels)["score"] == 100
+    assert _ndcg(encoder, {"a": "same", "z": "same"}, {"q": "q"}, qrels)["score"] == pytest.approx(63.09, abs=1e-2)
+
+
+@pytest.mark.parametrize("grade", [-2, -1, 0])
+def test_grades_below_one_are_not_relevant(angles, grade):
+    """TREC has negative grades."""
+    corpus, encoder = {"a": "near", "b": "far"}, angles({"q": 0, "near": 1, "far": 50})
+    score = _ndcg(encoder, corpus, {"q": "q"}, {"q": {"a": grade, "b": 1}}, metrics=["ndcg@10", "mrr@10"])
+    assert score["score"] == pytest.approx(100 / math.log2(3), abs=1e-2)
+    assert score["more"] == {"mrr@10": 50}

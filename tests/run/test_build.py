@@ -1,0 +1,36 @@
+"""What a user should know of the data stands on the terminal, once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_embed.run import build
+from tests.run.test_train import _cfg, _overrides
+from tests.toy import write_toy
+
+
+@pytest.fixture
+def overrides(tmp_path: Path) -> list[str]:
+    toy = write_toy(tmp_path)
+    file = toy / "pairs" / "train.jsonl"
+    rows = [json.loads(line) | {"id[/red]": 1, "prompt": "x"} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return _overrides(toy, toy, tmp_path / "run")
+
+
+def test_notes_are_printed_once_per_dataset(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):  # the second time from the cache
+        build.datasets(_cfg("train", overrides))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "facts: columns that are not read: 'id[/red]', 'prompt'."
+        assert lines[1].startswith("facts: a prompt of each row ('prompt') is not used")
+        assert len(lines) == 2
+
+
+def test_one_rank_prints(
+    overrides: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    build.datasets(_cfg("train", overrides))
+    assert capsys.readouterr().out == ""
