@@ -85,7 +85,7 @@ def _lead(facts: Facts) -> str:
         if training.start != BASE:
             base = f"`{training.start}`, itself made from {base},"
         made = (
-            f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that "
+            f"It was trained from {base} on {_and(training.trained_on) or 'no rows'}, {training.steps:,} steps, as an expert that "
             "may be merged with others."
         )
     return (
@@ -148,14 +148,21 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
             each.start,
             ", ".join(f"{task}: `{loss['name']}`" for task, loss in each.losses.items()),
             ", ".join(f"{dataset}: {count:,}" for dataset, count in each.rows.items()),
+            ", ".join(_seen(each, dataset) for dataset in each.rows if each.seen) or "not known",
             f"{each.steps:,}",
         ]
         for name, each in trainings.items()
     ]
     return [
-        table(["model", "starts from", "losses", "rows of an epoch", "steps"], rows, words=4),
+        table(["model", "starts from", "losses", "rows", "rows seen", "steps"], rows, words=5),
         "\n".join(f"- {key}: {value}" for key, value in _options(trainings).items()),
     ]
+
+
+def _seen(training: Training, dataset: str) -> str:
+    """The rows of a dataset that a training has drawn."""
+    distinct, drawn = training.seen.get(dataset, 0), training.drawn.get(dataset, 0)
+    return f"{dataset}: {distinct:,}" + (f" ({drawn / distinct:.1f} times each)" if drawn > distinct else "")
 
 
 def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
