@@ -25,8 +25,12 @@ class RowsSeen:
     def __str__(self) -> str:
         if not self.drawn:
             return "0"
-        times = self.drawn / self.distinct
-        return f"{self.distinct:,}" if times == 1 else f"{self.distinct:,}, {times:.1f} times each"
+        return f"{self.distinct:,}" if self.drawn == self.distinct else f"{self.distinct:,} x {self.times:.3g}"
+
+    @property
+    def times(self) -> float:
+        """Mean number of times that a row was drawn."""
+        return self.drawn / self.distinct if self.distinct else 0.0
 
 
 def rows_seen(stream: StepSampler, steps: int) -> dict[str, RowsSeen]:
