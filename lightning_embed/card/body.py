@@ -15,8 +15,7 @@ from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.types import BASE, Results
 
 _DOMAINS = (
-    "In domain: the run trains on rows of the same data set, though not necessarily in every expert; out of domain: it "
-    "does not."
+    "In domain: the run has train rows of the same data set, which not every expert has seen; out of domain: it has none."
 )
 _DOMAINS_GIVEN = (
     "In domain: there are train rows of the same data set; whether the merged models saw them is not known."
@@ -148,7 +147,7 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
             each.start,
             ", ".join(f"{task}: `{loss['name']}`" for task, loss in each.losses.items()),
             ", ".join(f"{dataset}: {count:,}" for dataset, count in each.rows.items()),
-            ", ".join(_seen(each, dataset) for dataset in each.rows if each.seen) or "not known",
+            ", ".join(map(_seen, each.rows_seen())) or "not known",
             f"{each.steps:,}",
         ]
         for name, each in trainings.items()
@@ -159,10 +158,10 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
     ]
 
 
-def _seen(training: Training, dataset: str) -> str:
-    """The rows of a dataset that a training has drawn."""
-    distinct, drawn = training.seen.get(dataset, 0), training.drawn.get(dataset, 0)
-    return f"{dataset}: {distinct:,}" + (f" ({drawn / distinct:.1f} times each)" if drawn > distinct else "")
+def _seen(row: tuple[str, str, str, str]) -> str:
+    """The rows seen of a dataset, in a few words."""
+    name, _, seen, times = row
+    return f"{name}: {seen}" if float(times) <= 1 else f"{name}: {seen} ({times} times each)"
 
 
 def _options(trainings: Mapping[str, Training]) -> dict[str, str]:

@@ -46,6 +46,14 @@ class Training:
         """The datasets of which it has seen rows; in cards of earlier versions, those that it was given."""
         return [name for name in self.rows if not self.seen or self.seen.get(name)]
 
+    def rows_seen(self) -> list[tuple[str, str, str, str]]:
+        """Of each dataset: its name, train rows, rows seen, and how often each of these was drawn."""
+        return [
+            (name, f"{rows:,}", f"{seen:,}", f"{self.drawn[name] / seen:.2f}" if seen else "0")
+            for name, rows in self.rows.items()
+            if (seen := self.seen.get(name)) is not None
+        ]
+
     @property
     def dims(self) -> dict[str, list[int]]:
         """Task -> the lengths to which embeddings may be cut, for each task with a Matryoshka loss."""

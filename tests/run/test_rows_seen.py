@@ -103,8 +103,10 @@ def test_a_small_dataset_is_trained_on(tiny_model: Path, toy: Path, tmp_path: Pa
     training, text = _card(tmp_path / "run" / "models" / "joint")
     assert (training.seen, training.drawn) == ({"facts": 5, "phrases": 48}, {"facts": 10, "phrases": 96})
     assert "on facts and phrases, 14 steps" in text
-    assert "| facts: 5, phrases: 48 | facts: 5 (2.0 times each), phrases: 48 (2.0 times each) | 14 |" in text
+    assert "| facts: 5, phrases: 48 | facts: 5 (2.00 times each), phrases: 48 (2.00 times each) | 14 |" in text
     assert "rows of a batch: facts 5, phrases 8" in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<td>joint</td><td>facts</td><td>5</td><td>5</td><td>2.00</td>" in page
 
 
 def test_a_card_names_what_was_reached_alone(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
@@ -123,6 +125,8 @@ def test_a_card_names_what_was_reached_alone(tiny_model: Path, toy: Path, tmp_pa
     assert last.seen == {"facts": 48, "phrases": 16}
     assert last.trained_on == ["facts", "phrases"]
     assert "on facts and phrases, 8 steps" in text
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<td>joint-snapshot_1</td><td>phrases</td><td>48</td><td>0</td><td>0</td>" in page
     json.dumps(_plan(prepare(cfg).trainings[0], 8))
 
 
