@@ -14,9 +14,7 @@ from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.types import BASE, Results
 
-_DOMAINS = (
-    "In domain: the run has train rows of the same data set, which not every expert has seen; out of domain: it has none."
-)
+_DOMAINS = "In domain: the run has train rows of the same data set, which not every expert has seen; out of domain: it has none."
 _DOMAINS_GIVEN = (
     "In domain: there are train rows of the same data set; whether the merged models saw them is not known."
 )

@@ -74,7 +74,10 @@ def measure(rows: Rows, loss: Loss, batch_rows: int, prompts: RowPrompts, dim: i
 
 def _batches(rows: Rows, size: int, prompts: RowPrompts, seed: int) -> Iterator[Batch]:
     """The first batches of an order of all rows, without tokens."""
-    planned, collate = PlannedRows({rows.name: rows}, seed), Collator({rows.name: rows}, _no_tokens, {rows.name: prompts})
+    planned, collate = (
+        PlannedRows({rows.name: rows}, seed),
+        Collator({rows.name: rows}, _no_tokens, {rows.name: prompts}),
+    )
     generator = torch.Generator().manual_seed(derive_seed(seed, "signal", rows.name))
     order = torch.randperm(len(rows), generator=generator)
     for start in range(0, max(1, min(len(rows), _ROWS) // size) * size, size):
@@ -119,4 +122,5 @@ def _gradients(loss: Loss, batch: LossInput) -> Float[Tensor, " rows"]:
     query, other = batch.query[batch.rows], batch.positives[batch.rows, 0]
     if batch.score is None:
         return norms[query]
-    return torch.maximum(norms[query], norms[other]).where(query != other, 0)
+    either: Tensor = torch.maximum(norms[query], norms[other])
+    return either.masked_fill(query == other, 0)

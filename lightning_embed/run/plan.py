@@ -56,11 +56,18 @@ def print_plan(training: PlannedTraining, trainer: Any) -> None:
     seen = rows_seen(stream, steps)
     length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
     table = Table(title=f"{training.expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
-    headers = ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left", "rows seen")
+    headers = (
+        "dataset",
+        "task",
+        "rows",
+        "batch size",
+        "batches an epoch",
+        "share of batches",
+        "rows left",
+        "rows seen",
+    )
     for column in headers:
-        table.add_column(
-            column, justify="left" if column in ("dataset", "task") else "right", no_wrap=column == "task"
-        )
+        table.add_column(column, justify="left" if column in ("dataset", "task") else "right", no_wrap=column == "task")
     for name, count in stream.num_batches.items():
         feed = stream.datasets[name]
         size = stream.schedule.batch_rows(feed)
@@ -74,9 +81,7 @@ def print_plan(training: PlannedTraining, trainer: Any) -> None:
         console.print(hint, style="yellow", markup=False, highlight=False)
 
 
-def hints(
-    training: PlannedTraining, stream: StepSampler, steps: int, seen: Mapping[str, RowsSeen]
-) -> Iterator[str]:
+def hints(training: PlannedTraining, stream: StepSampler, steps: int, seen: Mapping[str, RowsSeen]) -> Iterator[str]:
     """Sentences on small batches, and on datasets that a training does not reach."""
     for name, feed in stream.datasets.items():
         asked = training.batches.train_rows[name].options.batch_size

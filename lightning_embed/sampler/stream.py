@@ -75,7 +75,9 @@ class StepSampler:
 
     def first_batches(self) -> list[BatchPlan]:
         """The first batch of every dataset of the epoch, at any place in the order."""
-        return [self._batch(name, self.shuffled(name, self.epoch), 0) for name, number in self.num_batches.items() if number]
+        return [
+            self._batch(name, self.shuffled(name, self.epoch), 0) for name, number in self.num_batches.items() if number
+        ]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
         """The index of the dataset of each batch of each step of an epoch."""

@@ -33,7 +33,9 @@ def no_dropout(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def _printed(model: Path, toy: Path, folder: Path, rows: list[dict], capsys: pytest.CaptureFixture[str], *more: str) -> str:
+def _printed(
+    model: Path, toy: Path, folder: Path, rows: list[dict], capsys: pytest.CaptureFixture[str], *more: str
+) -> str:
     """What is printed while a run with these train rows is prepared, or its refusal."""
     file = folder / "train.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -11,7 +11,11 @@ from lightning_embed.types import Task, TrainSet
 from tests.sampler.test_laws import _sampler
 from tests.sampler.toy import FEEDS, steps
 
-SHRUNK = {"large": TrainSet(Task.retrieval, 200, 8), "small": TrainSet(Task.sts, 21, 64), "two": TrainSet(Task.sts, 2, 8)}
+SHRUNK = {
+    "large": TrainSet(Task.retrieval, 200, 8),
+    "small": TrainSet(Task.sts, 21, 64),
+    "two": TrainSet(Task.sts, 2, 8),
+}
 
 
 @pytest.mark.parametrize("word", registry.names("sampler"))
