@@ -118,9 +118,9 @@ def _gradients(loss: Loss, batch: LossInput) -> Float[Tensor, " rows"]:
     if not value.requires_grad:
         return torch.zeros(len(batch.query[batch.rows]))
     gradient = torch.autograd.grad(value, final)[0]
-    norms = (gradient - (gradient * final).sum(1, keepdim=True) * final).norm(dim=1).detach()
+    norms: Tensor = (gradient - (gradient * final).sum(1, keepdim=True) * final).norm(dim=1).detach()
     query, other = batch.query[batch.rows], batch.positives[batch.rows, 0]
     if batch.score is None:
         return norms[query]
-    either: Tensor = torch.maximum(norms[query], norms[other])
+    either = torch.maximum(norms[query], norms[other])
     return either.masked_fill(query == other, 0)
