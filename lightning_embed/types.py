@@ -90,7 +90,7 @@ class Embeddings:
 class Batch:
     """Rows of one dataset. Every distinct text occurs once in `tokens`; the roles are indices into it.
 
-    An STS pair is a query with one positive and a score.
+    A query that is its own positive (SimCSE) occurs twice. An STS pair is a query with one positive and a score.
     """
 
     dataset: str

@@ -14,10 +14,7 @@ from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.types import BASE, Results
 
-_DOMAINS = (
-    "In domain: the run trains on rows of the same data set, though not necessarily in every expert; out of domain: it "
-    "does not."
-)
+_DOMAINS = "In domain: the run has train rows of the same data set, which not every expert has seen; out of domain: it has none."
 _DOMAINS_GIVEN = (
     "In domain: there are train rows of the same data set; whether the merged models saw them is not known."
 )
@@ -85,7 +82,7 @@ def _lead(facts: Facts) -> str:
         if training.start != BASE:
             base = f"`{training.start}`, itself made from {base},"
         made = (
-            f"It was trained from {base} on {_and(list(training.rows))}, {training.steps:,} steps, as an expert that "
+            f"It was trained from {base} on {_and(training.trained_on) or 'no rows'}, {training.steps:,} steps, as an expert that "
             "may be merged with others."
         )
     return (
@@ -148,14 +145,21 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
             each.start,
             ", ".join(f"{task}: `{loss['name']}`" for task, loss in each.losses.items()),
             ", ".join(f"{dataset}: {count:,}" for dataset, count in each.rows.items()),
+            ", ".join(map(_seen, each.rows_seen())) or "not known",
             f"{each.steps:,}",
         ]
         for name, each in trainings.items()
     ]
     return [
-        table(["model", "starts from", "losses", "rows of an epoch", "steps"], rows, words=4),
+        table(["model", "starts from", "losses", "rows", "rows seen", "steps"], rows, words=5),
         "\n".join(f"- {key}: {value}" for key, value in _options(trainings).items()),
     ]
+
+
+def _seen(row: tuple[str, str, str, str]) -> str:
+    """The rows seen of a dataset, in a few words."""
+    name, _, seen, times = row
+    return f"{name}: {seen}" if float(times) <= 1 else f"{name}: {seen} ({times} times each)"
 
 
 def _options(trainings: Mapping[str, Training]) -> dict[str, str]:

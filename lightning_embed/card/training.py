@@ -12,13 +12,15 @@ class Training:
     """One training, in plain values.
 
     Args:
-        rows: dataset -> rows of an epoch.
+        rows: dataset -> its train rows.
         steps: of the optimiser, without those of the experts that it starts from.
         losses: task -> options of its loss, with the loss's word as `name`.
         start: name of the expert that it starts from, or the base.
         options: more facts, name -> value, as the card shows them.
         datasets: names on the hub, of the datasets that have one.
         versions: of Python and the packages of the training.
+        seen: dataset -> rows that were drawn in these steps, 0 of one that was not reached.
+        drawn: the same with repetitions. Empty, like `seen`, in cards of earlier versions, which do not know it.
     """
 
     rows: dict[str, int]
@@ -28,6 +30,8 @@ class Training:
     options: dict[str, Any] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, metadata: Any) -> "Training | None":
@@ -36,6 +40,19 @@ class Training:
             return cls(**{item.name: metadata[item.name] for item in fields(cls) if item.name in metadata})
         except TypeError:
             return None
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The datasets of which it has seen rows; in cards of earlier versions, those that it was given."""
+        return [name for name in self.rows if not self.seen or self.seen.get(name)]
+
+    def rows_seen(self) -> list[tuple[str, str, str, str]]:
+        """Of each dataset: its name, train rows, rows seen, and how often each of these was drawn."""
+        return [
+            (name, f"{rows:,}", f"{seen:,}", f"{self.drawn[name] / seen:.2f}" if seen else "0")
+            for name, rows in self.rows.items()
+            if (seen := self.seen.get(name)) is not None
+        ]
 
     @property
     def dims(self) -> dict[str, list[int]]:

@@ -1,4 +1,9 @@
-"""Collation of rows into batches: each distinct text once, as ragged token ids."""
+"""Collation of rows into batches: each distinct text once, as ragged token ids.
+
+A query that is its own positive (unsupervised SimCSE: Gao et al. 2021, arXiv 2104.08821) occurs twice, as a query and as
+a document: two encodings with independent dropout. Once, its cosine would be 1 whatever the model does. The hashes of
+both are equal, so that the losses take them for one text. STS pairs are not changed: equal texts are equally similar.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -80,20 +85,24 @@ class Collator:
         rows = self.rows[plan.dataset]
         options = rows.options
         prompts = self.prompts.get(plan.dataset, RowPrompts())
-        texts: dict[tuple[str, str], int] = {}
+        texts: dict[tuple[str, str, bool], int] = {}
+        twice = {group.query for group in groups if group.is_own_positive}
 
-        def index(prompt: str, text: str) -> int:
-            return texts.setdefault((prompt, text), len(texts))
+        def index(prompt: str, text: str, second: bool) -> int:
+            return texts.setdefault((prompt, text, second), len(texts))
 
-        query = [index(prompts.query, group.query) for group in groups]
-        positives = [[index(prompts.document, text) for text in group.positives] for group in groups]
-        negatives = [[index(prompts.document, text) for text in group.negatives] for group in groups]
+        def documents(group: Sequence[str]) -> list[int]:
+            return [index(prompts.document, text, text in twice) for text in group]
+
+        query = [index(prompts.query, group.query, False) for group in groups]
+        positives = [documents(group.positives) for group in groups]
+        negatives = [documents(group.negatives) for group in groups]
         scores = [group.score for group in groups if group.score is not None]
         return Batch(
             dataset=plan.dataset,
             task=options.task,
-            tokens=self.tokenizer([prompt + text for prompt, text in texts], max_length=options.max_length),
-            hashes=torch.tensor([_hash(text) for _, text in texts]),
+            tokens=self.tokenizer([prompt + text for prompt, text, _ in texts], max_length=options.max_length),
+            hashes=torch.tensor([_hash(text) for _, text, _ in texts]),
             query=torch.tensor(query),
             positives=_rectangle(positives),
             negatives=_rectangle(negatives),

@@ -41,9 +41,11 @@ class EmbeddingDataModule(LightningDataModule):
         seed: seed of the order of rows and of the drawn positives and negatives.
         num_workers: processes that read and tokenise; 0: the training process itself.
         pin_memory: copy batches to page-locked memory (GPU).
+        ranks: number of processes that will train, where it is known before they start: for batches of all rows of a
+            small dataset.
 
     Raises:
-        DataError: no dataset fills one step.
+        DataError: no dataset fills one step, or a dataset has fewer rows than ranks.
         ConfigError: a batch size that cannot be divided equally among the ranks.
     """
 
@@ -57,6 +59,7 @@ class EmbeddingDataModule(LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        ranks: int = 1,
     ) -> None:
         super().__init__()
         self.datasets = list(datasets.values())
@@ -72,6 +75,7 @@ class EmbeddingDataModule(LightningDataModule):
         self.tokenizer = encoder.tokenizer
         self.schedule = sampler
         self.seed = seed
+        self.ranks = ranks
         self.loader: dict[str, Any] = {
             "num_workers": num_workers,
             "pin_memory": pin_memory,
@@ -84,11 +88,13 @@ class EmbeddingDataModule(LightningDataModule):
         datasets = {name: rows.train_set for name, rows in self.train_rows.items()}
         if not datasets:
             raise DataError("No dataset has train rows.")
+        ranks = max(self.ranks, distributed.world_size())
         for name, dataset in datasets.items():
             parts = dataset.batch_size // self.schedule.batch_rows(dataset)
             check_divisible(name, dataset.batch_size, distributed.world_size(), parts)
-        ranks = {"rank": distributed.rank(), "world_size": distributed.world_size()}
-        stream = StepSampler(self.schedule, datasets, self.seed, first_step=first_step, **ranks)
+            datasets[name] = self.schedule.fitted(name, dataset, ranks)
+        place = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+        stream = StepSampler(self.schedule, datasets, self.seed, first_step=first_step, **place)
         stream.set_epoch(first_step // len(stream))
         return stream
 

@@ -1,5 +1,6 @@
 """A loaded dataset: its train and dev rows, its dev and test sets."""
 
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from lightning_embed.errors import DataError, results_of
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.types import EvalSet, RetrievalSet, Task
+
+logger = logging.getLogger(__name__)
 
 _DOCUMENTS = {
     Task.retrieval: ["query", "positives"],
@@ -114,7 +117,7 @@ def _usable(rows: Rows) -> Rows:
     """Rows that can train: a label that occurs only once has no positive.
 
     Raises:
-        DataError: all scores are equal, so that comparing them teaches nothing.
+        DataError: all scores are equal, so that comparing them teaches nothing; or every label occurs only once.
     """
     if rows.options.task is Task.sts:
         score = rows.table.with_format("numpy")["score"][:]
@@ -122,4 +125,12 @@ def _usable(rows: Rows) -> Rows:
             raise DataError(f"{rows.name}: the scores of all {len(score)} train rows are equal: nothing to learn from.")
     if rows.options.task in (Task.retrieval, Task.sts):
         return rows
-    return rows.select(np.flatnonzero(rows.label_counts[rows.labels] > 1))
+    usable = rows.select(np.flatnonzero(rows.label_counts[rows.labels] > 1))
+    if len(rows) and not len(usable):
+        raise DataError(
+            f"{rows.name}: each label of its {len(rows):,} train rows occurs once, so that no text has a positive. "
+            "Give several texts of a label, or in_domain=false to test on it only."
+        )
+    if lost := len(rows) - len(usable):
+        logger.info("%s: %s of %s train rows are left out: no other text has their label.", rows.name, lost, len(rows))
+    return usable

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow.compute as compute
 from datasets import Dataset
 from jaxtyping import Int
 
@@ -24,6 +25,11 @@ class Group:
     score: float | None = None
     positive_scores: Sequence[float | None] | None = None
     negative_scores: Sequence[float | None] | None = None
+
+    @property
+    def is_own_positive(self) -> bool:
+        """Whether the query is one of its positives, as in SimCSE; never of an STS pair."""
+        return self.score is None and self.query in self.positives
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,14 @@ class Rows:
         """Whether any row of the file has scores of a teacher. Not per batch: all ranks must agree."""
         columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
         return any(self.table.data.column(c).null_count < len(self.table.data) for c in columns)
+
+    @cached_property
+    def teacher_range(self) -> tuple[float, float] | None:
+        """Lowest and highest score of a teacher in the file; None: it has none."""
+        columns = [c for c in ("positive_scores", "negative_scores") if c in self.table.column_names]
+        found = [compute.min_max(compute.list_flatten(self.table.data.column(c))).as_py() for c in columns]
+        scored = [each for each in found if each["min"] is not None]
+        return (min(e["min"] for e in scored), max(e["max"] for e in scored)) if scored else None
 
     @property
     def has_negatives(self) -> bool:

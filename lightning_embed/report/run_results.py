@@ -105,6 +105,6 @@ class Run:
                 for test, score in scores.items():
                     yield name, split, test, score
 
-    def write_html(self, config: Mapping[str, Any]) -> Path:
-        """Write report.html."""
-        return write_report(self.out, self.models, config)
+    def write_html(self, config: Mapping[str, Any], seen: Sequence[Sequence[str]] = ()) -> Path:
+        """Write report.html; `seen`: see `write_report`."""
+        return write_report(self.out, self.models, config, seen)

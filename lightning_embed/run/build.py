@@ -14,6 +14,7 @@ from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.config.components import check_signature, instantiated, refusals_of
 from lightning_embed.config.identity import resolved_hash, training_seed
+from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
@@ -125,8 +126,8 @@ def datamodule(
     cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Encoder, expert: Expert
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
-    loader = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory}
-    return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **loader)
+    options = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory, "ranks": num_ranks(cfg) or 1}
+    return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **options)
 
 
 def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:

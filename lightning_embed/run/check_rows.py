@@ -33,7 +33,19 @@ def check_rows(
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
                 "Add them, or choose another loss."
             )
-        if loss.needs_negatives(task) and not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
+        if loss.needs_teacher and (scores := rows.teacher_range) is not None and scores[0] == scores[1]:
+            raise ConfigError(
+                f"{name}: its loss learns from a teacher, whose scores are all {scores[0]:g}: they rank nothing. "
+                "Give scores that differ, or choose another loss."
+            )
+        if not loss.needs_negatives(task):
+            continue
+        if task in (Task.classification, Task.clustering) and len(rows.label_counts) == 1:
+            raise ConfigError(
+                f"{name}: its {len(rows):,} train rows have one label, and its loss learns from texts of other labels. "
+                "Add rows of other labels, or leave the dataset out."
+            )
+        if not (rows.has_negatives or (name in mined and rows.options.num_negatives)):
             raise ConfigError(
                 f"{name}: its loss compares a row only with its own negatives, and its rows have none. Add negatives "
                 "(mining=hard), raise num_negatives, or choose another loss (infonce with in_batch=true)."

@@ -7,6 +7,7 @@ from lightning_embed.card import Training, write_cards
 from lightning_embed.config import run_yaml
 from lightning_embed.report import Run
 from lightning_embed.run import build
+from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.cost import costs
 from lightning_embed.run.finalize import Finalize
 from lightning_embed.run.fit import fit, num_rows
@@ -55,6 +56,7 @@ def _with_mined_negatives(prepared: Prepared) -> Prepared:
     if not cfg.mining.datasets:
         return prepared
     data = mined(cfg, prepared.data, prepared.base, prepared.out)
+    check_signal(cfg, {name: data[name] for name in cfg.mining.datasets}, prepared.base)
     new_trainings = [
         PlannedTraining(training.expert, build.datamodule(cfg, data, prepared.base, training.expert))
         for training in prepared.trainings

@@ -140,7 +140,8 @@ class Finalize:
     def _report(self, results: Run, models: Mapping[str, Path], target: Path | None, loggers: Sequence[Any]) -> None:
         """Print the table; write report.html, the model cards and the logged results."""
         results.print(console, [*models, self._ensemble])
-        report = results.write_html(shown_config(self.cfg))
+        seen = [[name, *row] for name, training in (self.trainings or {}).items() for row in training.rows_seen()]
+        report = results.write_html(shown_config(self.cfg), seen)
         merged = None if self.strategy is None else models[self.name]
         write_cards(self.cfg, results, self.sources, self.base, merged, self.trainings)
         run_log.log_merge(loggers, self.cfg, results, self.name, self.sources, self.base, target)

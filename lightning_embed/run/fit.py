@@ -20,6 +20,7 @@ from lightning_embed.run import build
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection, launched, signals
+from lightning_embed.sampler.seen import rows_seen
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
@@ -146,8 +147,9 @@ def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: Pl
 
 
 def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
-    """The rows of the table of a training's datasets, with the share of batches and the rows of each."""
+    """The rows of the table of a training's datasets, with the share of batches and the rows seen of each."""
     expert, stream = training.expert, training.batches.steps()
+    seen = rows_seen(stream, steps)
     return [
         {
             "expert": expert.name,
@@ -158,7 +160,8 @@ def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
             "batch_size": feed.batch_size,
             "steps_of_expert": steps,
             "share_of_batches": count / sum(stream.num_batches.values()),
-            "rows_trained_on": steps * count * stream.schedule.batch_rows(feed) / len(stream),
+            "rows_seen": seen[name].distinct,
+            "rows_trained_on": seen[name].drawn,
         }
         for name, count in stream.num_batches.items()
         for feed in [stream.datasets[name]]

@@ -1,6 +1,6 @@
 """The planned trainings of a run, and their tables on the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from lightning_embed.config.queries import num_ranks
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert
 from lightning_embed.run import build
 from lightning_embed.run.terminal import console
 from lightning_embed.sampler import StepSampler
+from lightning_embed.sampler.seen import RowsSeen, rows_seen
 from lightning_embed.types import TrainSet
 
 
@@ -27,7 +29,9 @@ class PlannedTraining:
 def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_sets: Mapping[str, TrainSet]) -> None:
     """Print the datasets, rows, steps and cost of each expert; costs are relative to one joint training."""
     limits = cfg.trainer.max_steps, cfg.trainer.max_epochs
-    whole = StepSampler(build.sampler(cfg), train_sets, seed=0).num_rows(*limits)
+    sampler, ranks = build.sampler(cfg), num_ranks(cfg) or 1
+    fitted = {name: sampler.fitted(name, feed, ranks) for name, feed in train_sets.items()}
+    whole = StepSampler(sampler, fitted, seed=0).num_rows(*limits)
     table = Table(title_justify="left", box=SIMPLE_HEAD)
     for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
         table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
@@ -45,21 +49,52 @@ def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_s
 
 
 def print_plan(training: PlannedTraining, trainer: Any) -> None:
-    """Print, for each dataset of an expert, its rows, batches, share of batches, and rows left over in an epoch."""
+    """Print, for each dataset of an expert: rows, batches, share of batches, rows left in an epoch, rows seen in all."""
     batches = training.batches
     stream = batches.steps()
     steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
+    seen = rows_seen(stream, steps)
     length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
     table = Table(title=f"{training.expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "task", "rows", "batch size", "batches an epoch", "share of batches", "rows left"):
-        table.add_column(column, justify="left" if column in ("dataset", "task") else "right")
+    headers = (
+        "dataset",
+        "task",
+        "rows",
+        "batch size",
+        "batches an epoch",
+        "share of batches",
+        "rows left",
+        "rows seen",
+    )
+    for column in headers:
+        table.add_column(column, justify="left" if column in ("dataset", "task") else "right", no_wrap=column == "task")
     for name, count in stream.num_batches.items():
         feed = stream.datasets[name]
         size = stream.schedule.batch_rows(feed)
         share = f"{count / sum(stream.num_batches.values()):.1%}"
-        dropped = f"{feed.num_rows - count * size:,}"
-        table.add_row(name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share, dropped)
+        table.add_row(
+            name, feed.task, f"{feed.num_rows:,}", str(size), f"{count:,}", share,
+            f"{feed.num_rows - count * size:,}", str(seen[name]),
+        )  # fmt: skip
     console.print(table)
-    reached = set(stream.order(0)[:steps].flatten().tolist())
-    if missed := [name for number, name in enumerate(stream.datasets) if number not in reached]:
-        console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")
+    for hint in hints(training, stream, steps, seen):
+        console.print(hint, style="yellow", markup=False, highlight=False)
+
+
+def hints(training: PlannedTraining, stream: StepSampler, steps: int, seen: Mapping[str, RowsSeen]) -> Iterator[str]:
+    """Sentences on small batches, and on datasets that a training does not reach."""
+    for name, feed in stream.datasets.items():
+        asked = training.batches.train_rows[name].options.batch_size
+        if feed.batch_size < asked:
+            yield (
+                f"{name}: {feed.num_rows:,} rows do not fill a step of batch_size={asked}: it trains with "
+                f"batch_size={feed.batch_size}."
+            )
+    for name, rows in seen.items():
+        if rows.first_step is None:
+            yield f"{name}: never used: the sampler leaves out its batches, which fill no step. Add rows, or train it alone."
+        elif not rows.drawn:
+            yield (
+                f"{name}: not reached in {steps:,} steps: its first batch is in step {rows.first_step:,}. "
+                "Raise trainer.max_steps, or leave it out."
+            )

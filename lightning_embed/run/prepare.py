@@ -10,6 +10,7 @@ from lightning_embed import registry
 from lightning_embed.callback import WhileTraining
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import Identity, freeze, run_identity
+from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.values import plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
@@ -21,6 +22,7 @@ from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build, doctor
 from lightning_embed.run.check_rows import check_rows
+from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
 from lightning_embed.run.finalize import strategy_of
 from lightning_embed.run.merge_probe import ProbeMaker
@@ -85,6 +87,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     base = build.encoder(cfg, data.values())
     trained_on = train_sets(data)
     check_rows(build.losses(cfg, {data[name].options.task for name in trained_on}), data, cfg.mining.datasets, base.dim)
+    check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
         run_yaml.refuse_other_run(out, identity)
@@ -167,6 +170,9 @@ def _check_probe(
 
 def _check_training(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining) -> None:
     """Refuse a training that is too short for its snapshots, or that its callbacks cannot choose from."""
+    for name, rows in training.batches.train_rows.items():
+        label, ranks = f"{training.expert.name}, {name}", num_ranks(cfg) or 1
+        training.batches.schedule.fitted(label, rows.train_set, ranks)
     steps = training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     if steps < plan.snapshots:
         name = training.expert.name

@@ -14,6 +14,8 @@ from lightning_embed.config.identity import training_seed
 from lightning_embed.config.values import LOSS_OF_TASK, plain
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
+from lightning_embed.sampler import StepSampler
+from lightning_embed.sampler.seen import rows_seen
 
 
 def trainings(
@@ -28,17 +30,17 @@ def trainings(
         batches: its batches.
         out: folder of the run.
     """
-    used = {name: rows.options for name, rows in batches.train_rows.items()}
+    stream = batches.steps()
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     chosen: dict[str, Any] = plain(cfg, as_words=True)
+    sizes = ", ".join(f"{name} {feed.batch_size}" for name, feed in stream.datasets.items())
     whole = Training(
         rows={name: len(rows) for name, rows in batches.train_rows.items()},
         steps=steps,
-        losses={str(options.task): chosen[LOSS_OF_TASK[options.task]] for options in used.values()},
+        losses={},
         start=expert.start,
-        options={"rows of a batch": ", ".join(f"{name} {o.batch_size}" for name, o in used.items())} | _options(chosen),
+        options={"rows of a batch": sizes} | _options(chosen),
         versions=_versions(out / "models" / expert.name),
-        datasets=[o.path for o in used.values() if o.path is not None and _is_on_hub(o.path)],
     )
     whole.options["seed"] = training_seed(cfg, expert)
     by_source = {}
@@ -52,7 +54,22 @@ def trainings(
         by_source[name] = replace(whole, steps=last_step, options=whole.options | average)
     if choice:
         by_source[expert.name] = _chosen(by_source[expert.name], choice)
-    return by_source
+    return {name: _with_seen(training, batches, stream, chosen) for name, training in by_source.items()}
+
+
+def _with_seen(
+    training: Training, batches: EmbeddingDataModule, stream: StepSampler, chosen: dict[str, Any]
+) -> Training:
+    """The training with the rows that its steps have seen, and with losses and names on the hub of those datasets."""
+    seen = rows_seen(stream, training.steps)
+    used = [rows.options for name, rows in batches.train_rows.items() if seen[name].drawn]
+    return replace(
+        training,
+        seen={name: rows.distinct for name, rows in seen.items()},
+        drawn={name: rows.drawn for name, rows in seen.items()},
+        losses={str(options.task): chosen[LOSS_OF_TASK[options.task]] for options in used},
+        datasets=[options.path for options in used if options.path is not None and _is_on_hub(options.path)],
+    )
 
 
 def _versions(model: Path) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.types import TrainSet
 
 
@@ -54,6 +54,33 @@ class Sampler(ABC):
     def batch_rows(self, dataset: TrainSet) -> int:
         """Rows of a batch over all ranks."""
         return dataset.batch_size
+
+    @property
+    def same_dataset(self) -> int:
+        """Batches of a step that must be of one dataset."""
+        return self.accumulate
+
+    def fitted(self, name: str, dataset: TrainSet, ranks: int = 1) -> TrainSet:
+        """The dataset; with a smaller batch, if its rows do not fill the batches of one step.
+
+        The smaller batch holds all of its rows, but for those that `ranks` and `same_dataset` cannot share equally. The
+        number of its batches does not depend on the number of ranks.
+
+        Raises:
+            DataError: too few rows for the smallest batch: a row on each rank, and two in all.
+        """
+        rows = self.batch_rows(dataset)
+        fitting = dataset.num_rows // self.same_dataset
+        if fitting >= rows:
+            return dataset
+        fitting -= fitting % ranks
+        if fitting < 2:
+            raise DataError(
+                f"{name}: expected at least {max(2, ranks) * self.same_dataset} train rows (a batch has 2 rows or more "
+                f"and one on each of {ranks} ranks, a step {self.same_dataset} batches of a dataset), got "
+                f"{dataset.num_rows}. Add rows, or leave the dataset out of the training."
+            )
+        return replace(dataset, batch_size=fitting * (dataset.batch_size // rows))
 
     def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
         """Batches of each dataset in an epoch; 0: left out. Rows that fill no step are not used in that epoch."""

@@ -63,6 +63,11 @@ class Mixed(Sampler):
             )
         return rows
 
+    @property
+    def same_dataset(self) -> int:
+        """See `Sampler.same_dataset`; any batches make a step."""
+        return 1
+
     def num_batches(self, datasets: Mapping[str, TrainSet]) -> dict[str, int]:
         """See `Sampler.num_batches`; batches that fill no step are dropped from the datasets with the most."""
         counts = {name: dataset.num_rows // self.batch_rows(dataset) for name, dataset in datasets.items()}

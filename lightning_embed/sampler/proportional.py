@@ -23,8 +23,7 @@ class Proportional(BatchShuffle):
     least one. The remaining rows of the larger datasets are not used in that epoch. No row is repeated within an epoch:
     twice in one batch, it would be its own negative, or, masked, waste a place.
 
-    A small dataset with a large share therefore makes epochs short; `inspect=true` prints the plan. A dataset that
-    fills no step is left out, and the others share its steps. Our reading of sampling with a temperature (1 /
+    A small dataset with a large share therefore makes epochs short; `inspect=true` prints the plan. Our reading of sampling with a temperature (1 /
     exponent), which draws the dataset of each step at random: here the shares are exact, up to the rounding to whole
     steps of an epoch.
 

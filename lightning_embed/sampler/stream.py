@@ -66,7 +66,7 @@ class StepSampler:
 
     def __iter__(self) -> Iterator[list[BatchPlan]]:
         names = list(self.datasets)
-        rows = [self._shuffled(name) for name in names]
+        rows = [self.shuffled(name, self.epoch) for name in names]
         order = self.order(self.epoch)
         done = max(0, self.first_step - self.epoch * len(self))
         turns = [count(taken) for taken in order[:done].flatten().bincount(minlength=len(names)).tolist()]
@@ -75,15 +75,18 @@ class StepSampler:
 
     def first_batches(self) -> list[BatchPlan]:
         """The first batch of every dataset of the epoch, at any place in the order."""
-        return [self._batch(name, self._shuffled(name), 0) for name, number in self.num_batches.items() if number]
+        return [
+            self._batch(name, self.shuffled(name, self.epoch), 0) for name, number in self.num_batches.items() if number
+        ]
 
     def order(self, epoch: int) -> Int[Tensor, "steps batches"]:
         """The index of the dataset of each batch of each step of an epoch."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
         return self.schedule.order(self.datasets, generator)
 
-    def _shuffled(self, name: str) -> Int[Tensor, " rows"]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", self.epoch, name))
+    def shuffled(self, name: str, epoch: int) -> Int[Tensor, " rows"]:
+        """The rows of a dataset in the order of an epoch."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", epoch, name))
         return torch.randperm(self.datasets[name].num_rows, generator=generator)
 
     def _batch(self, name: str, rows: Int[Tensor, " rows"], turn: int) -> BatchPlan:

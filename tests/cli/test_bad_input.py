@@ -73,11 +73,40 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     "an empty dataset": (lines(TRAIN), [], "{toy}/pairs/train.jsonl: no rows."),
     "one row": (
         lines(TRAIN, PAIR), [],
-        "The datasets do not fill one step, batches of a step: 1 (facts: 1 rows, batch 8): lower batch_size or accumulate.",
+        "facts: expected at least 2 train rows (a batch has 2 rows or more and one on each of 1 ranks, a step 1 batches of a "
+        "dataset), got 1. Add rows, or leave the dataset out of the training.",
     ),
-    "a batch larger than the dataset": (
-        nothing, [f"{FACTS}.batch_size=64"],
-        "The datasets do not fill one step, batches of a step: 1 (facts: 48 rows, batch 64): lower batch_size or accumulate.",
+    "more parts than the dataset fills": (
+        nothing, [f"{FACTS}.batch_size=64", f"{PHRASES}.batch_size=64", "sampler=mixed", "sampler.num_parts=32"],
+        "The datasets do not fill one step, batches of a step: 32 (facts: 48 rows, batch 64): lower batch_size or accumulate.",
+    ),
+    "an anchor, and one positive for all": (
+        lines(TRAIN, *[{"query": f"the cat {n}", "positives": ["a cat"]} for n in range(48)]), [],
+        "facts: none of its rows teaches anything: all documents of their batch are equal to their query or their positives. "
+        "Give other positives, negatives of their own (mining=hard), or a larger batch_size; if a few documents are the "
+        "positives of all queries, they are labels: use task=classification.",
+    ),
+    "one query": (
+        lines(TRAIN, *[{"query": "the cat", "positives": [f"a cat {n}"]} for n in range(48)]), [],
+        "facts: all its queries are equal, so that the positives of a row are negatives of the others. Expected rows of "
+        "several queries: join the positives of a query in one row, or leave it out.",
+    ),
+    "graded pairs of one text": (
+        lines("scores/train.jsonl", *[{"text1": f"cat {n}", "text2": f"cat {n}", "score": n % 2} for n in range(48)]), [],
+        "phrases: none of its rows teaches anything: text1 and text2 are one text, whose cosine is always 1. Remove them; "
+        "for SimCSE, give retrieval rows whose positive is the query.",
+    ),
+    "negatives that are the positives": (
+        lines(TRAIN, *[{"query": f"the cat {n}", "positives": [f"a {n}"], "negatives": [f"a {n}"]} for n in range(48)]),
+        ["retrieval_loss.in_batch=false"],
+        "facts: none of its rows teaches anything: their negatives are equal to their query or their positives. Give other "
+        "negatives (mining=hard), or choose a loss with in-batch negatives (infonce with in_batch=true).",
+    ),
+    "a teacher that scores all alike": (
+        lines(TRAIN, *[{**PAIR, "query": f"cat {n}", "positive_scores": [2], "negative_scores": [2]} for n in range(48)]),
+        ["loss@retrieval_loss=distill"],
+        "facts: its loss learns from a teacher, whose scores are all 2: they rank nothing. Give scores that differ, or choose "
+        "another loss.",
     ),
     "all scores equal": (
         lines("scores/train.jsonl", *[SCORED] * 8), [],

@@ -63,7 +63,10 @@ def loss_of(case: str, cross_device: bool) -> Loss:
 
 
 def groups(task: Task) -> list[Group]:
-    """Eight rows with ragged positives and negatives, texts that repeat within and across halves, teacher scores, ties."""
+    """Eight rows with ragged positives and negatives, texts that repeat within and across halves, teacher scores, ties.
+
+    The last query is its own positive, as in SimCSE.
+    """
     query = [f"the red {noun} runs" for noun in ("cat", "dog", "bird", "house", "river", "cat", "city", "king")]
     document = [
         f"a {noun} sleeps near the {place}" for noun in ("cat", "dog") for place in ("road", "city", "king", "a")
@@ -73,7 +76,7 @@ def groups(task: Task) -> list[Group]:
         return [Group(q, [d], [], s) for q, d, s in zip(query, document, score, strict=True)]
     made = []
     for row in range(8):
-        positives = [document[row], *([document[row - 3]] if row % 3 == 0 else [])]
+        positives = [document[row] if row < 7 else query[row], *([document[row - 3]] if row % 3 == 0 else [])]
         negatives = [f"the old {word} {row % 5}" for word in ("queen", "house")[: row % 3]]
         scores = [3.0 - row / 4] * len(positives), [row / 8] * len(negatives)
         made.append(Group(query[row], positives, negatives, None, *(scores if row < 6 else (None, None))))

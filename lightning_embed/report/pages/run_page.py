@@ -38,13 +38,16 @@ from lightning_embed.types import BASE, Results
 FILE = "report.html"
 
 
-def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, Any]) -> Path:
+def write_report(
+    out: Path, models: Mapping[str, Results], config: Mapping[str, Any], seen: Sequence[Sequence[str]] = ()
+) -> Path:
     """Write the report of a folder: scores of `models`, every merge found in `<out>/merged/`, and the config.
 
     Args:
         out: folder of the run.
         models: model -> its scores.
         config: the resolved config.
+        seen: rows that the models were trained on: model, dataset, train rows, rows seen, times each.
     """
     records = read_records(out)
     chosen = by_dev(models)[:2]  # the first may be the ensemble
@@ -59,6 +62,9 @@ def write_report(out: Path, models: Mapping[str, Results], config: Mapping[str, 
     named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
     parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NO_MERGE]
+    if seen:
+        header = ["model", "dataset", "train rows", "rows seen", "times each"]
+        parts.append(f"<h2>Rows seen</h2>{table(header, [[escape(cell) for cell in row] for row in seen])}")
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
     file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
