@@ -24,7 +24,7 @@ from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
 from lightning_embed.run.terminal import console
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import launched
 from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
@@ -86,7 +86,7 @@ def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     """All datasets, read and checked; what a user should know of them is printed."""
     found = load_datasets(build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
     for note in [note for dataset in found.values() for note in dataset.notes]:
-        if distributed.launched_rank() == 0:
+        if launched.rank() == 0:
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return found
 
