@@ -6,11 +6,12 @@ Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import NotRequired, TypedDict  # pydantic reads no other before Python 3.12
 
 BASE, JOINT = "base", "joint"
 """Names of models: the start of all experts, and the expert on all datasets."""
