@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,18 +101,26 @@ def read(file: Path, **options: Any) -> dict[str, Any]:
 
     Args:
         file: of the checkpoint.
-        options: of torch.load.
+        options: of torch.load; with `mmap` the bytes of tensors are not compared with their checksums.
 
     Raises:
         CheckpointError: the file is cut, empty, no checkpoint, or has objects of other classes.
     """
     try:
+        with zipfile.ZipFile(file) as archive:  # torch itself does not compare the checksums of tensors
+            changed = None if options.get("mmap") else archive.testzip()
+        if changed is not None:
+            raise _broken(file, f"has changed since it was written, in {changed}")
         checkpoint: Any = torch.load(file, weights_only=True, **options)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
-        raise _broken(file, f"has more than tensors, numbers and texts, which could run code ({_reason(error)})") from None
+        raise _broken(
+            file, f"has more than tensors, numbers and texts, which could run code ({_reason(error)})"
+        ) from None
     except Exception as error:  # torch raises errors of many types
         raise _broken(file, f"is not a whole checkpoint ({_reason(error)})") from None
-    if not isinstance(checkpoint, dict) or not _KEYS <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _KEYS:
         raise _broken(file, f"is not a checkpoint of a training: expected {', '.join(sorted(_KEYS))} in it")
     return checkpoint
 

@@ -144,7 +144,7 @@ def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:
 def _max_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
     """The limit of the tokenizer or of the positions, for a directory without a limit of its own."""
     limits = [tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
-    return min((n for n in limits if isinstance(n, int | float) and 0 < n < _UNLIMITED), default=None)
+    return min((n for n in limits if isinstance(n, int) and 0 < n < _UNLIMITED), default=None)
 
 
 def _first(config: Mapping[str, Any], *names: str) -> Any:

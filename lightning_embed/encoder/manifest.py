@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # see lightning_embed.types
+)
 
-from typing_extensions import NotRequired, TypedDict  # see lightning_embed.types
+from typing_extensions import TypedDict
 
 from lightning_embed.encoder.options import Pooling
 from lightning_embed.encoder.prompts import PromptSet

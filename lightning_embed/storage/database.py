@@ -42,7 +42,12 @@ def with_database(file: Path, table: str, work: Callable[[sqlite3.Connection], T
             except sqlite3.DatabaseError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BROKEN:
                     raise
-        for suffix in ("-journal", "-wal", "-shm", ""):  # the journal of the broken file must not be played into a new one
+        for suffix in (
+            "-journal",
+            "-wal",
+            "-shm",
+            "",
+        ):  # the journal of the broken file must not be played into a new one
             with suppress(FileNotFoundError):
                 discard(file.with_name(file.name + suffix))
         return attempt()

@@ -62,7 +62,7 @@ def parsed(text: bytes | str, shape: Any, finite: bool = False) -> Any:
         WrongShape: not JSON, or of a different shape.
     """
     try:
-        value = json.loads(text, **({"parse_constant": _refuse_constant} if finite else {}))
+        value = json.loads(text, parse_constant=_refuse_constant if finite else None)
     except UnicodeDecodeError as error:
         raise WrongShape(f"expected JSON, byte {error.start} is not UTF-8") from None
     except (ValueError, RecursionError) as error:

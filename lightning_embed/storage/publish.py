@@ -48,7 +48,7 @@ def published_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def published_folder(
-    target: Path, *, keep: bool = False, at: Callable[[str], None] = lambda step: None
+    target: Path, *, keep: bool = False, at: Callable[[str], None] = lambda _: None
 ) -> Iterator[Path]:
     """Yield an empty hidden folder beside `target`; it becomes `target`, and is removed on failure.
 
@@ -93,9 +93,9 @@ def settle(folder: Path, name: str | None = None) -> None:
         for path in sorted(folder.iterdir(), reverse=True):  # an "old" one is put back whatever else is there
             found = _NAME.fullmatch(path.name)
             if found and name in (None, found["name"]) and _is_dead(found):
-                target = path.with_name(found["name"])
+                target, is_old = path.with_name(found["name"]), found["kind"] == "old"
                 with suppress(OSError):
-                    _settle(*((path, None) if found["kind"] == "partial" else (None, path)), target)
+                    _settle(None if is_old else path, path if is_old else None, target)
 
 
 def settle_below(folder: Path) -> None:

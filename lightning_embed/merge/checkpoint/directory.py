@@ -18,6 +18,7 @@ from lightning_embed.storage.json_file import read_json
 from lightning_embed.storage.publish import published_folder
 
 RECORD_FILE = "merge.json"
+MODEL_FOLDER = "model"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 # Weights in the formats of other programs: those of the first source, and so wrong beside the merged weights.
 _WEIGHTS = frozenset(

@@ -13,6 +13,8 @@ import torch
 
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.diagnosis.geometry import Geometry
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import read_json
 
 NO_MERGE = "none"
 """The strategy word in the merge.json of an examination without a merge."""
@@ -41,6 +43,36 @@ class ModelRecord:
     dropped: list[str]
     lent: list[str]
     differing_files: list[str]
+
+
+@dataclass
+class _Stored:
+    """The entries of merge.json that every version has."""
+
+    strategy: str
+    options: dict[str, Any]
+    plan: dict[str, Any]
+    sources: list[ModelRecord]
+    base: ModelRecord | None
+    out_dtype: str
+    seed: int
+    geometry: dict[str, Any] | None
+    sha256: dict[str, str]
+    seconds: float
+    bytes: int
+    versions: dict[str, str]
+    looks_at: dict[str, Any] = field(default_factory=dict)
+    statistics: list[dict[str, str]] = field(default_factory=list)
+    copied: dict[str, str] = field(default_factory=dict)
+    max_shard_bytes: int = 0
+    probe_rows: float = 0.0
+
+
+@dataclass
+class _Measured:
+    """The geometry of merge.json."""
+
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -99,9 +131,10 @@ class MergeRecord:
         """The record of a merge.json, without the geometry.
 
         Raises:
-            ValueError, TypeError, KeyError: the file holds no record.
+            CheckpointError: the file holds no record.
+            OSError: it cannot be read.
         """
-        fields = json.loads(file.read_text())
+        fields = read_record(file)
         sources = [ModelRecord(**source) for source in fields["sources"]]
         base = ModelRecord(**fields["base"]) if fields["base"] else None
         return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
@@ -124,7 +157,21 @@ class MergeRecord:
 
     def write(self, folder: Path) -> None:
         """Write merge.json."""
-        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+        write_whole(folder / RECORD_FILE, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The content of a merge.json, with the geometry, which in files of earlier versions has no groups.
+
+    Raises:
+        CheckpointError: the file holds no record.
+        OSError: it cannot be read.
+    """
+    remedy = f"Delete {file.parent}: the same command makes it again."
+    content: dict[str, Any] = read_json(file, _Stored, remedy)
+    if "groups" in (content["geometry"] or {}):
+        read_json(file, _Measured, remedy)
+    return content
 
 
 def _listed(names: Sequence[str], shown: int = 3) -> str:
