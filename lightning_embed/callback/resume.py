@@ -85,6 +85,8 @@ def resumable(file: Path, module: LightningModule, owner: str) -> str | None:
     if not file.exists():
         return None
     checkpoint = read(file, mmap=True)
+    if missing := sorted(_KEYS - checkpoint.keys()):
+        raise _broken(file, f"is not a checkpoint of a training: expected {missing[0]} in it")
     if checkpoint.get(_OWNER) != owner:
         raise _broken(file, "is the checkpoint of another run, expert or version")
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -120,8 +122,8 @@ def read(file: Path, **options: Any) -> dict[str, Any]:
         ) from None
     except Exception as error:  # torch raises errors of many types
         raise _broken(file, f"is not a whole checkpoint ({_reason(error)})") from None
-    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _KEYS:
-        raise _broken(file, f"is not a checkpoint of a training: expected {', '.join(sorted(_KEYS))} in it")
+    if not isinstance(checkpoint, dict):
+        raise _broken(file, f"is not a checkpoint of a training, but a {type(checkpoint).__name__}")
     return checkpoint
 
 
