@@ -89,10 +89,10 @@ def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None
     """
     for name, file in copied_files(folders).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target / name)
-    config_file = target / "config.json"
-    if dtype is not None and config_file.exists():
-        write_whole(config_file, with_dtype(config_file, dtype))
+        if dtype is not None and name == Path("config.json"):
+            write_whole(target / name, with_dtype(file, dtype))
+        else:
+            shutil.copyfile(file, target / name)
 
 
 def with_dtype(config_file: Path, dtype: str) -> str:
