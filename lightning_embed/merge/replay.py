@@ -38,7 +38,7 @@ class Replay:
             raise ConfigError(f"recipe={file}: no such file. Give the merge.json that a merge wrote.")
         try:
             record = MergeRecord.read(file)
-        except (CheckpointError, TypeError, OSError) as error:
+        except (CheckpointError, OSError) as error:
             raise ConfigError(f"recipe={file} is not a merge.json of this version ({error}). Merge again.") from None
         if not record.sha256:
             raise ConfigError(f"recipe={file}: merge={record.strategy} made no model. Give the merge.json of a merge.")

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,15 +112,17 @@ class DatasetAffinity:
 
     @cached_property
     def _results(self) -> dict[str, Any]:
-        kept: dict[str, Any] = (cached_json(self.file, _Kept) if self.file is not None else None) or {}
-        names = set(self._rows)
-        of_names = {
-            "embeddings": lambda found: found.keys() == names and len(set(map(len, found.values()))) == 1,
-            "losses": lambda found: (
-                found.keys() == {JOINT, *names} and all(of.keys() == names for of in found.values())
-            ),
-        }
-        return {kind: found for kind, found in kept.items() if kind in of_names and of_names[kind](found)}
+        return {} if self.file is None else kept_results(self.file, set(self._rows))
+
+
+def kept_results(file: Path, names: Set[str]) -> dict[str, Any]:
+    """The results in a file that are of the datasets with these names; others are computed again."""
+    kept: dict[str, Any] = cached_json(file, _Kept) or {}
+    of_names: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "embeddings": lambda found: found.keys() == names and len(set(map(len, found.values()))) == 1,
+        "losses": lambda found: found.keys() == {JOINT, *names} and all(of.keys() == names for of in found.values()),
+    }
+    return {kind: found for kind, found in kept.items() if kind in of_names and of_names[kind](found)}
 
 
 def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path) -> DatasetAffinity:

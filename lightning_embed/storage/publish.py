@@ -47,9 +47,7 @@ def published_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def published_folder(
-    target: Path, *, keep: bool = False, at: Callable[[str], None] = lambda _: None
-) -> Iterator[Path]:
+def published_folder(target: Path, *, keep: bool = False, at: Callable[[str], None] = lambda _: None) -> Iterator[Path]:
     """Yield an empty hidden folder beside `target`; it becomes `target`, and is removed on failure.
 
     Every process has its own folder, so that several can write the same target. Its files get the mode that the umask

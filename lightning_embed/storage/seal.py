@@ -4,10 +4,12 @@ from pathlib import Path
 
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import sha256
+from lightning_embed.storage.publish import discard
 
 
 def seal(file: Path) -> None:
     """Write the digest of a file that was just published to `<file>.sha256`."""
+    discard(_beside(file))
     write_whole(_beside(file), f"{sha256(file)}\n")
 
 

@@ -180,7 +180,9 @@ def _keys() -> Iterator[str]:
 def test_a_planted_command_does_not_run(pack: Callable[[Any, Path], None], whole: bytes, tmp_path: Path) -> None:
     _planted(whole, tmp_path, pack)
     for opened in (lambda file: resumable(file, Toy(), "mine"), AtomicCheckpointIO().load_checkpoint):
-        with pytest.raises(CheckpointError, match=r"last\.ckpt (has more than tensors, numbers and texts|is not a whole checkpoint)"):
+        with pytest.raises(
+            CheckpointError, match=r"last\.ckpt (has more than tensors, numbers and texts|is not a whole checkpoint)"
+        ):
             opened(tmp_path / "last.ckpt")
     assert not (tmp_path / "ran").exists()
 

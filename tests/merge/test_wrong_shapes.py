@@ -106,16 +106,24 @@ def test_a_record_is_made_again_or_refused(key: str, value: Any, tmp_path: Path)
     """A merge that finds it merges again; a report and a replay name it with the remedy."""
     base, tensors = toy.family(2)
     paths = [toy.write(tmp_path / f"s{number}", each) for number, each in enumerate(tensors)]
-    sources, start, target = [Source(path, path.name) for path in paths], toy.write(tmp_path / "base", base), tmp_path / "out"
+    sources, start, target = (
+        [Source(path, path.name) for path in paths],
+        toy.write(tmp_path / "base", base),
+        tmp_path / "out",
+    )
     merge_models(MergeSpec(toy.strategy("soup"), sources, start), target)
     file = target / "merge.json"
     assert read_record(file)["strategy"] == MergeRecord.read(file).strategy == "soup"
     assert is_current(target, sources, start)
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
-    assert not is_current(target, sources, start)
-    with pytest.raises(CheckpointError, match=rf"merge\.json: .*\. Delete {target}: the same command makes it again\.$"):
-        read_record(file)
-    with pytest.raises(ConfigError, match=r"merge\.json is not a merge.json of this version"):
-        Replay.read(file)
+    assert key == "geometry" or not is_current(target, sources, start)
+    reader = MergeRecord.read if key in ("versions", "copied", "statistics", "sha256") else read_record
+    with pytest.raises(
+        CheckpointError, match=rf"merge\.json: .*\. Delete {target}: the same command makes it again\.$"
+    ):
+        reader(file)
+    if key != "geometry":  # no part of the merge itself
+        with pytest.raises(ConfigError, match=r"merge\.json is not a merge.json of this version"):
+            Replay.read(file)
     merge_models(MergeSpec(toy.strategy("soup"), sources, start), target)
     assert is_current(target, sources, start)

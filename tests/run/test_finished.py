@@ -70,7 +70,9 @@ def test_without_a_record_a_whole_model_counts(text: str | None, tmp_path: Path)
     assert "model.safetensors" in json.loads(record.read_text())
     record.unlink()
     CHANGES["cut"](out / "models" / "joint" / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"model.safetensors is not a complete safetensors file .* Delete .*joint"):
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors is not a complete safetensors file .* Delete .*joint"
+    ):
         finished.verify(out, ["joint-ema", "joint"])
 
 

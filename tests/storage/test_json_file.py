@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pytest
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from lightning_embed.errors import CheckpointError, DataError
 from lightning_embed.storage.json_file import WrongShape, cached_json, parsed, read_json

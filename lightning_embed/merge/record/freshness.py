@@ -38,7 +38,7 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
     file = target / RECORD_FILE
     try:
         record = MergeRecord.read(file)
-    except (OSError, TypeError, CheckpointError):
+    except (OSError, CheckpointError):
         return False
     if len(sources) != len(record.sources) or (base is None) != (record.base is None):
         return False

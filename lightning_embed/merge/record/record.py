@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.diagnosis.geometry import Geometry
+from lightning_embed.merge.diagnosis.finding import Finding
+from lightning_embed.merge.diagnosis.geometry import Geometry, GroupGeometry
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.json_file import read_json
 
@@ -45,9 +47,31 @@ class ModelRecord:
     differing_files: list[str]
 
 
-@dataclass
+@dataclass(frozen=True)
+class NamedModel:
+    """The entries of a source or the base that reports read."""
+
+    name: str
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The entries of merge.json that reports read, in every version."""
+
+    strategy: str
+    options: dict[str, Any]
+    plan: dict[str, Any]
+    sources: list[NamedModel]
+    base: NamedModel | None
+    geometry: dict[str, Any] | None
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
 class _Stored:
-    """The entries of merge.json that every version has."""
+    """All entries of merge.json."""
 
     strategy: str
     options: dict[str, Any]
@@ -68,11 +92,19 @@ class _Stored:
     probe_rows: float = 0.0
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class _Geometry(GroupGeometry):
+    """With advice in sentences, in files of earlier versions."""
+
+    groups: dict[str, GroupGeometry]
+    expectations: list[Finding | str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class _Measured:
     """The geometry of merge.json."""
 
-    geometry: Geometry
+    geometry: _Geometry
 
 
 @dataclass(frozen=True)
@@ -134,10 +166,13 @@ class MergeRecord:
             CheckpointError: the file holds no record.
             OSError: it cannot be read.
         """
-        fields = read_record(file)
-        sources = [ModelRecord(**source) for source in fields["sources"]]
-        base = ModelRecord(**fields["base"]) if fields["base"] else None
-        return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
+        fields = read_json(file, _Stored, _remedy(file))
+        try:
+            sources = [ModelRecord(**source) for source in fields["sources"]]
+            base = ModelRecord(**fields["base"]) if fields["base"] else None
+            return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
+        except TypeError as error:  # an entry of a later version
+            raise CheckpointError(f"{file}: {error}. {_remedy(file)}") from None
 
     def remarks(self) -> list[str]:
         """Remarks on everything that the merged model does not have from all sources: one short line each."""
@@ -167,11 +202,14 @@ def read_record(file: Path) -> dict[str, Any]:
         CheckpointError: the file holds no record.
         OSError: it cannot be read.
     """
-    remedy = f"Delete {file.parent}: the same command makes it again."
-    content: dict[str, Any] = read_json(file, _Stored, remedy)
+    content: dict[str, Any] = read_json(file, _Shown, _remedy(file))
     if "groups" in (content["geometry"] or {}):
-        read_json(file, _Measured, remedy)
+        read_json(file, _Measured, _remedy(file))
     return content
+
+
+def _remedy(file: Path) -> str:
+    return f"Delete {file.parent}: the same command makes it again."
 
 
 def _listed(names: Sequence[str], shown: int = 3) -> str:

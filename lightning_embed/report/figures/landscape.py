@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_embed.merge.diagnosis import landscape as measured
-from lightning_embed.merge.record.record import ModelRecord
+from lightning_embed.merge.record.record import NamedModel
 from lightning_embed.report.figures.label_placement import add_labels
 from lightning_embed.report.figures.style import INK, drawing, save
 from lightning_embed.report.figures.svg import COLOURS, DASHES
@@ -32,8 +32,8 @@ Landscape = Mapping[str, Any]
 class StoredLandscape(measured.Landscape):
     """The content of such a file: the losses, and the models between which they were measured."""
 
-    sources: list[ModelRecord]
-    base: ModelRecord | None
+    sources: list[NamedModel]
+    base: NamedModel | None
 
 
 def read_landscapes(out: Path) -> list[Landscape]:
