@@ -29,17 +29,20 @@ OTHERS: list[Exception] = [
 @pytest.mark.parametrize("error", FULL, ids=str)
 def test_full(error: Exception, tmp_path: Path) -> None:
     assert disk.is_full(error)
-    with pytest.raises(CheckpointError, match=r"/a cannot be written: the disk /\S* is full"):
-        with disk.named_when_full(tmp_path / "a"):
-            raise error
-    for wrapped in ("cause", "context"):
-        try:
-            try:
-                raise error
-            except Exception as first:
-                raise RuntimeError("of a library") from (first if wrapped == "cause" else None)
-        except RuntimeError as second:
-            assert disk.is_full(second)
+    with (
+        pytest.raises(CheckpointError, match=r"/a cannot be written: the disk /\S* is full"),
+        disk.named_when_full(tmp_path / "a"),
+    ):
+        raise error
+    for wrapped in (_behind(error, cause=True), _behind(error, cause=False)):
+        assert disk.is_full(wrapped)
+
+
+def _behind(error: Exception, cause: bool) -> Exception:
+    """An error of a library that hides another one."""
+    hiding = RuntimeError("of a library")
+    hiding.__cause__, hiding.__context__ = (error, None) if cause else (None, error)
+    return hiding
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=str)
@@ -50,11 +53,10 @@ def test_not_full(error: Exception, tmp_path: Path) -> None:
 
 
 def test_an_error_of_ours_stays_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="^rows$"), disk.named_when_full(tmp_path):
-        try:
-            raise OSError(errno.ENOSPC, "full")
-        except OSError as error:
-            raise DataError("rows") from error
+    ours = DataError("rows")
+    ours.__cause__ = OSError(errno.ENOSPC, "full")
+    with pytest.raises(DataError, match=r"^rows$"), disk.named_when_full(tmp_path):
+        raise ours
 
 
 def test_the_disk_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

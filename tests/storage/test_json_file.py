@@ -89,7 +89,7 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert cached_json(tmp_path / "none", dict) is None
     assert cached_json(tmp_path / "folder", dict) is None
-    with pytest.raises(CheckpointError, match="^its name: expected a JSON file, found a folder. Delete it.$"):
+    with pytest.raises(CheckpointError, match=r"^its name: expected a JSON file, found a folder. Delete it.$"):
         read_json(tmp_path / "folder", dict, "Delete it.", name="its name")
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none", dict, "")
@@ -97,6 +97,6 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
 def test_a_cache_has_finite_numbers_alone(text: str) -> None:
-    with pytest.raises(WrongShape, match="expected JSON, found -?[NI]"):
+    with pytest.raises(WrongShape, match=r"expected JSON, found -?[NI]"):
         parsed(text, object, finite=True)
     parsed(text, object)  # the configurations of some models have them

@@ -6,7 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -107,10 +107,8 @@ def test_a_failure_leaves_the_earlier_content_and_nothing_else(kind: str, tmp_pa
     target = tmp_path / "target"
     target.write_text("old") if kind == "file" else (target / "old").mkdir(parents=True)
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    published = published_file(target) if kind == "file" else published_folder(target)
-    with pytest.raises(ZeroDivisionError), published as partial:
-        partial.write_text("half") if kind == "file" else (partial / "half").write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _publish(kind, target, lambda: 1 // 0)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
@@ -256,11 +254,17 @@ def test_a_full_disk_is_named_with_what_does_not_fit(
         monkeypatch.setattr(os, "fsync", full)
     target = tmp_path / "target"
     with pytest.raises(CheckpointError, match=r"target cannot be written: the disk /.* is full .*Make room there"):
-        if place == "folder":
-            with published_folder(target):
-                full()
-        else:
-            with published_file(target) as partial:
-                partial.write_text("a")
-                full()
+        _publish(place, target, full)
     assert not list(tmp_path.iterdir())
+
+
+def _publish(kind: str, target: Path, then: Callable[[], object]) -> None:
+    """Write half of a file or a folder, then do something."""
+    if kind == "folder":
+        with published_folder(target) as folder:
+            (folder / "half").write_text("half")
+            then()
+    else:
+        with published_file(target) as partial:
+            partial.write_text("half")
+            then()
