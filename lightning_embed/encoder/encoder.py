@@ -214,6 +214,8 @@ class Encoder(nn.Module):
             self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts
         )
         write_manifest(folder, manifest, self.dim)
+        for weights in folder.glob("*.safetensors"):  # safetensors makes them private, whatever the umask
+            weights.chmod((folder / "modules.json").stat().st_mode)
 
     def export(self, target: Path) -> None:
         """Publish as `target`; an existing directory is a finished model, and is kept.

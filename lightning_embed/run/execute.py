@@ -6,6 +6,7 @@ from dataclasses import replace
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config import run_yaml
 from lightning_embed.report import Run
+from lightning_embed.report.scores import results_file
 from lightning_embed.run import build, finished
 from lightning_embed.run.cost import costs
 from lightning_embed.run.finalize import Finalize
@@ -49,6 +50,7 @@ def _begin(prepared: Prepared) -> None:
         for folder in (prepared.out, CACHE):
             settle_below(folder)
         run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
+        results_file.read(prepared.out)  # a broken one is refused before the training, not after it
         _export_base(prepared)
     prepared.affinity.save()  # every rank writes the same file
 

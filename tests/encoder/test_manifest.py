@@ -1,6 +1,7 @@
 """Valid JSON of a wrong shape in a model directory: one sentence that names the file, never a traceback."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,3 +111,17 @@ def test_values_of_a_wrong_type(values: dict[str, Any], saved: Path, changed: Ca
         load(folder)
     assert str(folder) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_saved_files_have_the_mode_of_the_umask(umask: int, tiny_model: Path, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        load(tiny_model).save(tmp_path / "saved")
+        load(tiny_model).export(tmp_path / "models" / "exported")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+    for path in (tmp_path / "saved").rglob("*.*"):
+        assert (tmp_path / "models/exported" / path.relative_to(tmp_path / "saved")).read_bytes() == path.read_bytes()
