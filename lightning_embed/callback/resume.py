@@ -1,6 +1,7 @@
 """Checkpoints for resuming: one file, of tensors, numbers and texts, replaced atomically."""
 
 import pickle
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -132,8 +133,10 @@ def _broken(file: Path, reason: str) -> CheckpointError:
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error of torch, which goes on with advice to trust the file."""
-    text = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
+    """The class that a pickle names, or the first sentence of an error of torch, which goes on with advice."""
+    text = str(error)
+    if named := re.search(r"GLOBAL (\S+)", text):
+        return named[1]
     return text.strip().partition("\n")[0].partition(". ")[0][:200].rstrip(".") or type(error).__name__
 
 

@@ -16,7 +16,6 @@ from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.publish import discard, published_file
-from lightning_embed.storage.seal import seal
 from lightning_embed.types import Task
 
 _SCORES_AT_ONCE = 2**26  # scores of queries and documents in memory at a time: 256 MiB
@@ -109,4 +108,3 @@ def _write(target: Path, rows: Iterator[Mapping[str, Any]]) -> None:
     discard(target)
     with published_file(target) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    seal(target)

@@ -15,7 +15,7 @@ from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.cache_dir import CACHE
-from lightning_embed.storage.seal import is_whole
+from lightning_embed.storage.seal import is_whole, seal
 from lightning_embed.types import BASE
 
 
@@ -45,5 +45,6 @@ def mined(
                     document_prompt=prompts.document,
                     seed=cfg.seed,
                 )
+                seal(file)
         result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
     return result
