@@ -6,11 +6,15 @@ Shapes: `texts` distinct texts of a batch, `rows` rows, `dim` embedding size. An
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import (
+    Any,
+    NotRequired,  # pydantic reads no other before Python 3.12
+)
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import TypedDict
 
 BASE, JOINT = "base", "joint"
 """Names of models: the start of all experts, and the expert on all datasets."""

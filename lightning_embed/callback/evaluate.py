@@ -21,11 +21,23 @@ from lightning_embed.evaluation import Evaluator, Part, Shared
 from lightning_embed.report.scores.summary import MEAN, block
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import read_json
 from lightning_embed.types import EvalSet, Results
 
 logger = logging.getLogger(__name__)
 
 CHOICE = "choice.json"
+
+
+@dataclass
+class _Choice:
+    """The content of choice.json."""
+
+    metric: str
+    score: float | None
+    best_step: int
+    exported_step: int
+    last_step: int
 
 
 @dataclass
@@ -262,9 +274,18 @@ class WhileTraining(Callback):
 
 
 def read_choice(checkpoints: Path) -> dict[str, Any] | None:
-    """The choice in the training with this folder of checkpoints; None: no choice was made."""
+    """The choice in the training with this folder of checkpoints; None: no choice was made.
+
+    Raises:
+        CheckpointError: the file is broken.
+    """
     file = checkpoints / CHOICE
-    choice: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    if not file.exists():
+        return None
+    remedy = (
+        f"Delete it and the folder of {checkpoints.name} in models/: the same command trains {checkpoints.name} again."
+    )
+    choice: dict[str, Any] = read_json(file, _Choice, remedy)
     return choice
 
 

@@ -1,7 +1,9 @@
-"""Checkpoints for resuming: one file, replaced atomically."""
+"""Checkpoints for resuming: one file, of tensors, numbers and texts, replaced atomically."""
 
-import os
+import pickle
+import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +12,132 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import distributed, fault_injection, signals
+from lightning_embed.storage.publish import published_file
 
 FILE = "last.ckpt"
+_OWNER = "lightning_embed"
+_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "global_step"}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves beside the target, flushes to the disk, then replaces the target atomically.
+    """Publishes a checkpoint whole, and reads tensors, numbers and texts only.
 
-    Lightning's own save writes to the system's temporary folder and copies: a kill or a full disk leaves half a file.
+    Lightning's own save writes to the system's temporary folder and copies: a kill or a full disk leaves half a file. A
+    pickle of other objects can run code, so none is written, and none is opened.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`."""
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            CheckpointError: it has objects of other classes; or the disk is full.
+        """
         del storage_options
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as file:
+        with published_file(Path(path)) as partial:
+            with partial.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                torch.load(partial, weights_only=True, mmap=True)
+            except pickle.UnpicklingError as error:
+                raise CheckpointError(
+                    f"{path}: expected tensors, numbers and texts in the state of every callback, optimiser and "
+                    f"scheduler, found more ({_reason(error)}). Give plain values in its state_dict."
+                ) from None
             fault_injection.point("before_replace")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint; its Python objects are trusted, because this run wrote it."""
+        """Read a checkpoint.
+
+        Raises:
+            CheckpointError: the file is cut, empty, no checkpoint, or has objects of other classes.
+        """
         del weights_only
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=False)
-        return checkpoint
+        return read(Path(path), map_location=map_location or "cpu")
+
+
+class Owner(Callback):
+    """Marks the checkpoints of a training, so that no other training goes on from them.
+
+    Args:
+        mark: of the run and the expert.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the mark."""
+        checkpoint[_OWNER] = self.mark
+
+
+def resumable(file: Path, module: LightningModule, owner: str) -> str | None:
+    """The path of the checkpoint of a training; None: there is none, and the training starts.
+
+    Args:
+        file: of the checkpoint.
+        module: to be trained.
+        owner: mark of its training, see `Owner`.
+
+    Raises:
+        CheckpointError: the file is not a whole checkpoint of this training.
+    """
+    if not file.exists():
+        return None
+    checkpoint = read(file, mmap=True)
+    if missing := sorted(_KEYS - checkpoint.keys()):
+        raise _broken(file, f"is not a checkpoint of a training: expected {missing[0]} in it")
+    if checkpoint.get(_OWNER) != owner:
+        raise _broken(file, "is the checkpoint of another run, expert or version")
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            shapes = [list(of[name]) if name in of else "nothing" for of in (expected, found)]
+            raise _broken(file, f"belongs to another model: expected {shapes[0]} for {name}, found {shapes[1]}")
+    return str(file)
+
+
+def read(file: Path, **options: Any) -> dict[str, Any]:
+    """Read a checkpoint of tensors, numbers and texts.
+
+    Args:
+        file: of the checkpoint.
+        options: of torch.load; with `mmap` the bytes of tensors are not compared with their checksums.
+
+    Raises:
+        CheckpointError: the file is cut, empty, no checkpoint, or has objects of other classes.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:  # torch itself does not compare the checksums of tensors
+            changed = None if options.get("mmap") else archive.testzip()
+        if changed is not None:
+            raise _broken(file, f"has changed since it was written, in {changed}")
+        checkpoint: Any = torch.load(file, weights_only=True, **options)
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise _broken(
+            file, f"has more than tensors, numbers and texts, which could run code ({_reason(error)})"
+        ) from None
+    except Exception as error:  # torch raises errors of many types
+        raise _broken(file, f"is not a whole checkpoint ({_reason(error)})") from None
+    if not isinstance(checkpoint, dict):
+        raise _broken(file, f"is not a checkpoint of a training, but a {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def _broken(file: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{file} {reason}. Delete it: the training starts again from its beginning.")
+
+
+def _reason(error: Exception) -> str:
+    """The class that a pickle names, or the first sentence of an error of torch, which goes on with advice."""
+    text = str(error)
+    if named := re.search(r"GLOBAL (\S+)", text):
+        return named[1]
+    return text.strip().partition("\n")[0].partition(". ")[0][:200].rstrip(".") or type(error).__name__
 
 
 class ResumeCheckpoint(Callback):

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_embed.encoder.manifest import Manifest, read_manifest
 from lightning_embed.encoder.options import Pooling
 from lightning_embed.errors import CheckpointError
+from lightning_embed.storage.json_file import cached_json
 
 _UNLIMITED = 10**9  # tokenizers without a limit of their own have 1e30
 _QUERIES = ["Which planet is the largest?"]
@@ -143,7 +144,7 @@ def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:
 def _max_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
     """The limit of the tokenizer or of the positions, for a directory without a limit of its own."""
     limits = [tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
-    return min((limit for limit in limits if limit and 0 < limit < _UNLIMITED), default=None)
+    return min((n for n in limits if isinstance(n, int) and 0 < n < _UNLIMITED), default=None)
 
 
 def _first(config: Mapping[str, Any], *names: str) -> Any:
@@ -151,5 +152,5 @@ def _first(config: Mapping[str, Any], *names: str) -> Any:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return found
+    """Facts of a file; those of a broken one, which is refused where the model is loaded, are not known."""
+    return cached_json(file, dict) or {}

@@ -3,12 +3,12 @@
 The config is checked before Hydra starts the job (`config.compose`).
 """
 
-import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -20,8 +20,9 @@ from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.sweep_context import is_job
-from lightning_embed.errors import CheckpointError, LightningEmbedError
+from lightning_embed.errors import LightningEmbedError
 from lightning_embed.runtime import signals
+from lightning_embed.storage import disk
 from lightning_embed.sweep import job
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
@@ -77,10 +78,12 @@ def _explained_failure(error: Exception) -> str:
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
     """The `LightningEmbedError` behind an error of Hydra or OmegaConf, or for a full disk; None for other errors."""
+    raised = error
     while error is not None and not isinstance(error, LightningEmbedError):
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return CheckpointError(f"The disk is full ({error}). Make room, or give another out=.")
         error = error.__cause__ or (error.__context__ if isinstance(error, OmegaConfBaseException) else None)
+    if error is None and disk.is_full(raised):
+        file = getattr(raised, "filename", None)
+        return disk.refusal(Path(file) if isinstance(file, str) else None)
     return error
 
 

@@ -1,5 +1,6 @@
 """`run.yaml`: the record of the command, config, files and versions that made a folder."""
 
+import json
 import os
 import platform
 import shutil
@@ -11,10 +12,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # see lightning_embed.types
+)
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from typing_extensions import TypedDict
 
 from lightning_embed import registry
 from lightning_embed.config import choices
@@ -22,6 +27,7 @@ from lightning_embed.config.identity import Identity
 from lightning_embed.config.values import shown_config
 from lightning_embed.errors import ConfigError
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import check_shape
 from lightning_embed.types import Choice
 
 FILE = "run.yaml"
@@ -54,7 +60,8 @@ def refuse_other_options(out: Path, identity: Identity) -> None:
     record = read(out)
     if record is None and (out / FILE).exists():
         raise ConfigError(
-            f"{out / FILE} cannot be read, so that this may be the folder of another run: give another out=."
+            f"{out / FILE} cannot be read, so that this may be the folder of another run: give another out=, or delete "
+            "the file if the folder is of this run."
         )
     if record is not None and record.get("options_hash") != identity.options_hash:
         raise ConfigError(
@@ -101,10 +108,11 @@ def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
 
 def read(out: Path) -> Mapping[str, Any] | None:
     """The record of a folder; None: there is none that can be read."""
-    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+    with suppress(OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        record = yaml.load((out / FILE).read_text(encoding="utf-8"), Loader=loader)
-        return record if isinstance(record, dict) else None
+        record: dict[str, Any] = yaml.load((out / FILE).read_text(encoding="utf-8"), Loader=loader)
+        check_shape(record, json.dumps(record, default=str), _Record)
+        return record
     return None
 
 
@@ -114,6 +122,26 @@ def recorded_choices(out: Path) -> list[Choice]:
     if "choices" in record:
         return [Choice(**each) for each in record["choices"]]
     return choices.parsed(record.get("overrides", []))
+
+
+class _Config(TypedDict):
+    name: NotRequired[str]
+
+
+class _Choice(TypedDict):
+    key: str
+    value: str
+    text: str
+
+
+class _Record(TypedDict):
+    hash: NotRequired[str]
+    options_hash: NotRequired[str]
+    id: NotRequired[str]
+    content: NotRequired[dict[str, str]]
+    choices: NotRequired[list[_Choice]]
+    overrides: NotRequired[list[str]]
+    config: NotRequired[_Config]
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lightning_embed.data.column_names import chosen
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.records import Record
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import cached_json
 
 _NOTHING: tuple[object, ...] = (None, "", [])
 
@@ -70,6 +70,5 @@ def _note(target: Path) -> Path:
 
 def _kept(target: Path) -> Columns | None:
     """The note beside an Arrow file; None: there is none, or it is broken."""
-    with suppress(OSError, ValueError, TypeError):
-        return Columns(**json.loads(_note(target).read_text(encoding="utf-8")))
-    return None
+    kept = cached_json(_note(target), Columns)
+    return None if kept is None else Columns(kept["read"], kept["found"])

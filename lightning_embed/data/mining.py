@@ -1,13 +1,11 @@
 """Hard-negative mining: documents of a dataset that a model ranks high for a query, written as a file of rows."""
 
 import json
-import os
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from datasets import Dataset
@@ -17,6 +15,7 @@ from lightning_embed.data.readers import read_rows
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.publish import discard, published_file
 from lightning_embed.types import Task
 
 _SCORES_AT_ONCE = 2**26  # scores of queries and documents in memory at a time: 256 MiB
@@ -112,11 +111,6 @@ def _folded(text: str) -> str:
 
 
 def _write(target: Path, rows: Iterator[Mapping[str, Any]]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=target.parent, prefix=".", delete=False, encoding="utf-8") as temporary:
-        try:
-            temporary.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
-    os.replace(temporary.name, target)
+    discard(target)
+    with published_file(target) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -3,12 +3,10 @@
 The Arrow file is kept in the cache folder under a key of everything that it depends on.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from datasets import Dataset, Features, Value
@@ -24,6 +22,8 @@ from lightning_embed.errors import DataError
 from lightning_embed.storage import hub
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
+from lightning_embed.storage.publish import discard, published_file
+from lightning_embed.storage.seal import is_whole, seal
 from lightning_embed.types import Task
 
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
@@ -52,10 +52,10 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     with readable(path, f"a file of rows ({', '.join(SUFFIXES)})"):
         content = sha256(path)
     target = cache / f"{_key(content, options)}.arrow"
-    is_new = not target.exists()
+    is_new = not is_whole(target)
     rows = _cached(target, noted(records(path), options, target), options, str(path))
     if is_new and sha256(path) != content:
-        target.unlink()
+        discard(target)
         raise DataError(f"{path} changed while it was read. Start again.")
     return rows
 
@@ -97,11 +97,13 @@ def _cached(
     target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, name: str
 ) -> Dataset:
     """Write the parsed records as Arrow, once, and memory-map the file."""
-    if not target.exists():
+    if not is_whole(target):
         first = next(records, None)
         if first is None:
             raise DataError(f"{name}: no rows.")
+        discard(target)
         _write(target, chain([first], records), options, first[1])
+        seal(target)
     return Dataset.from_file(str(target))
 
 
@@ -109,17 +111,14 @@ def _write(
     target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, first: Mapping[str, Any]
 ) -> None:
     parse = parser(options, first)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
-        try:
-            with ArrowWriter(stream=temporary, features=_FEATURES[options.task]) as writer:
-                for where, record in records:
-                    try:
-                        writer.write(parse(record))
-                    except BadRow as reason:
-                        raise DataError(f"{where}: {reason}.") from None
-                writer.finalize(close_stream=False)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
-    os.replace(temporary.name, target)
+    with (
+        published_file(target) as partial,
+        partial.open("wb") as stream,
+        ArrowWriter(stream=stream, features=_FEATURES[options.task]) as writer,
+    ):
+        for where, record in records:
+            try:
+                writer.write(parse(record))
+            except BadRow as reason:
+                raise DataError(f"{where}: {reason}.") from None
+        writer.finalize(close_stream=False)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as log
 
 from lightning_embed.encoder.attention import FAMILIES, PACKED, first_position
-from lightning_embed.encoder.manifest import Manifest
+from lightning_embed.encoder.manifest import Manifest, refuse_broken_json
 from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
 from lightning_embed.errors import CheckpointError, ConfigError
@@ -134,6 +134,7 @@ def _load(auto: Any, options: EncoderOptions, manifest: Manifest, **arguments: A
                 options.path, revision=options.revision or "main", subfolder=manifest.subfolder, **arguments
             )
     except Exception as error:  # transformers raises errors of many types
+        refuse_broken_json(options.path, manifest.subfolder)
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"encoder.path={options.path!r}: expected a hub name, or a directory with config.json, "

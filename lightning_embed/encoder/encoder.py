@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from lightning_embed.encoder.prompts import Role
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import fault_injection
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage.publish import published_folder
 from lightning_embed.types import Embeddings, Task, Tokens
 
 logger = logging.getLogger(__name__)
@@ -214,20 +214,20 @@ class Encoder(nn.Module):
             self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts
         )
         write_manifest(folder, manifest, self.dim)
+        for weights in folder.glob("*.safetensors"):  # safetensors makes them private, whatever the umask
+            weights.chmod((folder / "modules.json").stat().st_mode)
 
     def export(self, target: Path) -> None:
-        """Save as `target` atomically; an existing directory is a finished model, and is kept."""
+        """Publish as `target`; an existing directory is a finished model, and is kept.
+
+        Raises:
+            CheckpointError: the disk is full.
+        """
         if target.exists():
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-            self.save(Path(folder) / target.name)
+        with published_folder(target, keep=True) as folder:  # another job of a sweep may be first
+            self.save(folder)
             fault_injection.point("before_rename")
-            try:
-                (Path(folder) / target.name).rename(target)
-            except OSError:
-                if not target.exists():  # else another job of a sweep was first
-                    raise
 
     def _freeze_unused(self, missing: frozenset[str]) -> None:
         """Freeze parameters that get no gradient: DistributedDataParallel would wait for them for ever."""

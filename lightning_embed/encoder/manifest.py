@@ -7,11 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # see lightning_embed.types
+)
+
+from typing_extensions import TypedDict
 
 from lightning_embed.encoder.options import Pooling
 from lightning_embed.encoder.prompts import PromptSet
 from lightning_embed.errors import CheckpointError
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import read_json
 
 _MODULES = ("Transformer", "Pooling", "Normalize")
 _POOLING = {
@@ -34,6 +41,26 @@ _TRANSFORMER_CONFIGS = tuple(
 )
 
 
+class _Module(TypedDict):
+    type: str
+    path: str
+
+
+class _TransformerConfig(TypedDict):
+    max_seq_length: NotRequired[int | None]
+    do_lower_case: NotRequired[bool | None]
+
+
+class _PoolingConfig(TypedDict):
+    pooling_mode: NotRequired[str | list[str] | None]
+    include_prompt: NotRequired[bool]
+
+
+class _PromptsConfig(TypedDict):
+    prompts: NotRequired[dict[str, str] | None]
+    default_prompt_name: NotRequired[str | None]
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Pooling, length and prompts of a model directory. The defaults are for a plain Hugging Face directory."""
@@ -52,24 +79,38 @@ def read_manifest(path: str, revision: str | None = None) -> Manifest:
     Raises:
         CheckpointError: a file is broken, or `Encoder` does not support a module.
     """
-    modules = _read_json(path, "modules.json", revision)
+    modules = _read_json(path, "modules.json", revision, list[_Module])
     if modules is None:
         return Manifest()
     folders = _module_folders(path, modules)
     subfolder = folders["Transformer"]
-    candidates = (_read_json(path, _join(subfolder, name), revision) for name in _TRANSFORMER_CONFIGS)
+    candidates = (
+        _read_json(path, _join(subfolder, name), revision, _TransformerConfig) for name in _TRANSFORMER_CONFIGS
+    )
     transformer: Mapping[str, Any] = next((config for config in candidates if config is not None), {})
-    pooling = _read_json(path, _join(folders["Pooling"], "config.json"), revision) or {}
+    pooling = _read_json(path, _join(folders["Pooling"], "config.json"), revision, _PoolingConfig) or {}
     return Manifest(
         pooling=_read_pooling(path, pooling),
         normalize="Normalize" in folders,
         max_length=transformer.get("max_seq_length"),
         lowercase=bool(transformer.get("do_lower_case")),
         prompts=PromptSet.from_sentence_transformers(
-            _read_json(path, "config_sentence_transformers.json", revision) or {}
+            _read_json(path, "config_sentence_transformers.json", revision, _PromptsConfig) or {}
         ),
         subfolder=subfolder,
     )
+
+
+def refuse_broken_json(path: str, subfolder: str) -> None:
+    """Name the first file of a directory that transformers cannot read: its own errors do not.
+
+    Raises:
+        CheckpointError: a configuration or a tokenizer that is no JSON object.
+    """
+    if Path(path).is_dir():
+        for file in ("config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
+            for name in dict.fromkeys((file, _join(subfolder, file))):
+                _read_json(path, name, None, dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest, dim: int) -> None:
@@ -95,8 +136,8 @@ def write_manifest(folder: Path, manifest: Manifest, dim: int) -> None:
         (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
-def _module_folders(path: str, modules: list[dict[str, Any]]) -> dict[str, str]:
-    folders = {str(module.get("type")).rpartition(".")[2]: str(module["path"]) for module in modules}
+def _module_folders(path: str, modules: list[_Module]) -> dict[str, str]:
+    folders = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
     if tuple(folders) not in (_MODULES[:2], _MODULES):
         raise CheckpointError(
             f"{path}: expected the sentence-transformers modules Transformer, Pooling and perhaps Normalize, got "
@@ -107,8 +148,8 @@ def _module_folders(path: str, modules: list[dict[str, Any]]) -> dict[str, str]:
 
 def _read_pooling(path: str, config: Mapping[str, Any]) -> Pooling:
     flags = [mode for flag, mode in _POOLING_FLAG.items() if config.get(flag)]
-    modes = config.get("pooling_mode") or flags or ["mean"]
-    modes = [modes] if isinstance(modes, str) else list(modes)
+    given = config.get("pooling_mode") or flags or ["mean"]
+    modes: list[str] = [given] if isinstance(given, str) else given
     if len(modes) != 1 or modes[0] not in _POOLING:
         raise CheckpointError(
             f"{path}: expected one pooling of {', '.join(_POOLING)}, got {' + '.join(modes)}. Use a different "
@@ -125,15 +166,12 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _read_json(path: str, name: str, revision: str | None) -> Any:
+def _read_json(path: str, name: str, revision: str | None, shape: Any) -> Any:
     """Content of a file of a directory or hub name; None if it does not exist."""
     file = Path(path) / name if Path(path).is_dir() else _cached(path, name, revision)
-    if file is None or not file.is_file():
+    if file is None or not file.exists():
         return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON in {name}, got: {error}. Copy or download it again.") from error
+    return read_json(file, shape, "Copy or download it again.", name=f"{path}/{name}")
 
 
 def _cached(path: str, name: str, revision: str | None) -> Path | None:
@@ -146,5 +184,4 @@ def _cached(path: str, name: str, revision: str | None) -> Path | None:
 
 
 def _write_json(file: Path, content: object) -> None:
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(content, indent=2, sort_keys=True) + "\n")

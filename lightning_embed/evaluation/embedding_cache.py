@@ -1,9 +1,9 @@
 """A cache of embeddings on disk: the same weights encode the same text once, across tests, runs and processes."""
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.evaluation.base import Role, TextEncoder
+from lightning_embed.storage.database import with_database
 from lightning_embed.types import Task
 
+_TABLE = "CREATE TABLE IF NOT EXISTS embeddings (text BLOB PRIMARY KEY, numbers BLOB, digest BLOB) WITHOUT ROWID"
 _KEYS_PER_QUERY = 500  # old versions of SQLite allow 999
 
 
@@ -28,11 +30,6 @@ class Remembered:
     def __init__(self, encoder: TextEncoder, file: Path) -> None:
         self.encoder = encoder
         self.file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._open()) as database, database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS embeddings (text BLOB PRIMARY KEY, numbers BLOB) WITHOUT ROWID"
-            )
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
         """See `TextEncoder`."""
@@ -48,20 +45,32 @@ class Remembered:
             if not texts:
                 return torch.from_numpy(numbers)
             known |= zip(new, numbers, strict=True)
-            with closing(self._open()) as database, database:
-                rows = ((key, known[key].tobytes()) for key in new)
-                database.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", rows)
+            self._keep({key: known[key].tobytes() for key in new})
         return torch.from_numpy(np.stack([known[key] for key in keys]))
 
     def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " dim"]]:
-        known: dict[bytes, Float[np.ndarray, " dim"]] = {}
-        with closing(self._open()) as database:
+        def look_up(database: sqlite3.Connection) -> dict[bytes, bytes]:
+            found: dict[bytes, bytes] = {}
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 batch = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(batch))
                 rows = database.execute(f"SELECT * FROM embeddings WHERE text IN ({marks})", batch)
-                known |= {key: np.frombuffer(numbers, dtype=np.float32) for key, numbers in rows}
-        return known
+                found |= {key: numbers for key, numbers, digest in rows if digest == _digest(key, numbers)}
+            return found
 
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.file, timeout=600)  # another job of a sweep may be writing
+        return {key: np.frombuffer(numbers, dtype=np.float32) for key, numbers in self._work(look_up).items()}
+
+    def _keep(self, new: Mapping[bytes, bytes]) -> None:
+        def keep(database: sqlite3.Connection) -> None:
+            rows = ((key, numbers, _digest(key, numbers)) for key, numbers in new.items())
+            database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
+
+        self._work(keep)
+
+    def _work(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        return with_database(self.file, _TABLE, work, timeout=600.0)  # another job of a sweep may be writing
+
+
+def _digest(key: bytes, numbers: object) -> bytes:
+    """A digest of a row: SQLite does not notice a changed byte."""
+    return xxhash.xxh3_64_digest(key + numbers) if isinstance(numbers, bytes) else b""

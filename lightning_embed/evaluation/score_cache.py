@@ -12,6 +12,8 @@ from lightning_embed.evaluation.ensemble import Ensemble
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import directory_digest
 from lightning_embed.storage.code_fingerprint import fingerprint
+from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.publish import discard
 from lightning_embed.types import EvalSet, Results, Score
 
 
@@ -55,10 +57,13 @@ class ScoreCache:
             for digest in digests:
                 key.update(digest.encode())
             file = self.folder / f"{key.hexdigest()[:32]}.json"
-            if not file.exists():
+            score: Score | None = cached_json(file, Score)
+            if score is None:
                 encoder = encoder or self._open(models)
-                write_whole(file, json.dumps(part.run(encoder)))
-            score: Score = json.loads(file.read_text())
+                text = json.dumps(part.run(encoder))
+                discard(file)
+                write_whole(file, text)
+                score = json.loads(text)
             results.setdefault(part.split, {})[part.name] = score
         return results
 

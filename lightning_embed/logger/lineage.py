@@ -39,8 +39,8 @@ class LoggedModel:
             return f"{BASE}-{digest(self.sha256)}"
         folder = self.folder.resolve()
         for out in folder.parents[1:3]:  # <out>/models/<name>, <out>/merged/<name>/model
-            if (run := run_yaml.read(out)) is not None:
-                return _legal(f"{run['config']['name']}-{run['hash']}-{folder.relative_to(out).parts[1]}")
+            if (run := run_yaml.read(out)) is not None and {"config", "hash"} <= run.keys():
+                return _legal(f"{run['config'].get('name')}-{run['hash']}-{folder.relative_to(out).parts[1]}")
         return _legal(self.name)
 
     @property

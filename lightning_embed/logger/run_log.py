@@ -3,7 +3,6 @@
 Numbers go to every logger; tables, pictures and models to those that can keep them (`logger.base`).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +13,8 @@ from omegaconf import DictConfig
 from lightning_embed.logger import lineage
 from lightning_embed.logger.base import KeepsPictures, KeepsTables, Loggers
 from lightning_embed.merge import Source
-from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.engine import MODEL_FOLDER
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
+from lightning_embed.merge.record.record import read_record
 from lightning_embed.report import Run, draw_conflict, read_conflict, save
 
 
@@ -60,7 +59,7 @@ def log_merge(
     _draw(loggers, "quality", run.quality)
     if target is None:
         return
-    record = json.loads((target / RECORD_FILE).read_text())
+    record = read_record(target / RECORD_FILE)
     _log_geometry(loggers, record)
     for picture in sorted(target.glob("*.svg")):
         png = picture.with_suffix(".png")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
-from lightning_embed.merge.checkpoint.directory import copy_files, differing_files, replaced
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, copy_files, differing_files, replaced
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.name_matching import agree
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
@@ -24,8 +24,6 @@ from lightning_embed.merge.record.freshness import copied_digests
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, recorded_path, versions
 from lightning_embed.merge.record.statistics import open_statistics
 from lightning_embed.storage.checksum import digests
-
-MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
-from lightning_embed.merge.engine import MODEL_FOLDER, MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.preparation import StoredPlan
 from lightning_embed.merge.record.freshness import changed_file
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
@@ -37,10 +38,8 @@ class Replay:
             raise ConfigError(f"recipe={file}: no such file. Give the merge.json that a merge wrote.")
         try:
             record = MergeRecord.read(file)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(
-                f"recipe={file} is not a merge.json of this version ({type(error).__name__}: {error}). Merge again."
-            ) from None
+        except (CheckpointError, OSError) as error:
+            raise ConfigError(f"recipe={file} is not a merge.json of this version ({error}). Merge again.") from None
         if not record.sha256:
             raise ConfigError(f"recipe={file}: merge={record.strategy} made no model. Give the merge.json of a merge.")
         return cls(file, record)

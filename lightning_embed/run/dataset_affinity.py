@@ -2,16 +2,20 @@
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # see lightning_embed.types
+)
 
 import torch
 from jaxtyping import Float
 from omegaconf import DictConfig
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.datamodule import prompts_of
@@ -25,9 +29,16 @@ from lightning_embed.run.fit import fit
 from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.publish import discard
 from lightning_embed.types import JOINT
 
 NUM_ROWS = 100  # of a dataset, as in Self Positioning (2024, arXiv 2410.15035)
+
+
+class _Kept(TypedDict):
+    embeddings: NotRequired[dict[str, list[float]]]
+    losses: NotRequired[dict[str, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class DatasetAffinity:
     def save(self) -> None:
         """Write the results to `file`, if any exist."""
         if self.file is not None and self._results:
+            discard(self.file)
             write_whole(self.file, json.dumps(self._results))
 
     @property
@@ -100,7 +112,17 @@ class DatasetAffinity:
 
     @cached_property
     def _results(self) -> dict[str, Any]:
-        return json.loads(self.file.read_text()) if self.file is not None and self.file.exists() else {}
+        return {} if self.file is None else kept_results(self.file, set(self._rows))
+
+
+def kept_results(file: Path, names: Set[str]) -> dict[str, Any]:
+    """The results in a file that are of the datasets with these names; others are computed again."""
+    kept: dict[str, Any] = cached_json(file, _Kept) or {}
+    of_names: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "embeddings": lambda found: found.keys() == names and len(set(map(len, found.values()))) == 1,
+        "losses": lambda found: found.keys() == {JOINT, *names} and all(of.keys() == names for of in found.values()),
+    }
+    return {kind: found for kind, found in kept.items() if kind in of_names and of_names[kind](found)}
 
 
 def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder, out: Path) -> DatasetAffinity:

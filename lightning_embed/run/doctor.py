@@ -20,11 +20,14 @@ from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.merge.engine import open_models
 from lightning_embed.merge.examine import examine
 from lightning_embed.merge.record.freshness import is_current
-from lightning_embed.merge.record.record import NO_MERGE
+from lightning_embed.merge.record.record import NO_MERGE, read_record
 from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, print_doctor
+from lightning_embed.report.figures.landscape import StoredLandscape
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import digest
+from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.publish import discard
 
 
 @runtime_checkable
@@ -87,7 +90,7 @@ def show(
     make_probe: MakeProbe | None,
 ) -> None:
     """Print the record of a merge or an examination, and draw its figures next to its merge.json."""
-    record = json.loads((target / RECORD_FILE).read_text())
+    record = read_record(target / RECORD_FILE)
     print_doctor(record, console)
     draw_geometry(target, record)
     if _options(cfg).needs_probe and base is not None and make_probe is not None:
@@ -109,7 +112,9 @@ def _landscape(
     request = [plain(cfg.doctor), make_probe.rows_hash]
     contents = [(model["name"], model["sha256"]) for model in (*record["sources"], record["base"])]
     file = out / LANDSCAPES / f"{digest([request, contents, cfg.seed])}.json"
-    if not file.exists():
+    known = cached_json(file, StoredLandscape)
+    if known is None:
+        discard(file)
         models = open_models(sources, base)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         landscape = survey(
@@ -121,8 +126,10 @@ def _landscape(
             lambda points: track(points, f"measuring the loss at {len(points)} points", console=console),
         )
         content = {"sources": record["sources"], "base": record["base"], **landscape.as_json()}
-        write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
-    return json.loads(file.read_text())
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_whole(file, text)
+        known = json.loads(text)
+    return known
 
 
 def _options(cfg: DictConfig) -> DoctorOptions:

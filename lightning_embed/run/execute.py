@@ -6,7 +6,8 @@ from dataclasses import replace
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config import run_yaml
 from lightning_embed.report import Run
-from lightning_embed.run import build
+from lightning_embed.report.scores import results_file
+from lightning_embed.run import build, finished
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.cost import costs
 from lightning_embed.run.finalize import Finalize
@@ -18,6 +19,8 @@ from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed, launched
+from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.publish import discard, settle_below
 from lightning_embed.types import BASE
 
 
@@ -45,9 +48,24 @@ def _begin(prepared: Prepared) -> None:
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
             console.print(reason, markup=False, highlight=False)
         run_yaml.refuse_other_run(prepared.out, prepared.identity)  # another process may have been faster
+        for folder in (prepared.out, CACHE):
+            settle_below(folder)
         run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
-        prepared.base.export(prepared.out / "models" / BASE)
+        results_file.read(prepared.out)  # a broken one is refused before the training, not after it
+        _export_base(prepared)
     prepared.affinity.save()  # every rank writes the same file
+
+
+def _export_base(prepared: Prepared) -> None:
+    """Save the base as experts are saved; one that has changed since, which the same command makes again, is replaced."""
+    out, folder = prepared.out, prepared.out / "models" / BASE
+    if folder.exists() and (reason := finished.changed(out, BASE)) is not None:
+        console.print(f"{reason} Making it again.", markup=False, highlight=False)
+        discard(folder)
+    if not folder.exists():
+        finished.forget_missing(out, [BASE])
+        prepared.base.export(folder)
+        finished.record(out, [BASE])
 
 
 def _with_mined_negatives(prepared: Prepared) -> Prepared:

@@ -21,11 +21,11 @@ from lightning_embed.config.identity import evaluation_hash, merge_hash
 from lightning_embed.config.values import plain, shown_config
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
-from lightning_embed.merge.checkpoint.directory import RECORD_FILE, settle
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE, settle
 from lightning_embed.merge.checkpoint.lora import is_adapter
-from lightning_embed.merge.engine import MODEL_FOLDER, MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.preparation import Preparation
-from lightning_embed.merge.record.freshness import is_current
+from lightning_embed.merge.record.freshness import damaged_file, is_current
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.merge.replay import Replay
 from lightning_embed.report import Run, ensemble_name
@@ -115,7 +115,7 @@ class Finalize:
             self.replay.repeat(self.strategy, target)
         else:
             settle(target)
-            if not is_current(target, self.sources, self.base, Path(inspect.getfile(type(self.strategy)))):
+            if not self._is_kept(target, self.sources, Path(inspect.getfile(type(self.strategy)))):
                 self._merge_anew(self.strategy, target, loggers)
         return target
 
@@ -208,10 +208,19 @@ class Finalize:
 
     def _folded(self, source: Source) -> Path:
         target = self._out / "folded" / source.name
-        if not is_current(target, [source], self.base):
+        if not self._is_kept(target, [source]):
             soup = registry.build("merge", {"name": "soup"})
             merge_models(MergeSpec(soup, [source], self.base), target, output=OutputFormat("auto"))
         return target / MODEL_FOLDER
+
+    def _is_kept(self, target: Path, sources: Sequence[Source], code: Path | None = None) -> bool:
+        """Whether a merge of these models by this code is there, as it was written."""
+        if not is_current(target, sources, self.base, code):
+            return False
+        if (file := damaged_file(target, sources, self.base)) is None:
+            return True
+        console.print(f"{file} is not the file that was merged. Merging again.", markup=False, highlight=False)
+        return False
 
     def _models(self, target: Path | None) -> dict[str, Path]:
         """All models of the run, in the order of its table."""

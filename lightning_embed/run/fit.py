@@ -12,15 +12,18 @@ from omegaconf import DictConfig
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
+from lightning_embed.callback.resume import Owner, resumable
+from lightning_embed.config.identity import run_identity
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
 from lightning_embed.logger.open import open_loggers
-from lightning_embed.run import build
+from lightning_embed.run import build, finished
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection, launched, signals
 from lightning_embed.sampler.seen import rows_seen
+from lightning_embed.storage.checksum import digest
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
@@ -37,6 +40,7 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
     with _alone(expert, checkpoints):
         if distributed.of_first(float(target.exists())):
+            finished.verify(out, plan.sources(expert))
             console.print(f"{expert.name}: trained already, {target}")
         else:
             signals.grace = cfg.grace_seconds
@@ -76,24 +80,27 @@ def _acquire(lock: FileLock, seconds: int) -> bool:
 def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     expert, batches = training.expert, training.batches
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
+    if launched.rank() == 0:
+        finished.forget_missing(out, plan.sources(expert))
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
     extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
-    checkpoint = checkpoints / CHECKPOINT
+    checkpoint, owner = checkpoints / CHECKPOINT, digest([run_identity(cfg).hash, expert.name])
     with open_loggers(cfg, expert.name, "train") as loggers:
-        trainer = build.trainer(cfg, loggers, checkpoints, extra)
+        trainer = build.trainer(cfg, loggers, checkpoints, [*extra, Owner(owner)])
         print_plan(training, trainer)
         module = build.module(cfg, model, tasks, expert)
         if isinstance(trainer.strategy.launcher, signals.HasProcesses):
             signals.launchers.append(trainer.strategy.launcher)
             signals.starting()
-        trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+        trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
         fault_injection.point("before_export")
         if distributed.rank() == 0:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, WhileTraining):
                     callback.finish(model, trainer.global_step, checkpoints / CHOICE)
             _export(module, extra, models / expert.name)
+            finished.record(out, plan.sources(expert))
             checkpoint.unlink(missing_ok=True)
             _log(cfg, loggers, plan, training, out)
 

@@ -21,6 +21,8 @@ from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Finalize, Scores, strategy_of
 from lightning_embed.run.terminal import console
 from lightning_embed.storage import hub
+from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.publish import settle_below
 from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
 
@@ -77,6 +79,8 @@ def execute(prepared: PreparedMerge) -> float | None:
     cfg, out = prepared.finalize.cfg, Path(prepared.finalize.cfg.out)
     if changed := run_yaml.changed_content(out, prepared.identity):  # a merge is named by the content of its models
         console.print(f"Changed since the last merge in {out}: {', '.join(changed)}.", markup=False, highlight=False)
+    for folder in (out, CACHE):
+        settle_below(folder)
     run_yaml.write(cfg, out, prepared.identity)
     return prepared.finalize.run()
 

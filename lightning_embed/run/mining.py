@@ -15,6 +15,7 @@ from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.seal import is_whole, seal
 from lightning_embed.types import BASE
 
 
@@ -29,7 +30,9 @@ def mined(
         assert dataset.train is not None, "see check_rows"
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
-            if not file.exists():
+            if not is_whole(file):
+                if file.exists():
+                    console.print(f"{file} is not what mining wrote. Mining again.", markup=False, highlight=False)
                 base.export(out / "models" / BASE)  # rank zero may not have finished its own export
                 console.print(f"mining hard negatives for {name}: {file}")
                 prompts = prompts_of(dataset, base)
@@ -42,5 +45,6 @@ def mined(
                     document_prompt=prompts.document,
                     seed=cfg.seed,
                 )
+                seal(file)
         result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
     return result

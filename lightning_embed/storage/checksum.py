@@ -6,20 +6,24 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.database import with_database
 
 _YOUNG = 2.0  # seconds: a file changed this recently may change again without a new time stamp
 _CARDS = ("README.md", "LICENSE", "LICENSE.txt")
 _OTHER_FOLDERS = re.compile(
     r"onnx|openvino|runs|logs|wandb|eval|checkpoint-.*"
 )  # beside the model: nothing loads them with it
+_TABLE = "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT)"
+_DIGEST = re.compile("[0-9a-f]{64}")
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".pt", ".ckpt")  # not read where there are safetensors
 
 Key = tuple[str, int, int, int, int]
@@ -69,6 +73,15 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     return {file.name: sha256(file) for file in sorted(files)}
 
 
+def model_digests(folder: Path) -> dict[str, str]:
+    """SHA-256, by path, of all files that a model is loaded from; see `directory_digest`.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return {str(file.relative_to(folder)): sha256(file) for file in sorted(_model_files(folder))}
+
+
 def directory_digest(folder: Path) -> str:
     """The digest of a model directory: of the names and bytes of all files that a model is loaded from.
 
@@ -78,8 +91,8 @@ def directory_digest(folder: Path) -> str:
         OSError: a file cannot be read.
     """
     digest = hashlib.sha256()
-    for file in sorted(_model_files(folder)):
-        digest.update(os.fsencode(f"{file.relative_to(folder)}\0{sha256(file)}\n"))
+    for name, value in model_digests(folder).items():
+        digest.update(os.fsencode(f"{name}\0{value}\n"))
     return digest.hexdigest()
 
 
@@ -108,22 +121,25 @@ def _model_files(folder: Path) -> Iterator[Path]:
 
 
 def _recall(key: Key) -> str | None:
-    with suppress(sqlite3.Error), closing(_open()) as database:
+    def look_up(database: sqlite3.Connection) -> str | None:
         found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", (os.fsencode(key[0]),)).fetchone()
-        return found[1] if found is not None and found[0] == repr(key[1:]) else None
-    return None
+        known = found is not None and found[0] == repr(key[1:]) and _DIGEST.fullmatch(str(found[1]))
+        return str(found[1]) if known else None
+
+    return _in_database(look_up) if CACHE.is_dir() else None
 
 
 def _remember(key: Key, value: str) -> None:
-    """Keep a digest; where the cache folder cannot be written, the file is read again next time."""
-    with suppress(sqlite3.Error, OSError):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with closing(_open()) as database, database:
-            database.execute("CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT)")
-            database.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (os.fsencode(key[0]), repr(key[1:]), value)
-            )
+    row = (os.fsencode(key[0]), repr(key[1:]), value)
+
+    def keep(database: sqlite3.Connection) -> None:
+        database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", row)
+
+    _in_database(keep)
 
 
-def _open() -> sqlite3.Connection:
-    return sqlite3.connect(CACHE / "checksums.sqlite", timeout=5)
+def _in_database(work: Callable[[sqlite3.Connection], str | None]) -> str | None:
+    """Work on the remembered digests; where the cache folder cannot be used, a file is read again next time."""
+    with suppress(sqlite3.Error, OSError, CheckpointError):
+        return with_database(CACHE / "checksums.sqlite", _TABLE, work, timeout=5.0)
+    return None

@@ -11,10 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from lightning_embed.errors import ConfigError, HubError
+from lightning_embed.errors import CheckpointError, ConfigError, HubError
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.publish import discard
 
+_COMMIT = re.compile("[0-9a-f]{40}")
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]  # of an earlier push: its shards must not mix with ours
 
 
@@ -110,16 +112,26 @@ def commit(name: str, revision: str | None, kind: Literal["model", "dataset"]) -
     from huggingface_hub import constants
 
     revision = revision or "main"
-    if re.fullmatch("[0-9a-f]{40}", revision):
+    if _COMMIT.fullmatch(revision):
         return revision
     folder = f"{kind}s--{name.replace('/', '--')}"
     kept = CACHE / "commits" / folder / revision
     if (answer := _asked(name, revision, kind)) is not None:
-        with suppress(OSError):
+        with suppress(OSError, CheckpointError):
+            discard(kept)
             write_whole(kept, answer)
         return answer
     known = (kept, Path(constants.HF_HUB_CACHE, folder, "refs", revision))
-    return next((file.read_text().strip() for file in known if file.is_file()), None)
+    return next((found for file in known if (found := _commit_in(file)) is not None), None)
+
+
+def _commit_in(file: Path) -> str | None:
+    """The commit in a file; None: there is none, or the file is broken."""
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found if _COMMIT.fullmatch(found) else None
 
 
 def _asked(name: str, revision: str, kind: str) -> str | None:

@@ -18,6 +18,7 @@ from lightning_embed.config.identity import job_hash
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
 from lightning_embed.runtime import launched, signals
+from lightning_embed.storage.publish import discard
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
 
@@ -73,7 +74,7 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
     arguments = [sys.executable, "-m", "lightning_embed", *flags, *(choice.text for choice in typed())]
-    file.unlink(missing_ok=True)
+    discard(file)
     began = time.monotonic()
     status = signals.wait(subprocess.Popen(arguments, env={**os.environ, JOB_VARIABLE: str(file)}))
     if (job := records.read(file)) is None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.publish import discard
 from lightning_embed.types import Choice
 
 FOLDER = "jobs"
@@ -37,16 +39,15 @@ class Job:
 
 def write(file: Path, job: Job) -> None:
     """Write the record of a job."""
+    discard(file)
     write_whole(file, json.dumps(asdict(job), indent=1) + "\n")
 
 
 def read(file: Path) -> Job | None:
     """The record of a job; None: the job has not finished, or its record is broken, so that it must run."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        return Job(**{**record, "choices": [Choice(**each) for each in record["choices"]]})
-    except (OSError, ValueError, TypeError, KeyError):
+    if (record := cached_json(file, Job)) is None:
         return None
+    return Job(**{**record, "choices": [Choice(**each) for each in record["choices"]]})
 
 
 def forget_failures(sweep: Path) -> None:

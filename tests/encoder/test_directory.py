@@ -136,7 +136,7 @@ def test_what_we_cannot_represent_is_refused(old: Path) -> None:
         with pytest.raises(CheckpointError, match=config):
             load(old)
     (old / "modules.json").write_text("[")
-    with pytest.raises(CheckpointError, match=r"expected JSON in modules.json"):
+    with pytest.raises(CheckpointError, match=r"modules.json: expected JSON, "):
         load(old)
 
 

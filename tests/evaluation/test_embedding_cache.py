@@ -1,8 +1,11 @@
 """Embeddings are kept by model, prompt and text."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_embed.evaluation import ScoreCache
@@ -51,3 +54,31 @@ def test_each_model_has_a_database_where_it_is_asked_for(tmp_path: Path) -> None
     assert one.file != other.file
     assert opened(tmp_path / "e", "one").file == one.file
     assert [member.file for member in opened(tmp_path / "e", "one", "other").members] == [one.file, other.file]
+
+
+@pytest.mark.parametrize(
+    "kind", ["cut", "empty", "text", "folder", "another table", "a changed number", "another length"]
+)
+def test_a_broken_database_is_filled_again(kind: str, tmp_path: Path) -> None:
+    file, model = tmp_path / "m.sqlite", Noting()
+    texts = [str(number) * 9 for number in range(500)]
+    expected = Remembered(model, file).encode(texts, prompt=None)
+    assert len(model.asked) == 500
+    whole = file.read_bytes()
+    if kind in ("a changed number", "another length"):
+        with closing(sqlite3.connect(file)) as database, database:
+            numbers = b"\0" * (12 if kind == "a changed number" else 8)
+            database.execute("UPDATE embeddings SET numbers = ?", (numbers,))
+    else:
+        file.unlink()
+        match kind:
+            case "folder":
+                (file / "deep").mkdir(parents=True)
+            case "another table":
+                with closing(sqlite3.connect(file)) as database, database:
+                    database.execute("CREATE TABLE embeddings (other BLOB)")
+            case _:
+                file.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"not a database"}[kind])
+    assert torch.equal(Remembered(model, file).encode(texts, prompt=None), expected)
+    assert torch.equal(Remembered(model, file).encode(texts, prompt=None), expected)
+    assert len(model.asked) <= 1000

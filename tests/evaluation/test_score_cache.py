@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_embed.evaluation import Evaluator, Part, ScoreCache
@@ -89,3 +90,34 @@ def test_an_ensemble_is_remembered_by_the_contents_of_all_in_any_order(tmp_path:
     assert [score(one), score(one, other), score(other, one), score(one, third)] == [1, 2, 2, 3]
     (other / "weights").write_bytes(b"4")
     assert [score(one, other), score(one)] == [4, 1]
+
+
+BROKEN = {
+    "nothing": "", "half": '{"task": "sts", "met', "another shape": "[]", "without its score": '{"task": "sts"}',
+    "a text as score": '{"task": "sts", "metric": "m", "score": "1", "in_domain": true}',
+    "no number": '{"task": "sts", "metric": "m", "score": NaN, "in_domain": true}',
+    "no metric": '{"task": "sts", "metric": null, "score": 1.0, "in_domain": true}', "zeros": "\0" * 100,
+    "a list of texts": '{"task": "sts", "metric": "m", "score": 1.0, "in_domain": true, "each": ["a"]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*BROKEN, "not UTF-8", "a folder"])
+def test_a_broken_score_is_measured_again(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    calls: list[str] = []
+
+    def score() -> float:
+        cache = ScoreCache(Counting(0, calls), [_set("t")], tmp_path / "scores", Load(""))
+        return cache(tmp_path / "model")["test"]["t"]["score"]
+
+    assert (score(), score()) == (1, 1)
+    (file,) = (tmp_path / "scores").iterdir()
+    match kind:
+        case "a folder":
+            file.unlink()
+            (file / "deep").mkdir(parents=True)
+        case "not UTF-8":
+            file.write_bytes(b"\xff\xfe")
+        case _:
+            file.write_text(BROKEN[kind])
+    assert (score(), score()) == (2, 2)

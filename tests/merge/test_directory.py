@@ -74,7 +74,7 @@ def test_of_two_folders_the_last_counts(tmp_path: Path) -> None:
 
 
 def test_broken_json(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"modules.json is not valid JSON .* Fix it"):
+    with pytest.raises(CheckpointError, match=r"modules.json: expected JSON, .* Fix it"):
         copy_files([_directory(tmp_path / "a", **{"modules.json": "["})], tmp_path / "b", None)
 
 
@@ -121,7 +121,7 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"file exists and holds no merge.json, so no merge wrote it"):
         merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file")
     with pytest.raises(
-        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Free some space, or choose"
+        CheckpointError, match=r"file/merged cannot be written \(.*Not a directory.*\). Choose a different target"
     ):
         merge_models(MergeSpec(toy.strategy("soup"), [source]), tmp_path / "file" / "merged")
 

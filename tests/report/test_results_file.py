@@ -69,5 +69,5 @@ def test_only_models_measured_alike_are_shown(models, tmp_path):
 @pytest.mark.parametrize("text", ["{", "[]", '{"models": {}}'])
 def test_a_broken_file_is_refused(tmp_path, text):
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(DataError, match=r"results.json is not a valid results file .*Delete it"):
+    with pytest.raises(DataError, match=r"results.json: .*Delete it"):
         _ = Run(tmp_path).models

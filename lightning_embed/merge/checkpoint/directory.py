@@ -2,20 +2,23 @@
 
 import errno
 import filecmp
-import glob
 import json
-import os
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import fault_injection
+from lightning_embed.storage import publish
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import read_json
+from lightning_embed.storage.publish import published_folder
 
 RECORD_FILE = "merge.json"
+MODEL_FOLDER = "model"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 # Weights in the formats of other programs: those of the first source, and so wrong beside the merged weights.
 _WEIGHTS = frozenset(
@@ -23,91 +26,49 @@ _WEIGHTS = frozenset(
 )
 # The origin of a file, without effect on the outputs of the model.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "__version__"})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_POINTS = {"while_missing": "while_merge_replaces", "replaced": "after_merge_replaced"}
 CARD_FILE = "README.md"
 INCIDENTAL_FILES = frozenset({CARD_FILE, "LICENSE"})
+
+
+@dataclass
+class _Module:
+    """The part of an entry of modules.json that is read."""
+
+    path: str
 
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` when the block succeeds, and is removed when it fails.
 
-    Every process has its own folder, so that several can write the same target; the last one to end counts. A killed
-    process leaves its hidden folder behind; the next merge into the same target, on the same machine, removes it.
+    See `storage.publish`: several processes can write the same target, and the last one to end counts. A killed process
+    leaves its hidden folder behind; the next merge into the same target, on the same machine, removes it.
 
     Raises:
         CheckpointError: `target` has content that no merge wrote, or cannot be written, as on a full disk.
     """
-    partial, old = _hidden(target, os.getpid())
     try:
         _refuse_others_work(target)
         settle(target)
-        partial.mkdir(parents=True)
-        yield partial
-        fault_injection.point("before_merge_replaces")
-        while not _put(partial, target, old):
-            shutil.rmtree(old, ignore_errors=True)
-        fault_injection.point("after_merge_replaced")
+        with published_folder(target, at=lambda step: fault_injection.point(_POINTS[step])) as partial:
+            yield partial
+            fault_injection.point("before_merge_replaces")
     except OSError as error:
-        if error.errno in _FULL or _lies_beside(target, error.filename):
+        if error.errno == errno.EROFS or _lies_beside(target, error.filename):
             raise CheckpointError(
-                f"{target} cannot be written ({error}). Free some space, or choose a different target; "
-                "its earlier content is unchanged."
+                f"{target} cannot be written ({error}). Choose a different target; its earlier content is unchanged."
             ) from error
         raise  # an error of the models, or of the data
-    finally:
-        with suppress(OSError):
-            _settle(target, os.getpid())
 
 
 def _lies_beside(target: Path, file: object) -> bool:
     return isinstance(file, str) and Path(file).absolute().is_relative_to(target.parent.absolute())
 
 
-def _put(partial: Path, target: Path, old: Path) -> bool:
-    """Move the earlier merge away and the new one into its place; False: a different process wrote in between."""
-    with suppress(FileNotFoundError):
-        target.rename(old)
-    fault_injection.point("while_merge_replaces")
-    try:
-        partial.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
-
-
 def settle(target: Path) -> None:
     """Remove the folders of killed merges beside `target`; restore the earlier merge if `target` does not exist."""
-    for path in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.{socket.gethostname()}.*")):
-        pid = path.suffix.removeprefix(".")
-        if pid.isdigit() and not _is_alive(int(pid)):
-            _settle(target, int(pid))
-
-
-def _settle(target: Path, pid: int) -> None:
-    partial, old = _hidden(target, pid)
-    if old.exists() and not target.exists():
-        old.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(partial, ignore_errors=True)
-
-
-def _hidden(target: Path, pid: int) -> tuple[Path, Path]:
-    """The folder that a process writes, and the folder to which it moves the earlier merge."""
-    owner = f"{socket.gethostname()}.{pid}"
-    return target.with_name(f".{target.name}.partial.{owner}"), target.with_name(f".{target.name}.old.{owner}")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # a process of a different user
-        pass
-    return True
+    publish.settle(target.parent, target.name)
 
 
 def _refuse_others_work(target: Path) -> None:
@@ -128,11 +89,16 @@ def copy_files(folders: Sequence[Path], target: Path, dtype: str | None) -> None
     """
     for name, file in copied_files(folders).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target / name)
-    config_file = target / "config.json"
-    if dtype is not None and config_file.exists():
-        config = {key: value for key, value in _read_json(config_file).items() if key != "torch_dtype"}
-        config_file.write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
+        if dtype is not None and name == Path("config.json"):
+            write_whole(target / name, with_dtype(file, dtype))
+        else:
+            shutil.copyfile(file, target / name)
+
+
+def with_dtype(config_file: Path, dtype: str) -> str:
+    """The text of a config.json for weights of `dtype`."""
+    config = {key: value for key, value in _read_json(config_file, dict).items() if key != "torch_dtype"}
+    return json.dumps(config | {"dtype": dtype}, indent=2) + "\n"
 
 
 def differing_files(first: Sequence[Path], other: Sequence[Path]) -> list[str]:
@@ -161,8 +127,14 @@ def _is_copied(name: str) -> bool:
 
 def _module_folders(source: Path) -> list[Path]:
     modules = source / "modules.json"
-    listed = _read_json(modules) if modules.exists() else []
+    listed = _read_json(modules, list[_Module]) if modules.exists() else []
+    for path in (path for module in listed if (path := module["path"]) and not _is_below(path)):
+        raise CheckpointError(f"{modules}: expected the paths of modules in this directory, found {path!r}. Fix it.")
     return [source / module["path"] for module in listed if module["path"]]
+
+
+def _is_below(path: str) -> bool:
+    return not (Path(path).is_absolute() or ".." in Path(path).parts)
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -172,14 +144,11 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _content(file: Path) -> Any:
-    content = _read_json(file)
+    content = _read_json(file, object)
     if isinstance(content, dict):
         return {key: value for key, value in content.items() if key not in _INCIDENTAL_KEYS}
     return content
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}). Fix it, or export the model again.") from None
+def _read_json(file: Path, shape: Any) -> Any:
+    return read_json(file, shape, "Fix it, or export the model again.")

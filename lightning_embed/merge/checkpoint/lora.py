@@ -1,6 +1,5 @@
 """LoRA adapters as sources: added to each weight of the base on reading, so that the whole model is never in memory."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE as CO
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo, prefixes_of
 from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE, ModelDirectory, Place, mapped, read_header
 from lightning_embed.merge.contract import Source
+from lightning_embed.storage.json_file import read_json
 
 ADAPTER_FILE = "adapter_model.safetensors"
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(?:\.weight)?")
@@ -32,7 +32,20 @@ _SILENT = {
     "runtime_config",
 }  # fmt: skip
 _FOLD_BY_PEFT = "Fold it with peft's merge_and_unload, and merge the result."
+_SAVE_AGAIN = "Save the adapter again."
 _STARTS_AT_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")  # other methods change the base first
+
+
+@dataclass
+class _Options:
+    """The entries of an adapter's configuration that are read."""
+
+    peft_type: str
+    lora_alpha: float | None = None
+    base_model_name_or_path: str | None = None
+    alpha_pattern: dict[str, float] | None = None
+    use_rslora: bool | None = False
+    fan_in_fan_out: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -124,13 +137,8 @@ def open_model(source: Source, base: Path | None) -> ModelDirectory:
 
 
 def _read_options(file: Path) -> dict[str, Any]:
-    try:
-        options: dict[str, Any] = json.loads(file.read_text())
-        kind = options["peft_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{file} is not in the format of peft ({type(error).__name__}: {error}). Save the adapter again."
-        ) from None
+    options: dict[str, Any] = read_json(file, _Options, _SAVE_AGAIN)
+    kind = options["peft_type"]
     others = {key: value for key, value in options.items() if value and key not in _FOLDED | _SILENT}
     if kind != "LORA":
         others = {"peft_type": kind}
@@ -138,7 +146,20 @@ def _read_options(file: Path) -> dict[str, Any]:
         others["init_lora_weights"] = options["init_lora_weights"]
     for key, value in others.items():
         raise CheckpointError(f"{file}: {key}={value!r} is more than plain LoRA. {_FOLD_BY_PEFT}")
+    if options.get("lora_alpha") is None:
+        raise CheckpointError(f"{file}: lora_alpha: is missing. {_SAVE_AGAIN}")
+    for pattern in options.get("alpha_pattern") or {}:
+        if (reason := _misread(pattern)) is not None:
+            raise CheckpointError(f"{file}: alpha_pattern: {pattern!r} is not a pattern ({reason}). {_SAVE_AGAIN}")
     return options
+
+
+def _misread(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return str(error)
+    return None
 
 
 def _base(source: Source, options: Mapping[str, Any], base: Path | None) -> Path:

@@ -17,10 +17,18 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
 from lightning_embed.merge.contract import Source
+from lightning_embed.storage.json_file import read_json
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+
+
+@dataclass
+class _Index:
+    """The part of an index of shards that is read."""
+
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -171,12 +179,10 @@ def _find_files(path: Path) -> dict[str, Path]:
     if not index.exists():
         with _opened(path / WEIGHTS_FILE) as tensors:
             return dict.fromkeys(tensors.keys(), path / WEIGHTS_FILE)
-    try:
-        files = {name: path / file for name, file in json.loads(index.read_text())["weight_map"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{index} is not an index of shards ({type(error).__name__}: {error}). Copy the model again."
-        ) from None
+    found = read_json(index, _Index, "Copy the model again.")
+    files = {name: path / file for name, file in found["weight_map"].items()}
+    for outside in (file for file in found["weight_map"].values() if Path(file).name != file):
+        raise CheckpointError(f"{index}: expected names of files beside it, found {outside!r}. Copy the model again.")
     for missing in sorted({file.name for file in files.values() if not file.exists()}):
         raise CheckpointError(f"{path} has no {missing}, which its {INDEX_FILE} names. Copy the missing shards.")
     return files

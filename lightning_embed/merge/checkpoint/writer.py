@@ -18,6 +18,7 @@ from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.runtime import fault_injection
+from lightning_embed.storage.atomic import write_whole
 
 _DTYPES = {
     torch.float64: "F64",
@@ -103,7 +104,7 @@ def _write_index(path: Path, header: Header, shards: Mapping[str, Sequence[str]]
     weight_map = {name: file for file, names in shards.items() for name in names}
     total = sum(map(_size, header.values()))
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    path.write_text(json.dumps(index, indent=2) + "\n")
+    write_whole(path, json.dumps(index, indent=2) + "\n")
 
 
 def _size(info: TensorInfo) -> int:

@@ -1,16 +1,25 @@
 """Comparison of merge.json with the models on disk, by content: an older model may have replaced a newer one."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from lightning_embed.merge.checkpoint.directory import INCIDENTAL_FILES, RECORD_FILE, copied_files
+from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.directory import (
+    INCIDENTAL_FILES,
+    MODEL_FOLDER,
+    RECORD_FILE,
+    copied_files,
+    with_dtype,
+)
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
-from lightning_embed.merge.contract import Source
+from lightning_embed.merge.contract import STATISTICS, OutDtype, Source
 from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.merge.record.statistics import statistics_folders
 from lightning_embed.storage.checksum import sha256
 
 
@@ -29,7 +38,7 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
     file = target / RECORD_FILE
     try:
         record = MergeRecord.read(file)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, CheckpointError):
         return False
     if len(sources) != len(record.sources) or (base is None) != (record.base is None):
         return False
@@ -39,6 +48,37 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
     if base is not None:
         models.append(ModelDirectory.open(Source(base, "base")))
     return changed_file(record, models) is None
+
+
+def damaged_file(target: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+    """The first file of a merge that is not as it was written; None: all are, or nothing was merged here.
+
+    Compared are the weights and the statistics with merge.json, and the files that the merged model has from the first
+    source with that; its config.json has the dtype of the weights besides.
+
+    Args:
+        target: folder of a merge that `is_current`.
+        sources: in their order.
+        base: model that they started from.
+
+    Raises:
+        CheckpointError: a model cannot be read.
+    """
+    record = MergeRecord.read(target / RECORD_FILE)
+    if not record.sha256:
+        return None
+    model = target / MODEL_FOLDER
+    expected = {model / name: digest for name, digest in record.sha256.items()}
+    for folder, digests in zip(statistics_folders(target / STATISTICS, len(sources)), record.statistics, strict=False):
+        expected |= {folder / name: digest for name, digest in digests.items()}
+    first = copied_files(open_model(sources[0], base).folders)
+    expected |= {model / name: sha256(file) for name, file in first.items() if name.name not in INCIDENTAL_FILES}
+    config = Path("config.json")
+    if record.out_dtype != OutDtype.auto and config in first:
+        text = with_dtype(first[config], record.out_dtype)
+        expected[model / config] = hashlib.sha256(text.encode()).hexdigest()
+    wrong = (file for file, digest in expected.items() if not file.is_file() or sha256(file) != digest)
+    return next(wrong, None)
 
 
 def changed_file(

@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
-from lightning_embed.merge.diagnosis.geometry import Geometry
+from lightning_embed.merge.diagnosis.finding import Finding
+from lightning_embed.merge.diagnosis.geometry import Geometry, GroupGeometry
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import read_json
 
 NO_MERGE = "none"
 """The strategy word in the merge.json of an examination without a merge."""
@@ -41,6 +45,66 @@ class ModelRecord:
     dropped: list[str]
     lent: list[str]
     differing_files: list[str]
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """The entries of a source or the base that reports read."""
+
+    name: str
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The entries of merge.json that reports read, in every version."""
+
+    strategy: str
+    options: dict[str, Any]
+    plan: dict[str, Any]
+    sources: list[NamedModel]
+    base: NamedModel | None
+    geometry: dict[str, Any] | None
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """All entries of merge.json."""
+
+    strategy: str
+    options: dict[str, Any]
+    plan: dict[str, Any]
+    sources: list[ModelRecord]
+    base: ModelRecord | None
+    out_dtype: str
+    seed: int
+    geometry: dict[str, Any] | None
+    sha256: dict[str, str]
+    seconds: float
+    bytes: int
+    versions: dict[str, str]
+    looks_at: dict[str, Any] = field(default_factory=dict)
+    statistics: list[dict[str, str]] = field(default_factory=list)
+    copied: dict[str, str] = field(default_factory=dict)
+    max_shard_bytes: int = 0
+    probe_rows: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Geometry(GroupGeometry):
+    """With advice in sentences, in files of earlier versions."""
+
+    groups: dict[str, GroupGeometry]
+    expectations: list[Finding | str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The geometry of merge.json."""
+
+    geometry: _Geometry
 
 
 @dataclass(frozen=True)
@@ -99,12 +163,16 @@ class MergeRecord:
         """The record of a merge.json, without the geometry.
 
         Raises:
-            ValueError, TypeError, KeyError: the file holds no record.
+            CheckpointError: the file holds no record.
+            OSError: it cannot be read.
         """
-        fields = json.loads(file.read_text())
-        sources = [ModelRecord(**source) for source in fields["sources"]]
-        base = ModelRecord(**fields["base"]) if fields["base"] else None
-        return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
+        fields = read_json(file, _Stored, _remedy(file))
+        try:
+            sources = [ModelRecord(**source) for source in fields["sources"]]
+            base = ModelRecord(**fields["base"]) if fields["base"] else None
+            return cls(**{**fields, "sources": sources, "base": base, "geometry": None})
+        except TypeError as error:  # an entry of a later version
+            raise CheckpointError(f"{file}: {error}. {_remedy(file)}") from None
 
     def remarks(self) -> list[str]:
         """Remarks on everything that the merged model does not have from all sources: one short line each."""
@@ -124,7 +192,24 @@ class MergeRecord:
 
     def write(self, folder: Path) -> None:
         """Write merge.json."""
-        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+        write_whole(folder / RECORD_FILE, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The content of a merge.json, with the geometry, which in files of earlier versions has no groups.
+
+    Raises:
+        CheckpointError: the file holds no record.
+        OSError: it cannot be read.
+    """
+    content: dict[str, Any] = read_json(file, _Shown, _remedy(file))
+    if "groups" in (content["geometry"] or {}):
+        read_json(file, _Measured, _remedy(file))
+    return content
+
+
+def _remedy(file: Path) -> str:
+    return f"Delete {file.parent}: the same command makes it again."
 
 
 def _listed(names: Sequence[str], shown: int = 3) -> str:

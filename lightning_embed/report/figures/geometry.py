@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning_embed.report.figures.svg import beside_each_other, heat_map, lines
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
+from lightning_embed.storage.atomic import write_whole
 
 FILE = "geometry.svg"
 _MOST_PAIRS = 3  # with a line each; of more pairs, the closest, the mean and the furthest are drawn
@@ -15,7 +16,7 @@ _MOST_LINES = 8
 def draw_geometry(folder: Path, record: Record) -> None:
     """Write the pictures beside merge.json."""
     for seen in examined({record["strategy"]: record}):
-        (folder / FILE).write_text(beside_each_other(pictures(seen)), encoding="utf-8")
+        write_whole(folder / FILE, beside_each_other(pictures(seen)))
 
 
 def pictures(seen: Examined) -> list[str]:

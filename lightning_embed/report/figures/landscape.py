@@ -1,18 +1,21 @@
 """Pictures of the loss between the sources: along paths, and on the plane of two of them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_embed.merge.diagnosis import landscape as measured
+from lightning_embed.merge.record.record import NamedModel
 from lightning_embed.report.figures.label_placement import add_labels
 from lightning_embed.report.figures.style import INK, drawing, save
 from lightning_embed.report.figures.svg import COLOURS, DASHES
 from lightning_embed.report.scores.merge_groups import Examined, Record, examined
+from lightning_embed.storage.json_file import cached_json
 from lightning_embed.types import BASE
 
 LANDSCAPES = "landscapes"
@@ -25,9 +28,18 @@ Landscape = Mapping[str, Any]
 """A file of `<out>/landscapes`: see `lightning_embed.merge.diagnosis.landscape`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredLandscape(measured.Landscape):
+    """The content of such a file: the losses, and the models between which they were measured."""
+
+    sources: list[NamedModel]
+    base: NamedModel | None
+
+
 def read_landscapes(out: Path) -> list[Landscape]:
-    """All landscapes of a folder."""
-    return [json.loads(file.read_text()) for file in sorted((out / LANDSCAPES).glob("*.json"))]
+    """All landscapes of a folder; a broken one is measured again where it is asked for."""
+    found = (cached_json(file, StoredLandscape) for file in sorted((out / LANDSCAPES).glob("*.json")))
+    return [landscape for landscape in found if landscape is not None]
 
 
 def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:

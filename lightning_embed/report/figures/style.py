@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.report.scores.model_kinds import Kind
+from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.publish import published_file
 
 INK = "#1a1a1a"
 MARKS = {Kind.base: "s", Kind.source: "o", Kind.merge: "D", Kind.ensemble: "*"}
@@ -37,6 +39,7 @@ def as_svg(figure: Any) -> str:
 def save(figure: Any, file: Path) -> list[Path]:
     """Write an SVG and a PNG; `file` without suffix."""
     svg, png = (file.with_name(f"{file.name}.{suffix}") for suffix in ("svg", "png"))
-    svg.write_text(as_svg(figure), encoding="utf-8")
-    figure.savefig(png, dpi=150)
+    write_whole(svg, as_svg(figure))
+    with published_file(png) as partial:
+        figure.savefig(partial, dpi=150, format="png")
     return [svg, png]

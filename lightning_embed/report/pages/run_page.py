@@ -33,6 +33,7 @@ from lightning_embed.report.scores.summary import (
     summary,
     task_name,
 )
+from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import BASE, Results
 
 FILE = "report.html"
@@ -67,7 +68,7 @@ def write_report(
         parts.append(f"<h2>Rows seen</h2>{table(header, [[escape(cell) for cell in row] for row in seen])}")
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
-    file.write_text(PAGE.substitute(title=escape(out.name), body="\n".join(parts)), encoding="utf-8")
+    write_whole(file, PAGE.substitute(title=escape(out.name), body="\n".join(parts)))
     return file
 
 

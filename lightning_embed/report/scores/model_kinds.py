@@ -1,12 +1,12 @@
 """Kinds of the models of a folder (base, source, merge, ensemble), and labels of merges by their distinct options."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.merge.record.record import read_record
 from lightning_embed.report.scores.summary import is_ensemble
 from lightning_embed.types import BASE
 
@@ -31,7 +31,7 @@ def kind_of(model: str, records: Mapping[str, Any]) -> Kind:
 
 def read_records(folder: Path) -> dict[str, Any]:
     """Name of a merge -> its merge.json, for all merges of a run."""
-    return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("merged/*/merge.json"))}
+    return {file.parent.name: read_record(file) for file in sorted(folder.glob("merged/*/merge.json"))}
 
 
 def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:

@@ -13,17 +13,27 @@ pair are in `<out>/each/<model>.json`.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired  # see lightning_embed.types
 
 from filelock import FileLock
+from typing_extensions import TypedDict
 
 from lightning_embed.errors import DataError
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.json_file import cached_json, read_json
+from lightning_embed.storage.publish import discard
 from lightning_embed.types import Results, Score
 
 FILE = "results.json"
 EACH = "each"  # folder of what every query and pair scored
+_REMEDY = "Delete it: the models are measured again."
 _APART = ("each", "more_each", "gold")
+
+
+class _Stored(TypedDict):
+    models: dict[str, Results]
+    evaluations: dict[str, str]
+    costs: NotRequired[dict[str, float | None]]
 
 
 class Content(TypedDict):
@@ -43,22 +53,15 @@ def read(out: Path) -> Content:
     file = out / FILE
     if not file.exists():
         return Content(models={}, evaluations={}, costs={})
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return Content(
-            models=content["models"], evaluations=content["evaluations"], costs=dict(content.get("costs", {}))
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not a valid results file ({error}). Delete it: the models are measured again."
-        ) from None
+    content = read_json(file, _Stored, _REMEDY, DataError)
+    if unknown := sorted(content["models"].keys() - content["evaluations"].keys()):
+        raise DataError(f"{file}: evaluations.{unknown[0]}: is missing. {_REMEDY}")
+    return Content(models=content["models"], evaluations=content["evaluations"], costs=content.get("costs", {}))
 
 
 def read_each(out: Path, model: str) -> Results:
-    """The scores of a model with those of its single queries and pairs; empty if they were not stored."""
-    file = out / EACH / f"{model}.json"
-    found: Results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return found
+    """The scores of a model with those of its single queries and pairs; empty if they were not stored, or are broken."""
+    return cached_json(out / EACH / f"{model}.json", Results) or {}
 
 
 def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
@@ -70,6 +73,7 @@ def add(out: Path, model: str, results: Results, evaluation: str = "", cost: flo
         content["models"][model] = _means(results)
         content["evaluations"][model] = evaluation
         content["costs"][model] = cost
+        discard(out / EACH / f"{model}.json")
         write_whole(out / EACH / f"{model}.json", json.dumps(results))
         write_whole(out / FILE, json.dumps(content, indent=2) + "\n")
 
