@@ -125,7 +125,7 @@ def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """The commands that make the model again, without the paths of this machine, which are private."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [each for each in choices.typed() if each.owner not in _HERE and each.key != "experts.only"]
+    given = [each for each in choices.shown() if each.owner not in _HERE and each.key != "experts.only"]
     if merged is None:  # the experts do not depend on the rest
         given = [each for each in given if each.owner in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
     line = shlex.join(["python", f"{command}.py", *(_public(each.text) for each in given)])

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
+from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
 from lightning_embed.sweep import job
@@ -67,7 +68,7 @@ def _explained_failure(error: Exception) -> str:
     cause = _ours(error) or error
     if not isinstance(cause, LightningEmbedError):
         traceback.print_exception(error)
-    return f"{type(cause).__name__}: {cause}"
+    return _sentence(cause)
 
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
@@ -82,8 +83,12 @@ def _ours(error: BaseException | None) -> LightningEmbedError | None:
 def _exit(error: LightningEmbedError) -> NoReturn:
     if os.environ.get("HYDRA_FULL_ERROR"):
         traceback.print_exception(error)
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    print(_sentence(error), file=sys.stderr)
     sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+    return without_environment(f"{type(error).__name__}: {error}")
 
 
 def launch(name: str) -> None:
