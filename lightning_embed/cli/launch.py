@@ -21,6 +21,7 @@ from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import CheckpointError, LightningEmbedError
+from lightning_embed.storage.names import visible_lines
 from lightning_embed.sweep import job
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
@@ -88,7 +89,7 @@ def _exit(error: LightningEmbedError) -> NoReturn:
 
 
 def _sentence(error: Exception) -> str:
-    return without_environment(f"{type(error).__name__}: {error}")
+    return visible_lines(without_environment(f"{type(error).__name__}: {error}"))
 
 
 def launch(name: str) -> None:

@@ -26,6 +26,7 @@ from lightning_embed.merge import Source
 from lightning_embed.runtime import distributed
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
+from lightning_embed.storage.names import visible
 from lightning_embed.types import Task
 
 TRAINED_BY = (
@@ -95,7 +96,9 @@ def run_identity(config: DictConfig) -> Identity:
         content["recipe"] = files_content([Path(recipe)])
         options["recipe"] = True
     if sources := source_paths(options.get("sources") or ()):
-        content |= {f"sources.{n}.{path.name}": model_content(str(path), None) for n, path in enumerate(sources)}
+        content |= {
+            f"sources.{n}.{visible(path.name)}": model_content(str(path), None) for n, path in enumerate(sources)
+        }
         options["sources"] = [path.name for path in sources]
     if data := options.get("data"):
         for name, dataset in data["datasets"].items():

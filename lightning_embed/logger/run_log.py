@@ -17,6 +17,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.engine import MODEL_FOLDER
 from lightning_embed.report import Run, draw_conflict, read_conflict, save
+from lightning_embed.storage.names import visible_in
 
 
 def log_plan(loggers: Loggers, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -60,7 +61,7 @@ def log_merge(
     _draw(loggers, "quality", run.quality)
     if target is None:
         return
-    record = json.loads((target / RECORD_FILE).read_text())
+    record = visible_in(json.loads((target / RECORD_FILE).read_text()))
     _log_geometry(loggers, record)
     for picture in sorted(target.glob("*.svg")):
         png = picture.with_suffix(".png")

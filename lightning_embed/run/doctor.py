@@ -25,6 +25,7 @@ from lightning_embed.report import LANDSCAPES, draw_geometry, draw_landscape, pr
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import digest
+from lightning_embed.storage.names import visible_in
 
 
 @runtime_checkable
@@ -87,7 +88,7 @@ def show(
     make_probe: MakeProbe | None,
 ) -> None:
     """Print the record of a merge or an examination, and draw its figures next to its merge.json."""
-    record = json.loads((target / RECORD_FILE).read_text())
+    record = visible_in(json.loads((target / RECORD_FILE).read_text()))
     print_doctor(record, console)
     draw_geometry(target, record)
     if _options(cfg).needs_probe and base is not None and make_probe is not None:
@@ -122,7 +123,7 @@ def _landscape(
         )
         content = {"sources": record["sources"], "base": record["base"], **landscape.as_json()}
         write_whole(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
-    return json.loads(file.read_text())
+    return visible_in(json.loads(file.read_text()))
 
 
 def _options(cfg: DictConfig) -> DoctorOptions:

@@ -62,4 +62,4 @@ def print_plan(training: PlannedTraining, trainer: Any) -> None:
     console.print(table)
     reached = set(stream.order(0)[:steps].flatten().tolist())
     if missed := [name for number, name in enumerate(stream.datasets) if number not in reached]:
-        console.print(f"[yellow]never reached in {steps:,} steps: {', '.join(missed)}[/yellow]")
+        console.print(f"never reached in {steps:,} steps: {', '.join(missed)}", style="yellow")

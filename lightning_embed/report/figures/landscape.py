@@ -13,6 +13,7 @@ from lightning_embed.report.figures.label_placement import add_labels
 from lightning_embed.report.figures.style import INK, drawing, save
 from lightning_embed.report.figures.svg import COLOURS, DASHES
 from lightning_embed.report.scores.merge_groups import Examined, Record, examined
+from lightning_embed.storage.names import visible_in
 from lightning_embed.types import BASE
 
 LANDSCAPES = "landscapes"
@@ -27,7 +28,7 @@ Landscape = Mapping[str, Any]
 
 def read_landscapes(out: Path) -> list[Landscape]:
     """All landscapes of a folder."""
-    return [json.loads(file.read_text()) for file in sorted((out / LANDSCAPES).glob("*.json"))]
+    return [visible_in(json.loads(file.read_text())) for file in sorted((out / LANDSCAPES).glob("*.json"))]
 
 
 def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:

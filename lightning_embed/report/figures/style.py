@@ -13,13 +13,16 @@ MARKS = {Kind.base: "s", Kind.source: "o", Kind.merge: "D", Kind.ensemble: "*"}
 WORDS = {Kind.base: "base", Kind.source: "trained", Kind.merge: "merged", Kind.ensemble: "ensemble (N encoders)"}
 
 
+_PLAIN = {"text.parse_math": False}  # a name may have a $, and ticks get their text when a figure is saved
+
+
 @contextmanager
 def drawing(width: float, height: float, letters: int = 9) -> Iterator[Any]:
     """An empty figure of `width` by `height` inches, with letters of `letters` points inside the context."""
     import matplotlib as mpl  # takes half a second
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": letters}):
+    with mpl.rc_context({"font.size": letters, **_PLAIN}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
@@ -28,7 +31,7 @@ def as_svg(figure: Any) -> str:
     import matplotlib as mpl
 
     image = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "figure"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "figure", **_PLAIN}):
         figure.savefig(image, format="svg", metadata={"Date": None}, transparent=True)
     text = image.getvalue()
     return text[text.index("<svg") :]
@@ -36,7 +39,10 @@ def as_svg(figure: Any) -> str:
 
 def save(figure: Any, file: Path) -> list[Path]:
     """Write an SVG and a PNG; `file` without suffix."""
+    import matplotlib as mpl
+
     svg, png = (file.with_name(f"{file.name}.{suffix}") for suffix in ("svg", "png"))
     svg.write_text(as_svg(figure), encoding="utf-8")
-    figure.savefig(png, dpi=150)
+    with mpl.rc_context(_PLAIN):
+        figure.savefig(png, dpi=150)
     return [svg, png]

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from lightning_embed.errors import DataError
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.names import visible_in
 from lightning_embed.types import Results, Score
 
 FILE = "results.json"
@@ -44,7 +45,7 @@ def read(out: Path) -> Content:
     if not file.exists():
         return Content(models={}, evaluations={}, costs={})
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = visible_in(json.loads(file.read_text(encoding="utf-8")))
         return Content(
             models=content["models"], evaluations=content["evaluations"], costs=dict(content.get("costs", {}))
         )
@@ -57,7 +58,7 @@ def read(out: Path) -> Content:
 def read_each(out: Path, model: str) -> Results:
     """The scores of a model with those of its single queries and pairs; empty if they were not stored."""
     file = out / EACH / f"{model}.json"
-    found: Results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    found: Results = visible_in(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
     return found
 
 
