@@ -30,7 +30,7 @@ def block(text: str, language: str = "") -> str:
 
 def link(name: str) -> str:
     """A link to a repository on the hub."""
-    return f"[{escaped(name)}](https://huggingface.co/{quote(name, safe='/')})"
+    return f"[{escaped(name)}](https://huggingface.co/{quote(visible(name), safe='/')})"
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:

@@ -11,6 +11,9 @@ TEXTS = [
     "x" * 300, " a ", "", "none", "no", "1", "~", "<!--", "<?php", "{{a}}", "\tb",
 ]  # fmt: skip
 
+WORST = ['"><script>alert(1)</script>', "a\n```\n<b>\n", "$a$b^{$", "[/red]", "\x1b[31mred", "\ud800", "x" * 300, "检索", "--><u>x</u><!--"]
+"""Those for what takes seconds to draw; the others are drawn by the slow tests."""
+
 
 def results(text: str, model: str) -> dict[str, Any]:
     """The scores of a model, of two tasks in two domains, with a further metric."""

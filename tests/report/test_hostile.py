@@ -18,6 +18,10 @@ from tests.report import hostile
 
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # of a script that the font lacks: the SVG has it
 
+drawn = pytest.mark.parametrize(
+    "text", [*hostile.WORST, *(pytest.param(t, marks=pytest.mark.slow) for t in hostile.TEXTS if t not in hostile.WORST)]
+)
+
 
 def _folder(folder: Path, text: str, **changes: object) -> Path:
     """A run of somebody else."""
@@ -63,21 +67,21 @@ def _tags(make: str) -> frozenset[tuple[str, tuple[str, ...]]]:
     return frozenset(hostile.Structure.of(page).tags | arrow)
 
 
-@pytest.mark.parametrize("text", hostile.TEXTS)
+@drawn
 def test_the_page_of_a_run(text: str, tmp_path: Path) -> None:
     found = hostile.Structure.of(_page(tmp_path / "x", text))
     assert found.tags <= _tags("run") | {("title", ())}
     assert visible(f"one{text}") in "".join(found.text)
 
 
-@pytest.mark.parametrize("text", hostile.TEXTS)
+@drawn
 def test_the_page_and_the_table_of_a_sweep(text: str, tmp_path: Path) -> None:
     page, table = _sweep(tmp_path, text)
     assert hostile.Structure.of(page).tags <= _tags("sweep")
     _is_plain(table)
 
 
-@pytest.mark.parametrize("text", hostile.TEXTS)
+@drawn
 def test_pictures_and_tables_of_a_run(text: str, tmp_path: Path) -> None:
     folder = _folder(tmp_path / "x", text)
     (record,) = read_records(folder).values()

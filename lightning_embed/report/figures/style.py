@@ -16,6 +16,12 @@ WORDS = {Kind.base: "base", Kind.source: "trained", Kind.merge: "merged", Kind.e
 _PLAIN = {"text.parse_math": False}  # a name may have a $, and ticks get their text when a figure is saved
 
 
+def short(name: str, longest: int = 48) -> str:
+    """A name beside or above a picture; a very long one, which would leave no room to draw, without its middle."""
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
+
+
 @contextmanager
 def drawing(width: float, height: float, letters: int = 9) -> Iterator[Any]:
     """An empty figure of `width` by `height` inches, with letters of `letters` points inside the context."""
