@@ -179,5 +179,5 @@ def _write_base(folder: Path, origin: Origin) -> None:
 def _save(folder: Path, text: str, **metadata: object) -> None:
     from huggingface_hub import ModelCardData
 
-    data = ModelCardData(**{key: value for key, value in visible_in(metadata).items() if value not in (None, [])})  # type: ignore[arg-type]
+    data = ModelCardData(**{key: value for key, value in visible_in(metadata).items() if value not in (None, [])})
     write_whole(folder / FILE, f"---\n{data.to_yaml()}\n---\n\n{text}")

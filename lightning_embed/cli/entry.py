@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_embed.cli import streams
 from lightning_embed.storage import checksum
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 def train() -> None:
     """`python train.py`, `lightning-embed-train`."""
-    _imported().launch("train")
+    streams.run(lambda: _imported().launch("train"))
 
 
 def merge() -> None:
     """`python merge.py`, `lightning-embed-merge`."""
     checksum.begin(_named_weights(sys.argv[1:]))
-    _imported().launch("merge")
+    streams.run(lambda: _imported().launch("merge"))
 
 
 def _imported() -> "ModuleType":

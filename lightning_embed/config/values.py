@@ -31,8 +31,8 @@ def shown_config(cfg: DictConfig) -> dict[str, Any]:
     """
     untyped = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
     assert isinstance(untyped, DictConfig)
-    shown: dict[str, Any] = {key: _shown(value, untyped, key) for key, value in plain(cfg).items()}
-    return secrets.without_secrets(shown)
+    shown: dict[str, Any] = secrets.without_secrets({k: _shown(value, untyped, k) for k, value in plain(cfg).items()})
+    return shown
 
 
 def _shown(value: Any, parent: Any, key: Any) -> Any:
