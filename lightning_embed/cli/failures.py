@@ -6,6 +6,7 @@ Every other error that is not a `LightningEmbedError` is a fault of the program,
 import errno
 import os
 import re
+import traceback
 from pathlib import Path
 
 from lightning_embed.errors import CheckpointError, ConfigError, DataError, LightningEmbedError
@@ -35,6 +36,7 @@ _OF_PROCESS = {
     errno.EROFS: "A file system is read-only ({}). Give an out= on another one.",
 }
 _IN_RUST = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers give the number in their message only
+_SYMLINK_LOOP = re.compile(r"Symlink loop from '(.*)'")  # a RuntimeError of pathlib
 _MEMORY = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 _SMALLER = "Lower batch_size or encoder.max_tokens, or set step=cached, which holds one chunk at a time."
 _CONFIG = (".yaml", ".yml")
@@ -45,27 +47,42 @@ def explained(error: BaseException) -> LightningEmbedError | None:
     """The sentence for a failure of the machine; None: another kind of error."""
     if (number := _number(error)) is not None:
         return _of_files(error, number)
-    return _of_memory(error)
+    return _of_text(error)
 
 
 def _number(error: BaseException) -> int | None:
     """The number of an error of the operating system."""
     if isinstance(error, OSError):
         return error.errno
-    found = _IN_RUST.search(str(error))
-    return int(found[1]) if found else None
+    if found := _IN_RUST.search(str(error)):
+        return int(found[1])
+    return errno.ELOOP if _SYMLINK_LOOP.fullmatch(str(error)) else None
 
 
 def _of_files(error: BaseException, number: int) -> LightningEmbedError | None:
     if number in _FULL:
         return CheckpointError(f"The disk is full ({error}). Make room, or give another out=.")
-    if (name := getattr(error, "filename2", None) or getattr(error, "filename", None)) is not None:
-        return _of_path(os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name), number)
+    if (name := _file(error, number)) is not None:
+        return _of_path(name, number)
     if number in _OFFLINE:
         return ConfigError(f"The network failed ({error}). Start the same command again.")
     if number == errno.ENOENT and not _has_working_directory():
         return ConfigError("The working directory does not exist any more. Change to one that exists.")
     return CheckpointError(_OF_PROCESS[number].format(error)) if number in _OF_PROCESS else None
+
+
+def _file(error: BaseException, number: int) -> str | None:
+    """The file of an error; one in mid-file does not name it, but the function that reads or writes the file does."""
+    if found := _SYMLINK_LOOP.fullmatch(str(error)):
+        return found[1]
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if name is not None:
+        return os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+    if number not in (errno.EIO, errno.ESTALE, errno.EISDIR):
+        return None
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    paths = [path for found in reversed(frames) for path in found.values() if isinstance(path, Path)]
+    return next((str(path) for path in paths if path.is_file()), None)
 
 
 def _of_path(name: str, number: int) -> LightningEmbedError:
@@ -83,8 +100,10 @@ def _of_path(name: str, number: int) -> LightningEmbedError:
     return CheckpointError(f"{problem} Mend that, or give another path: out=, sources=, encoder.path= ...")
 
 
-def _of_memory(error: BaseException) -> LightningEmbedError | None:
+def _of_text(error: BaseException) -> LightningEmbedError | None:
     text = str(error)
+    if isinstance(error, ValueError) and text.startswith("embedded null"):
+        return ConfigError("A path holds a null character. Remove it.")
     if "DataLoader worker" in text:
         return ConfigError(
             f"A process that reads data ended ({_first_line(text)}). Often its memory was full: set data.num_workers=0, "
@@ -98,7 +117,7 @@ def _of_memory(error: BaseException) -> LightningEmbedError | None:
 
 
 def _first_line(text: str) -> str:
-    return text.splitlines()[0].rstrip(".") if text else ""
+    return text.splitlines()[0].strip().rstrip(".") if text else ""
 
 
 def _has_working_directory() -> bool:

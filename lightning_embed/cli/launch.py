@@ -16,13 +16,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_embed.cli import failures, streams
+from lightning_embed.cli import failures
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import LightningEmbedError
+from lightning_embed.runtime import streams
 from lightning_embed.storage.names import visible_lines
 from lightning_embed.sweep import job
 
@@ -124,7 +125,11 @@ def launch(name: str) -> None:
         _exit_or_raise(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
-    hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
+    main = hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)
+    try:
+        main(_JOBS[name])()
+    except Exception as error:  # outside of what Hydra reports, such as its help
+        _exit_or_raise(error)
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lightning_embed.runtime import streams
 from lightning_embed.storage.names import visible_lines
 
 
@@ -17,6 +18,11 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Every string that is printed, in a table too."""
         return super().render_str(visible_lines(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """End the command as any other that nobody reads; rich itself would end it with status 1."""
+        streams.end_if_unread()
+        raise  # rich calls this while it handles the error
 
 
 def plainly(text: str, style: str = "") -> Text:

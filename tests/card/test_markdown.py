@@ -22,7 +22,9 @@ RENDERED = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 def _facts(text: str, merged: bool) -> Facts:
     losses: dict[str, Any] = {f"k{text}": {"name": f"loss{text}", "a": text, "dims": [2]}}
-    training = Training({f"d{text}": 3}, 4, losses, f"start{text}", {f"o{text}": text, "p": [text]}, [text], {f"v{text}": text})
+    training = Training(
+        {f"d{text}": 3}, 4, losses, f"start{text}", {f"o{text}": text, "p": [text]}, [text], {f"v{text}": text}
+    )
     fields = hostile.record(text)
     sources = [ModelRecord(**source) for source in fields["sources"]]
     record = MergeRecord(**{**fields, "sources": sources, "base": ModelRecord(**fields["base"]), "geometry": None})
@@ -85,6 +87,11 @@ def test_texts_of_markdown(text: str) -> None:
     line = RENDERED.render(f"a {markdown.escaped(text)} b {markdown.code(text or ' ')} c")
     found = hostile.Structure.of(line)
     assert found.tags == {("p", ()), ("code", ())}
-    cells = _structure(markdown.table([markdown.escaped(text), "b"], [[markdown.code(text or "-"), markdown.escaped(text)]]))
-    assert cells.tags <= {(tag, ()) for tag in ("table", "thead", "tbody", "tr", "th", "td", "code")} | {("th", ("style",)), ("td", ("style",))}
+    cells = _structure(
+        markdown.table([markdown.escaped(text), "b"], [[markdown.code(text or "-"), markdown.escaped(text)]])
+    )
+    assert cells.tags <= {(tag, ()) for tag in ("table", "thead", "tbody", "tr", "th", "td", "code")} | {
+        ("th", ("style",)),
+        ("td", ("style",)),
+    }
     assert _structure(markdown.block(text or "-", "yaml")).tags == {("pre", ()), ("code", ("class",))}

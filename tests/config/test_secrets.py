@@ -131,7 +131,9 @@ def test_texts_are_masked(text: str, expected: str) -> None:
         f"data.datasets.facts.path=https://me:{SECRET}@host/x",
     ],
 )
-def test_choices_are_recorded_without_secrets(typed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, composed: Any) -> None:
+def test_choices_are_recorded_without_secrets(
+    typed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, composed: Any
+) -> None:
     monkeypatch.setattr(choices, "typed", lambda: choices.parsed(["seed=1", typed]))
     assert SECRET in choices.typed()[1].text, "a job's own process needs the value"
     (seed, shown) = choices.shown()
@@ -186,7 +188,9 @@ def test_messages_do_not_print_what_the_environment_holds(
     monkeypatch.setenv(name, SECRET)
     cfg = OmegaConf.create({"a": f"${{oc.env:{name}}}"})
     error = ConfigError(f"a={cfg.a}: expected float. Also https://u:{cfg.a}@host.")
-    assert launch._explained_failure(error) == f"ConfigError: a=${{oc.env:{name}}}: expected float. Also https://***@host."
+    assert (
+        launch._explained_failure(error) == f"ConfigError: a=${{oc.env:{name}}}: expected float. Also https://***@host."
+    )
     with pytest.raises(SystemExit):
         launch._exit(error)
     assert SECRET not in capsys.readouterr().err

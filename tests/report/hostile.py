@@ -11,7 +11,17 @@ TEXTS = [
     "x" * 300, " a ", "", "none", "no", "1", "~", "<!--", "<?php", "{{a}}", "\tb",
 ]  # fmt: skip
 
-WORST = ['"><script>alert(1)</script>', "a\n```\n<b>\n", "$a$b^{$", "[/red]", "\x1b[31mred", "\ud800", "x" * 300, "检索", "--><u>x</u><!--"]
+WORST = [
+    '"><script>alert(1)</script>',
+    "a\n```\n<b>\n",
+    "$a$b^{$",
+    "[/red]",
+    "\x1b[31mred",
+    "\ud800",
+    "x" * 300,
+    "检索",
+    "--><u>x</u><!--",
+]
 """Those for what takes seconds to draw; the others are drawn by the slow tests."""
 
 
@@ -67,7 +77,14 @@ def landscape(text: str) -> dict[str, Any]:
     plane = {"sources": names[1:], "places": [[0.7, 0.1], [0.1, 0.7]], "ticks": [0.0, 1.0],
              "losses": {f"k{text}": [[1.0, 0.5], [0.4, 0.2]]}}  # fmt: skip
     kept = record(text)
-    return {"sources": kept["sources"], "base": kept["base"], "walks": walks, "plane": plane, "findings": [text], "batches": 1}
+    return {
+        "sources": kept["sources"],
+        "base": kept["base"],
+        "walks": walks,
+        "plane": plane,
+        "findings": [text],
+        "batches": 1,
+    }
 
 
 class Structure(HTMLParser):

@@ -19,7 +19,8 @@ from tests.report import hostile
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # of a script that the font lacks: the SVG has it
 
 drawn = pytest.mark.parametrize(
-    "text", [*hostile.WORST, *(pytest.param(t, marks=pytest.mark.slow) for t in hostile.TEXTS if t not in hostile.WORST)]
+    "text",
+    [*hostile.WORST, *(pytest.param(t, marks=pytest.mark.slow) for t in hostile.TEXTS if t not in hostile.WORST)],
 )
 
 
@@ -63,7 +64,11 @@ def _tags(make: str) -> frozenset[tuple[str, tuple[str, ...]]]:
 
     with TemporaryDirectory() as folder:
         page = _page(Path(folder) / "x", "tame") if make == "run" else _sweep(Path(folder), "tame")[0]
-    arrow = {("path", ("clip-path", "d", "style")), ("g", ("id",)), ("path", ("d", "style"))}  # of a name beside its point
+    arrow = {
+        ("path", ("clip-path", "d", "style")),
+        ("g", ("id",)),
+        ("path", ("d", "style")),
+    }  # of a name beside its point
     return frozenset(hostile.Structure.of(page).tags | arrow)
 
 
