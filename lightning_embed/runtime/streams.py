@@ -4,6 +4,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 UNREAD = 141  # the exit status of a program that a closed pipe ends, in a shell
 
@@ -51,8 +52,9 @@ def _flush() -> None:
         _silence()
         raise SystemExit(UNREAD) from None
     except OSError as error:
-        _silence(1)
-        print(f"The output cannot be written ({error}).", file=sys.stderr)
+        with suppress(OSError):
+            print(f"The output cannot be written ({error}).", file=sys.stderr, flush=True)
+        _silence()
         raise SystemExit(2) from None
 
 
@@ -65,9 +67,9 @@ def _is_unread(number: int) -> bool:
         return False
 
 
-def _silence(*numbers: int) -> None:
+def _silence() -> None:
     """Send what is still to be written to the null device, so that the end of the interpreter has nothing to report."""
     null = os.open(os.devnull, os.O_WRONLY)
-    for number in numbers or (1, 2):
+    for number in (1, 2):
         os.dup2(null, number)
     os.close(null)

@@ -25,7 +25,7 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
         (LITTLE, "| (exec 0<&-; sleep 0.5)", 141),
         (LITTLE, ">/dev/full", 2),
         (MUCH, ">/dev/full", 1),  # of the command itself, which reports it
-        ('print("x", file=sys.stderr)', "2>/dev/full", 1),
+        ('print("x", file=sys.stderr)', "2>/dev/full", 2),
         ('sys.stdout.buffer.write(b"x")', ">/dev/full", 2),
         (LITTLE, ">&-", 0),
         (LITTLE, ">&- 2>&-", 0),

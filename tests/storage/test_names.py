@@ -11,7 +11,7 @@ from lightning_embed.types import Task
 from tests.experts.toy import NoMeasure
 
 ALLOWED = ["a", "stsb", "STS-B", "ms_marco", "v1.5", "c++", "检索", "データ", "поиск", "हिन्दी", "한국어", "ελληνικά", "é", "e\u0301",
-           "7", "_x", "x" * 80, "می\u200cخواهم".replace("\u200c", ""), "con"]  # fmt: skip
+           "7", "_x", "x" * 80, "क्ष", "con"]  # fmt: skip
 
 REFUSED = ["", " ", "a ", " a", "a b", "a/b", "../esc", "..", ".", ".hidden", "-rf", "+x", "a.", "a\\b", "C:\\x", "a$b^{$",
            "a\nb", "a\0b", "\x1b[31mred", "\x07", "\x7f", "[/red]", "[bold]", "a:b", "a*", "a?b", "a|b", "a'b", 'a"b',
@@ -64,7 +64,7 @@ def test_a_plan_may_not_call_an_expert_so(name: str) -> None:
     ("name", "shown"),
     [
         ("a\nb", r"a\nb"), ("\x1b[31mred", r"\x1b[31mred"), ("a\0", r"a\x00"), ("\udcff", r"\udcff"), ("\u202ea", r"\u202ea"),
-        ("a\u200bb", r"a\u200bb"), ("\x9b31m", r"\x9b31m"), ("😀 [b] $x$ <i>", "😀 [b] $x$ <i>"), ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\u200bb", r"a\u200bb"), ("\x9b31m", r"\x9b31m"), ("😀 [b] $x$ <i>", "😀 [b] $x$ <i>"), ("क्\u200dष", "क्\u200dष"),
     ],
 )  # fmt: skip
 def test_a_foreign_name_is_visible(name: str, shown: str) -> None:
