@@ -93,7 +93,7 @@ def _of_path(name: str, number: int) -> LightningEmbedError:
         return CheckpointError(_OF_PROCESS[number].format(name))
     if path == CACHE or CACHE in path.parents or path in CACHE.parents:
         return ConfigError(f"{problem} It is of the cache folder: set LIGHTNING_EMBED_CACHE to a folder of yours.")
-    if name.endswith(_CONFIG):
+    if name.endswith(_CONFIG) and path.name != "run.yaml":
         return ConfigError(f"{problem} Expected a file of options: mend it, or give another --config-dir.")
     if name.endswith(_ROWS):
         return DataError(f"{problem} Expected a file of rows: mend it, or give another path.")

@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from lightning_embed.config.secrets import FROM_ENVIRONMENT, HIDDEN, is_secret, without_secrets_in_text
+from lightning_embed.config.secrets import FROM_ENVIRONMENT, HIDDEN, is_secret, without_secrets_in_override
 from lightning_embed.types import Choice
 
 
@@ -35,5 +35,5 @@ def _shown(choice: Choice) -> Choice:
     before, _, value = choice.text.partition("=")
     if is_secret(choice.key) and not value.strip("'\"").startswith(FROM_ENVIRONMENT):
         return Choice(choice.key, HIDDEN, f"{before}={HIDDEN}")
-    text = without_secrets_in_text(choice.text)
+    text = without_secrets_in_override(choice.text)
     return Choice(choice.key, text.partition("=")[2], text)

@@ -15,11 +15,9 @@ FROM_ENVIRONMENT = "${oc.env:"
 _SECRET = r"passw|secret|credential|token(?!s|iz|is)|(?<![a-z])key(?![a-z])|(?:api|access|private|auth)key"
 _IS_SECRET = re.compile(_SECRET, re.IGNORECASE)
 _USER_OF_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # user:password@, or a token@
-# api_key=value, "token": value, ?token=value ... inside a text; an interpolation shows no value
-_ASSIGNED = re.compile(
-    rf"""((?:[\w.-]*(?:{_SECRET})[\w.-]*)["']?\s*[:=]\s*)(?!["']?\$\{{|null\b)("[^"]*"|'[^']*'|[^\s,{{}}\[\]&'"]+)""",
-    re.IGNORECASE,
-)
+_VALUE = r"""(?!["']?\$\{|null\b)("[^"]*"|'[^']*'|[^\s,{}\[\]&'"]+)"""  # an interpolation shows no value
+_ASSIGNED = re.compile(rf"([\w.-]*(?:{_SECRET})[\w.-]*=){_VALUE}", re.IGNORECASE)  # api_key=value, ?token=value
+_IN_MAPPING = re.compile(rf"""([{{,]\s*["']?[\w.-]*(?:{_SECRET})[\w.-]*["']?\s*:\s*){_VALUE}""", re.IGNORECASE)
 _SHORTEST = 8  # letters of a value that is looked for in messages
 
 
@@ -79,8 +77,13 @@ def without_secrets(value: Any, name: str = "") -> Any:
 
 
 def without_secrets_in_text(text: str) -> str:
-    """A text, such as an override or a message, with *** for what it assigns to secret options, and in URLs."""
+    """A text, such as a path or a message, with *** for what it assigns to secret options, and in URLs."""
     return _USER_OF_URL.sub(HIDDEN, _ASSIGNED.sub(rf"\g<1>{HIDDEN}", text))
+
+
+def without_secrets_in_override(text: str) -> str:
+    """The same of an override, which may hold a mapping: {token: value}."""
+    return without_secrets_in_text(_IN_MAPPING.sub(rf"\g<1>{HIDDEN}", text))
 
 
 def without_environment(text: str) -> str:

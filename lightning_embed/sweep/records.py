@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lightning_embed.config.secrets import without_secrets_in_override
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Choice
 
@@ -47,6 +48,14 @@ def read(file: Path) -> Job | None:
         return Job(**{**record, "choices": [Choice(**each) for each in record["choices"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def hide_secrets(file: Path) -> None:
+    """Write a file again without what its lines assign to secret options; other files are not touched."""
+    if file.is_file():
+        text = file.read_text(encoding="utf-8")
+        if (shown := without_secrets_in_override(text)) != text:
+            write_whole(file, shown)
 
 
 def forget_failures(sweep: Path) -> None:

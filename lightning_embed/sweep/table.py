@@ -37,6 +37,10 @@ class SweepTable(Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         records.forget_failures(self._folder)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Remove secrets of the command line from the file that Hydra writes at the start of a sweep."""
+        records.hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare the jobs, print the table and write the report."""
         if self._write():

@@ -20,7 +20,7 @@ BELOW = {
     errno.EBUSY: "Device or resource busy", errno.ETXTBSY: "Text file busy", errno.EFBIG: "File too large",
 }  # fmt: skip
 FILES = {
-    "/runs/x": (CheckpointError, "another path: out="), "/m/model.safetensors": (CheckpointError, "encoder.path="),
+    "/runs/x": (CheckpointError, "another path: out="), "/runs/x/run.yaml": (CheckpointError, "out="), "/m/model.safetensors": (CheckpointError, "encoder.path="),
     "conf/data/mine.yaml": (ConfigError, "a file of options"), "mine.yml": (ConfigError, "--config-dir"),
     "/d/train.jsonl": (DataError, "a file of rows"), "/d/train.jsonl.gz": (DataError, "a file of rows"),
     "/d/a.parquet": (DataError, "a file of rows"), "/d/qrels.tsv": (DataError, "a file of rows"),

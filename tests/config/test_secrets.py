@@ -91,7 +91,12 @@ def test_secret_options_are_masked(key: str) -> None:
     assert secrets.without_secrets({key: 1234567}) == {key: "***"}
     for nothing in (None, "", "${oc.env:X}"):
         assert secrets.without_secrets({key: nothing}) == {key: nothing}
-    assert SECRET not in secrets.without_secrets_in_text(f"{{a: 1, {key}: {SECRET}, b: 2}}")
+    for value in (SECRET, f"'{SECRET}, and more'", f'"{SECRET}"'):
+        for mapping in (f"{{a: 1, {key}: {value}, b: 2}}", f"{{'{key}':{value}}}", f"x={{b: {{{key}: {value}}}}}"):
+            assert SECRET not in secrets.without_secrets_in_override(mapping)
+    assert (
+        secrets.without_secrets_in_override(f"{{{key}: '${{oc.env:X}}', a: 1}}") == f"{{{key}: '${{oc.env:X}}', a: 1}}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,7 @@ def test_secret_options_are_masked(key: str) -> None:
 def test_other_options_are_shown(key: str) -> None:
     assert secrets.without_secrets({key: "auto"}) == {key: "auto"}
     assert secrets.without_secrets_in_text(f"{key}=auto") == f"{key}=auto"
+    assert secrets.without_secrets_in_override(f"{{{key}: auto}}") == f"{{{key}: auto}}"
 
 
 @pytest.mark.parametrize(
@@ -109,8 +115,9 @@ def test_other_options_are_shown(key: str) -> None:
         (f"https://{SECRET}@host/x", "https://***@host/x"),
         (f"s3://a/b?token={SECRET}&c=1", "s3://a/b?token=***&c=1"),
         (f"postgresql://u:{SECRET}@h:5432/d", "postgresql://***@h:5432/d"),
-        (f"{{api_key: '{SECRET}, and more', b: 1}}", "{api_key: ***, b: 1}"),
-        (f'{{"password": "{SECRET}"}}', '{"password": ***}'),
+        (f"a api_key={SECRET}, b", "a api_key=***, b"),
+        ("expected a padding token: none is there", "expected a padding token: none is there"),
+        ("logger.csv.api_key: no such option.", "logger.csv.api_key: no such option."),
         ("https://host/a@b", "https://host/a@b"),
         ("mail me@host", "mail me@host"),
     ],
@@ -192,7 +199,7 @@ def test_messages_do_not_print_what_the_environment_holds(
         launch._explained_failure(error) == f"ConfigError: a=${{oc.env:{name}}}: expected float. Also https://***@host."
     )
     with pytest.raises(SystemExit):
-        launch._exit(error)
+        launch._exit(error, error)
     assert SECRET not in capsys.readouterr().err
 
 
