@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightning_embed.config.secrets import without_secrets_in_override
+from omegaconf import OmegaConf
+
+from lightning_embed.config.secrets import HIDDEN, without_secrets, without_secrets_in_override
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.types import Choice
 
@@ -51,11 +53,12 @@ def read(file: Path) -> Job | None:
 
 
 def hide_secrets(file: Path) -> None:
-    """Write a file again without what its lines assign to secret options; other files are not touched."""
+    """Write a config again without the values of secret options, in its overrides too; others are not touched."""
     if file.is_file():
         text = file.read_text(encoding="utf-8")
-        if (shown := without_secrets_in_override(text)) != text:
-            write_whole(file, shown)
+        shown = OmegaConf.create(without_secrets(OmegaConf.to_container(OmegaConf.create(text), resolve=False)))
+        if HIDDEN in (hidden := without_secrets_in_override(OmegaConf.to_yaml(shown))):
+            write_whole(file, hidden)
 
 
 def forget_failures(sweep: Path) -> None:
