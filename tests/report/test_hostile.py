@@ -16,8 +16,6 @@ from lightning_embed.storage.names import visible, visible_in
 from lightning_embed.types import Choice
 from tests.report import hostile
 
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # of a script that the font lacks: the SVG has it
-
 drawn = pytest.mark.parametrize(
     "text",
     [*hostile.WORST, *(pytest.param(t, marks=pytest.mark.slow) for t in hostile.TEXTS if t not in hostile.WORST)],
