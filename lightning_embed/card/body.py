@@ -7,11 +7,13 @@ from typing import Any
 
 import yaml
 
+from lightning_embed.card.markdown import block, code, escaped, link, table
 from lightning_embed.card.origin import Origin
-from lightning_embed.card.results import table, tables
+from lightning_embed.card.results import tables
 from lightning_embed.card.training import Training, cuts, written
 from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.storage.names import visible
 from lightning_embed.types import BASE, Results
 
 _DOMAINS = "In domain: the run has train rows of the same data set, which not every expert has seen; out of domain: it has none."
@@ -64,7 +66,14 @@ class Facts:
 
 def body(facts: Facts) -> str:
     """The whole card below its front matter."""
-    parts = [f"# {facts.title}", _lead(facts), "## Results", _results(facts), "## How to use it", _usage(facts)]
+    parts = [
+        f"# {escaped(facts.title)}",
+        _lead(facts),
+        "## Results",
+        _results(facts),
+        "## How to use it",
+        _usage(facts),
+    ]
     parts += ["## How it was made", *_trainings(facts.trainings), *_merge(facts.record), _again(facts)]
     parts += ["## Limits", _limits(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -72,17 +81,18 @@ def body(facts: Facts) -> str:
 
 def _lead(facts: Facts) -> str:
     dims = f" of {facts.usage.dim} dimensions" if facts.usage.dim else ""
-    linked = [f"[{name}](https://huggingface.co/{name})" for name in facts.names]
+    linked = list(map(link, facts.names))
     base, made = _and(linked) or "a base whose name on the hub is not known", ""
     if facts.record is not None:
-        sources = [source.name for source in facts.record.sources]
-        made = f"It is {len(sources)} models merged into one by `{facts.record.strategy}`: {_and(sources)}"
+        sources = [escaped(source.name) for source in facts.record.sources]
+        made = f"It is {len(sources)} models merged into one by {code(facts.record.strategy)}: {_and(sources)}"
         made += f", made from {base}."
     elif training := facts.trainings.get(facts.own):
         if training.start != BASE:
-            base = f"`{training.start}`, itself made from {base},"
+            base = f"{code(training.start)}, itself made from {base},"
         made = (
-            f"It was trained from {base} on {_and(training.trained_on) or 'no rows'}, {training.steps:,} steps, as an expert that "
+            f"It was trained from {base} on {_and(list(map(escaped, training.trained_on))) or 'no rows'}, "
+            f"{training.steps:,} steps, as an expert that "
             "may be merged with others."
         )
     return (
@@ -103,16 +113,16 @@ def _results(facts: Facts) -> str:
 
 def _usage(facts: Facts) -> str:
     use = facts.usage
-    parts = [f"```python\n{use.sentence_transformers}\n```"]
+    parts = [block(use.sentence_transformers, "python")]
     if use.path == ".":
         parts.insert(0, "`.` is the folder of this card; write its path, or its name on the hub.")
     if use.transformers is not None:
-        parts += ["The same with transformers alone:", f"```python\n{use.transformers}\n```"]
+        parts += ["The same with transformers alone:", block(use.transformers, "python")]
     if use.prompts:
         rows = []
         for name, text in use.prompts.items():
             default = " (default)" if name == use.default_prompt else ""
-            rows.append([f"`{name}`", f"`{json.dumps(text, ensure_ascii=False)}`{default}"])
+            rows.append([code(name), f"{code(json.dumps(text, ensure_ascii=False))}{default}"])
         parts.append(f"Prompts, put before a text by `prompt_name=`:\n\n{table(['name', 'prompt'], rows, words=2)}")
     return "\n\n".join([*parts, *_matryoshka(facts)])
 
@@ -123,7 +133,9 @@ def _matryoshka(facts: Facts) -> list[str]:
         return []
     if not (lengths := cuts(facts.trainings)):
         listed = "; ".join(
-            f"{name}: {task} at {_and(dims)}" for name, by_task in trained.items() for task, dims in by_task.items()
+            f"{escaped(name)}: {escaped(task)} at {_and(dims)}"
+            for name, by_task in trained.items()
+            for task, dims in by_task.items()
         )
         return [f"Matryoshka dims: {listed} dimensions. Not all of the training was, so measure before you cut."]
     shorter = [length for length in lengths if length != facts.usage.dim]
@@ -141,10 +153,10 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
         return []
     rows = [
         [
-            name,
-            each.start,
-            ", ".join(f"{task}: `{loss['name']}`" for task, loss in each.losses.items()),
-            ", ".join(f"{dataset}: {count:,}" for dataset, count in each.rows.items()),
+            escaped(name),
+            escaped(each.start),
+            ", ".join(f"{escaped(task)}: {code(loss['name'])}" for task, loss in each.losses.items()),
+            ", ".join(f"{escaped(dataset)}: {count:,}" for dataset, count in each.rows.items()),
             ", ".join(map(_seen, each.rows_seen())) or "not known",
             f"{each.steps:,}",
         ]
@@ -152,14 +164,14 @@ def _trainings(trainings: Mapping[str, Training]) -> list[str]:
     ]
     return [
         table(["model", "starts from", "losses", "rows", "rows seen", "steps"], rows, words=5),
-        "\n".join(f"- {key}: {value}" for key, value in _options(trainings).items()),
+        "\n".join(f"- {escaped(key)}: {value}" for key, value in _options(trainings).items()),
     ]
 
 
 def _seen(row: tuple[str, str, str, str]) -> str:
     """The rows seen of a dataset, in a few words."""
     name, _, seen, times = row
-    return f"{name}: {seen}" if float(times) <= 1 else f"{name}: {seen} ({times} times each)"
+    return f"{escaped(name)}: {seen}" if float(times) <= 1 else f"{escaped(name)}: {seen} ({times} times each)"
 
 
 def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
@@ -167,14 +179,14 @@ def _options(trainings: Mapping[str, Training]) -> dict[str, str]:
     found: dict[str, dict[str, str]] = {}
     for name, each in trainings.items():
         for task, loss in each.losses.items():
-            found.setdefault(f"loss of {task}", {})[name] = f"`{written(loss)}`"
+            found.setdefault(f"loss of {task}", {})[name] = code(written(loss))
     for name, each in trainings.items():
         for key, value in each.options.items():
-            found.setdefault(key, {})[name] = str(value)
+            found.setdefault(key, {})[name] = escaped(value)
     return {
         key: next(iter(values.values()))
         if len(set(values.values())) == 1
-        else "; ".join(f"{name}: {value}" for name, value in values.items())
+        else "; ".join(f"{escaped(name)}: {value}" for name, value in values.items())
         for key, values in found.items()
     }
 
@@ -187,31 +199,33 @@ def _merge(record: MergeRecord | None) -> list[str]:
         sort_keys=False,
     )
     digests = [
-        f"{digest}  {model.name}/{file}" for model in record.models for file, digest in sorted(model.sha256.items())
+        visible(f"{digest}  {model.name}/{file}")
+        for model in record.models
+        for file, digest in sorted(model.sha256.items())
     ]
-    digests += [f"{digest}  {file}" for file, digest in sorted(record.sha256.items())]
-    parts = [f"### The merge\n\n```yaml\n{options}```"]
+    digests += [visible(f"{digest}  {file}") for file, digest in sorted(record.sha256.items())]
+    parts = [f"### The merge\n\n{block(options, 'yaml')}"]
     if record.plan:
         plan = json.dumps(record.plan)
-        found = f"`{plan}`" if len(plan) <= _MOST else "too long for this page, in `merge.json`"
+        found = code(plan) if len(plan) <= _MOST else "too long for this page, in `merge.json`"
         parts.append(f"The plan of the strategy: {found}.")
     if record.looks_at:
         parts.append(f"It used training rows ({record.probe_rows:,.0f}, repetitions included).")
-    parts.append("SHA-256 of the merged models, and of the result:\n\n```\n" + "\n".join(digests) + "\n```")
-    return [*parts, *record.remarks()]
+    parts.append("SHA-256 of the merged models, and of the result:\n\n" + block("\n".join(digests)))
+    return [*parts, *map(escaped, record.remarks())]
 
 
 def _again(facts: Facts) -> str:
-    commands = "\n".join(facts.commands)
-    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    return f"### Again\n\n```\n{commands}\n```\n\nVersions: {versions}."
+    commands = block("\n".join(map(visible, facts.commands)))
+    versions = ", ".join(escaped(f"{name} {version}") for name, version in facts.versions.items())
+    return f"### Again\n\n{commands}\n\nVersions: {versions}."
 
 
 def _limits(facts: Facts) -> str:
     use = facts.usage
     lines = [
         f"Texts are cut after {use.max_length:,} tokens, special ones included." if use.max_length else "",
-        f"Languages, from the card of the model that it was made from: {', '.join(facts.languages)}."
+        f"Languages, from the card of the model that it was made from: {', '.join(map(escaped, facts.languages))}."
         if facts.languages
         else "Its languages are not known.",
         _license(facts),
@@ -224,10 +238,10 @@ def _license(facts: Facts) -> str:
     known = list(dict.fromkeys(origin.license for origin in facts.origins if origin.license))
     if facts.license:
         base = ", that of the base" if [facts.license] == known else ""
-        return f"Licence: {facts.license}{base}. The data may have terms of their own."
+        return f"Licence: {escaped(facts.license)}{base}. The data may have terms of their own."
     if len(known) > 1:
         return (
-            f"The models that it was made from have different licences ({', '.join(known)}). Find out which one "
+            f"The models that it was made from have different licences ({', '.join(map(escaped, known))}). Find out which one "
             "applies before you share this model."
         )
     return (

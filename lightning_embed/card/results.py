@@ -1,8 +1,9 @@
 """Results of a card: tables in Markdown, and entries for the hub's own list."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from lightning_embed.card.markdown import escaped, table
 from lightning_embed.report.pages.run_page import beside_base, further
 from lightning_embed.report.scores.summary import best, metric_name, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
@@ -22,7 +23,8 @@ def tables(models: Mapping[str, Results], own: str) -> str:
     """
     parts = []
     for block in summary(models):
-        header = [block.title, *(f"{task_name(task)}, {block.metrics[task]}" for task in block.tests), "mean of tasks"]
+        tasks = [escaped(f"{task_name(task)}, {metric}") for task, metric in block.metrics.items()]
+        header = [block.title, *tasks, "mean of tasks"]
         rows = [
             [_named(model, own), *(_cell(row[column], block.best[column]) for column in block.columns)]
             for model, row in block.rows.items()
@@ -30,7 +32,7 @@ def tables(models: Mapping[str, Results], own: str) -> str:
         parts.append(table(header, rows))
     if own != BASE:
         blocks = [block for block in sections(models) if block.split == "test"]
-        parts += [*(beside_base(models, block, own) for block in blocks), *further(models, own, blocks)]
+        parts += [*(beside_base(models, block, own) for block in blocks), *map(escaped, further(models, own, blocks))]
     return "\n\n".join([*parts, _tests(models, own)])
 
 
@@ -52,14 +54,6 @@ def eval_results(models: Mapping[str, Results], own: str) -> "list[EvalResult]":
     ]
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
-    """A table in Markdown: the first `words` columns are aligned to the left, the numbers after them to the right."""
-    head = list(header)
-    lines = [head, ["---" if column < words else "---:" for column in range(len(head))], *rows]
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)  # a name or a prompt may have one
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
 def _tests(models: Mapping[str, Results], own: str) -> str:
     names = [name for name in models if len(models) <= _WIDE or name in (BASE, own)]
     rows = []
@@ -68,15 +62,18 @@ def _tests(models: Mapping[str, Results], own: str) -> str:
             for test in tests:
                 scores = {name: block.scores[test][name] for name in names}
                 cells = [_cell(score, best(scores)) for score in scores.values()]
-                rows.append([f"{test} ({block.title})", f"{task_name(task)}, {block.metrics[task]}", *cells])
+                measured = escaped(f"{task_name(task)}, {block.metrics[task]}")
+                rows.append([escaped(f"{test} ({block.title})"), measured, *cells])
                 for word, other in block.more_of(test).items():
                     scores = {name: other[name] for name in names}
-                    rows.append(["", metric_name(word), *(_cell(score, best(scores)) for score in scores.values())])
+                    rows.append(
+                        ["", escaped(metric_name(word)), *(_cell(score, best(scores)) for score in scores.values())]
+                    )
     return table(["set", "metric", *(_named(name, own) for name in names)], rows, words=2)
 
 
 def _named(model: str, own: str) -> str:
-    return "this model" if model == own else model
+    return "this model" if model == own else escaped(model)
 
 
 def _cell(score: float | None, top: str | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lightning_embed.card.body import Facts, body
+from lightning_embed.card.markdown import escaped
 from lightning_embed.card.origin import FILE, KEY, Origin
 from lightning_embed.card.results import eval_results
 from lightning_embed.card.training import Training
@@ -24,6 +25,7 @@ from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.record.record import NO_MERGE, MergeRecord
 from lightning_embed.report import Run, is_ensemble
 from lightning_embed.storage.atomic import write_whole
+from lightning_embed.storage.names import visible_in
 from lightning_embed.types import BASE, Results
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
@@ -125,7 +127,7 @@ def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """The commands that make the model again, without the paths of this machine, which are private."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [each for each in choices.typed() if each.owner not in _HERE and each.key != "experts.only"]
+    given = [each for each in choices.shown() if each.owner not in _HERE and each.key != "experts.only"]
     if merged is None:  # the experts do not depend on the rest
         given = [each for each in given if each.owner in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
     line = shlex.join(["python", f"{command}.py", *(_public(each.text) for each in given)])
@@ -168,7 +170,7 @@ def _write(folder: Path, facts: Facts) -> None:
 
 
 def _write_base(folder: Path, origin: Origin) -> None:
-    name = " and ".join(origin.names) or "a model whose name is not known"
+    name = escaped(" and ".join(origin.names)) or "a model whose name is not known"
     text = f"# Base\n\nA copy of {name}, in the format of the models that started from it. Nothing was trained here.\n"
     known = {"license": origin.license, "language": origin.languages, "base_model": origin.names}
     _save(folder, text, library_name="sentence-transformers", tags=_TAGS, **known, **{KEY: {}})
@@ -177,5 +179,5 @@ def _write_base(folder: Path, origin: Origin) -> None:
 def _save(folder: Path, text: str, **metadata: object) -> None:
     from huggingface_hub import ModelCardData
 
-    data = ModelCardData(**{key: value for key, value in metadata.items() if value not in (None, [])})  # type: ignore[arg-type]
+    data = ModelCardData(**{key: value for key, value in visible_in(metadata).items() if value not in (None, [])})
     write_whole(folder / FILE, f"---\n{data.to_yaml()}\n---\n\n{text}")

@@ -3,13 +3,14 @@
 import atexit
 import gc
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_embed.runtime import signals
+from lightning_embed.runtime import signals, streams
 from lightning_embed.storage import checksum
 
 if TYPE_CHECKING:
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
 
 def train() -> None:
     """`python train.py`, `lightning-embed-train`."""
-    _imported().launch("train")
+    streams.run(lambda: _run("train"))
 
 
 def merge() -> None:
     """`python merge.py`, `lightning-embed-merge`."""
     checksum.begin(_named_weights(sys.argv[1:]))
-    _imported().launch("merge")
+    streams.run(lambda: _run("merge"))
+
+
+def _run(command: str) -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch would end the process with a message of its own
+        print("ConfigError: The working directory does not exist any more. Change to one that exists.", file=sys.stderr)
+        sys.exit(2)
+    _imported().launch(command)
 
 
 def _imported() -> "ModuleType":

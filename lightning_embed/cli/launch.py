@@ -8,21 +8,23 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal import utils as hydra_utils
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_embed.cli import failures
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
+from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import LightningEmbedError
-from lightning_embed.runtime import signals
-from lightning_embed.storage import disk
+from lightning_embed.runtime import signals, streams
+from lightning_embed.storage.names import visible_lines
 from lightning_embed.sweep import job
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
@@ -63,9 +65,7 @@ def _run(command: str, step: Callable[[], float | None], cfg: DictConfig) -> flo
     try:
         return signals.stoppable(step)
     except Exception as error:
-        if (cause := _ours(error)) is None:
-            raise
-        _exit(cause)
+        _exit_or_raise(error)
 
 
 def _explained_failure(error: Exception) -> str:
@@ -73,25 +73,48 @@ def _explained_failure(error: Exception) -> str:
     cause = _ours(error) or error
     if not isinstance(cause, LightningEmbedError):
         traceback.print_exception(error)
-    return f"{type(cause).__name__}: {cause}"
+    return _sentence(cause)
 
 
 def _ours(error: BaseException | None) -> LightningEmbedError | None:
-    """The `LightningEmbedError` behind an error of Hydra or OmegaConf, or for a full disk; None for other errors."""
-    raised = error
+    """The `LightningEmbedError` behind an error of Hydra or OmegaConf, or for a failure of the machine; else None."""
     while error is not None and not isinstance(error, LightningEmbedError):
+        if isinstance(error, BrokenPipeError):
+            streams.end_if_unread()
+        if (cause := failures.explained(error)) is not None:
+            return cause
         error = error.__cause__ or (error.__context__ if isinstance(error, OmegaConfBaseException) else None)
-    if error is None and disk.is_full(raised):
-        file = getattr(raised, "filename", None)
-        return disk.refusal(Path(file) if isinstance(file, str) else None)
     return error
 
 
-def _exit(error: LightningEmbedError) -> NoReturn:
+def _exit_or_raise(error: Exception) -> NoReturn:
+    if (cause := _ours(error)) is None:
+        raise error
+    _exit(cause, error)
+
+
+def _reported(func: Callable[[], Any]) -> Any:
+    """Run a part of Hydra, which makes folders too; what is no failure of the machine is reported by Hydra itself."""
+    try:
+        return func()
+    except Exception as error:
+        if (cause := _ours(error)) is not None:
+            _exit(cause, error)
+        return _report_of_hydra(partial(_exit_or_raise, error))
+
+
+_report_of_hydra, hydra_utils.run_and_report = hydra_utils.run_and_report, _reported
+
+
+def _exit(error: LightningEmbedError, raised: Exception) -> NoReturn:
     if os.environ.get("HYDRA_FULL_ERROR"):
-        traceback.print_exception(error)
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        traceback.print_exception(raised)
+    print(_sentence(error), file=sys.stderr)
     sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+    return visible_lines(without_environment(f"{type(error).__name__}: {error}"))
 
 
 def launch(name: str) -> None:
@@ -101,15 +124,18 @@ def launch(name: str) -> None:
         schema.register()
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
             jobs = check_command(name, *_arguments())
-    except LightningEmbedError as error:
-        _exit(error)
+    except Exception as error:
+        _exit_or_raise(error)
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         signals.started()  # the jobs of a launcher run in other processes
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
+    main = hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)
     try:
-        hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)(_JOBS[name])()
+        main(_JOBS[name])()
     except signals.Stopped as stop:
         signals.end(stop)
+    except Exception as error:  # outside of what Hydra reports, such as its help
+        _exit_or_raise(error)
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
@@ -141,7 +167,7 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
 
 def _arguments() -> tuple[list[str], str | None, bool]:
     """Overrides, --config-dir and --multirun of the command line, in which flags may stand between overrides."""
-    parsed = hydra._internal.utils.get_args_parser().parse_intermixed_args()
+    parsed = hydra_utils.get_args_parser().parse_intermixed_args()
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
     sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself requires flags first
     return parsed.overrides, parsed.config_dir, parsed.multirun

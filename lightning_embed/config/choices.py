@@ -6,6 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from lightning_embed.config.secrets import FROM_ENVIRONMENT, HIDDEN, is_secret, without_secrets_in_override
 from lightning_embed.types import Choice
 
 
@@ -23,3 +24,16 @@ def typed() -> list[Choice]:
     texts = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(texts, list)
     return parsed(map(str, texts))
+
+
+def shown() -> list[Choice]:
+    """The choices of this command for files and pages, without secrets."""
+    return list(map(_shown, typed()))
+
+
+def _shown(choice: Choice) -> Choice:
+    before, _, value = choice.text.partition("=")
+    if is_secret(choice.key) and not value.strip("'\"").startswith(FROM_ENVIRONMENT):
+        return Choice(choice.key, HIDDEN, f"{before}={HIDDEN}")
+    text = without_secrets_in_override(choice.text)
+    return Choice(choice.key, text.partition("=")[2], text)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lightning_embed.merge import Source
 from lightning_embed.runtime import launched
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
+from lightning_embed.storage.names import visible
 from lightning_embed.types import Task
 
 TRAINED_BY = (
@@ -94,7 +96,9 @@ def run_identity(config: DictConfig) -> Identity:
         content["recipe"] = files_content([Path(recipe)])
         options["recipe"] = True
     if sources := source_paths(options.get("sources") or ()):
-        content |= {f"sources.{n}.{path.name}": model_content(str(path), None) for n, path in enumerate(sources)}
+        content |= {
+            f"sources.{n}.{visible(path.name)}": model_content(str(path), None) for n, path in enumerate(sources)
+        }
         options["sources"] = [path.name for path in sources]
     if data := options.get("data"):
         for name, dataset in data["datasets"].items():
@@ -127,7 +131,8 @@ def freeze(config: DictConfig) -> Identity:
     """
     identity = run_identity(config)
     with resolved_hash(identity.hash):
-        config.out, config.group = str(config.out), str(config.group)
+        for key in ("name", "out", "group"):
+            config[key] = str(config[key])
     if launched.rank() == 0:
         os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
         return identity
@@ -229,15 +234,31 @@ def _hashed_options(config: DictConfig) -> dict[str, Any]:
 
 def _resolved(config: DictConfig, key: str) -> Any:
     try:
-        return plain(config[key], as_words=True)
+        return _with_words(plain(config[key]))
     except OmegaConfBaseException:  # it refers to a missing value, which validate_config reports
         node = config._get_node(key)
         return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else str(node)
 
 
+class _Word(str):
+    """The word of an enum."""
+
+
+def _with_words(value: Any) -> Any:
+    """Plain values, with enums as words."""
+    if isinstance(value, dict):
+        return {key: _with_words(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_words(item) for item in value]
+    return _Word(value.name) if isinstance(value, Enum) else value
+
+
 def _as_written(value: Any, written: Any) -> Any:
-    """`value`, where it comes from the environment or the clock as it is written in the config."""
-    if isinstance(written, str) and any(resolver in written for resolver in _OF_THIS_PLACE):
+    """`value`, with texts from the environment or the clock as they are written in the config.
+
+    Those are places, such as a folder of this machine. A number or the word of an enum from there changes the training.
+    """
+    if type(value) is str and isinstance(written, str) and any(source in written for source in _OF_THIS_PLACE):
         return written
     if isinstance(value, dict) and isinstance(written, Mapping):
         return {key: _as_written(item, written.get(key)) for key, item in value.items()}

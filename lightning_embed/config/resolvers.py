@@ -1,4 +1,4 @@
-"""OmegaConf resolvers of the YAML files in conf/: ${run_hash:}, ${package_file:...} and ${sweep_group:...}."""
+"""OmegaConf resolvers of the YAML files in conf/: ${run_hash:}, ${package_file:...}, ${sweep_group:...}, and ${oc.env:X}."""
 
 import importlib.util
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed.config.identity import run_hash
+from lightning_embed.config.secrets import register_environment
 from lightning_embed.config.sweep_context import sweep_folder
 from lightning_embed.errors import ConfigError
 
 
 def register_resolvers() -> None:
     """Register all resolvers with OmegaConf."""
+    register_environment()
     OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
     OmegaConf.register_new_resolver("sweep_group", _sweep_group, replace=True)

@@ -96,7 +96,7 @@ def write(cfg: DictConfig, out: Path, identity: Identity) -> None:
         "content": dict(identity.content),
         "id": folder_id(out) or uuid.uuid4().hex[:8],
         "command": sys.argv[0],
-        "choices": [asdict(choice) for choice in choices.typed()],
+        "choices": [asdict(choice) for choice in choices.shown()],
         "git": _git_commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},

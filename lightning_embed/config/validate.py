@@ -16,6 +16,7 @@ from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
+from lightning_embed.storage.names import check_name
 from lightning_embed.types import Task
 
 _REGISTERED = {
@@ -129,6 +130,7 @@ def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
 
 
 def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
+    yield from _refusal(check_name, "name", str(config.name))
     known = [f"dev/{key}" for key in ("mean", "retrieval", "sts", "classification", "clustering")]
     for option, metric in _targets(config):
         if metric not in known:

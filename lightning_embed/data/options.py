@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.types import Task
+from lightning_embed.storage.names import name_problem, visible
+from lightning_embed.types import BASE, JOINT, Task
 
 
 class Format(StrEnum):
@@ -213,9 +214,19 @@ class DataOptions:
         root: folder of the data, ${data.root} in the paths of `datasets`.
         num_workers: processes that read and tokenise; 0: the training process itself.
         pin_memory: copy batches to page-locked memory; for GPUs.
+
+    Raises:
+        ConfigError: names of datasets or groups that cannot name a folder; all of them in one message.
     """
 
     datasets: dict[str, DatasetOptions]
     root: str | None
     num_workers: int = 0
     pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        groups = {options.group: name for name, options in self.datasets.items() if options.group is not None}
+        named = [("data.datasets", name) for name in self.datasets]
+        named += [(f"data.datasets.{visible(name)}.group", group) for group, name in groups.items()]
+        if problems := [problem for what, name in named if (problem := name_problem(what, name, (BASE, JOINT)))]:
+            raise ConfigError("\n".join(problems))

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError, nearest
+from lightning_embed.storage.names import check_name
 from lightning_embed.types import BASE, TrainSet
 
 
@@ -92,11 +93,13 @@ class ExpertPlan(ABC):
         """The experts of this command, once per seed.
 
         Raises:
-            ConfigError: `only` names no expert of the plan, or an expert has the name of the base.
+            ConfigError: `only` names no expert of the plan, or a name cannot be that of an expert.
         """
         planned = [copy for expert in self.experts(datasets, seed, measure) for copy in self._seeded(expert)]
         experts = {expert.name: expert for expert in planned}
         names = [name for expert in planned for name in self.sources(expert)]
+        for name in names:
+            check_name("experts", name)
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"Two models of this plan would be called {twice[0]!r}. Rename a dataset.")
         if BASE in experts:

@@ -54,7 +54,9 @@ class LoggedModel:
 
 
 def _legal(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)[-128:]
+    """The name in the letters that W&B allows; names of other scripts stay apart by their digest."""
+    shown = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
+    return (shown if name.isascii() else f"{shown}-{digest(name)}")[-128:]
 
 
 def log_expert(

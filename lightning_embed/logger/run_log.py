@@ -16,6 +16,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
 from lightning_embed.merge.record.record import read_record
 from lightning_embed.report import Run, draw_conflict, read_conflict, save
+from lightning_embed.storage.names import visible_in
 
 
 def log_plan(loggers: Loggers, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -59,7 +60,7 @@ def log_merge(
     _draw(loggers, "quality", run.quality)
     if target is None:
         return
-    record = read_record(target / RECORD_FILE)
+    record = visible_in(read_record(target / RECORD_FILE))
     _log_geometry(loggers, record)
     for picture in sorted(target.glob("*.svg")):
         png = picture.with_suffix(".png")

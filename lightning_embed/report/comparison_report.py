@@ -42,7 +42,11 @@ def write_comparison(folders: Mapping[Path, set[Choice]], out: Path, console: Co
     measured = measured_alike(folders)
     for folder in folders:
         if folder not in measured and (folder / results_file.FILE).exists():
-            console.print(f"left out, because its evaluation differs from that of the others: {folder}", soft_wrap=True)
+            console.print(
+                f"left out, because its evaluation differs from that of the others: {folder}",
+                soft_wrap=True,
+                markup=False,
+            )
     if not (recipes := collect(folders)):
         return
     compared = compare(recipes, metric)
@@ -54,7 +58,7 @@ def write_comparison(folders: Mapping[Path, set[Choice]], out: Path, console: Co
         save(figure, out / name)
     write_whole(out / "results.json", json.dumps(plain(compared), indent=1) + "\n")
     page = write_sweep_page(out / "report.html", compared, list(figures.values()))
-    console.print(f"report: {page} (pictures and numbers beside it)", soft_wrap=True)
+    console.print(f"report: {page} (pictures and numbers beside it)", soft_wrap=True, markup=False)
 
 
 def plain(compared: Compared) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lightning_embed.report.compare.comparison import Compared
 from lightning_embed.report.compare.recipes import Recipe
+from lightning_embed.report.console import plainly
 from lightning_embed.report.scores.bootstrap import interval
 from lightning_embed.report.scores.summary import MEAN, Block, best, metric_name, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
@@ -38,14 +39,14 @@ def means_table(blocks: Sequence[Block], marks: Sequence[Mapping[str, str]]) -> 
     metrics = {task: name for block in blocks for task, name in block.metrics.items()}
     table = _table("\nmodel")
     for header in [*(f"{task_name(task)}\n{metrics[task]}" for task in tasks), "mean\nof tasks"]:
-        table.add_column(header, justify="right", no_wrap=True)
+        table.add_column(plainly(header), justify="right", no_wrap=True)
     for block, marked in zip(blocks, marks, strict=True):
         table.add_row(Text(block.title, style="italic"))
         top = block.best
         for model, row in block.rows.items():
             cells = [_cell(row.get(column), top.get(column)) for column in [*tasks, MEAN]]
             cells[-1].append(marked.get(model, " ") if any(marks) else "")
-            table.add_row(f"  {model}", *cells)
+            table.add_row(plainly(f"  {model}"), *cells)
         table.add_section()
     caption = ["percent points", "* best of its column"]
     if any(marks):
@@ -83,14 +84,14 @@ def print_recipes(compared: Compared, console: Console) -> None:
         cost = compared.cost(recipe)
         seeds = [str(len(recipe.seeds))] if several else []
         cells = [_mean_cell(compared, recipe, title) for title in compared.titles]
-        table.add_row(Text(recipe.name), show(cost), *seeds, *cells)
+        table.add_row(plainly(recipe.name), show(cost), *seeds, *cells)
     caption = ["percent points, mean of tasks" + (" ± standard error over seeds" if several else "")]
     caption += [f"cost in {compared.unit}", f"best {compared.chosen_by} first", "* best of its column"]
     if compared.reference is not None:
         noise = "queries and seeds" if several else "queries"
         caption.append(f"+ above, - below {compared.reference} by more than the noise of {noise} (95 %)")
     console.print(table)
-    console.print(Text("; ".join(caption), style="dim italic"))  # rich's own caption would be as narrow as the table
+    console.print(plainly("; ".join(caption), style="dim italic"))  # rich's own caption would be as narrow as the table
 
 
 def _mean_cell(compared: Compared, recipe: Recipe, title: str) -> Text:
@@ -109,17 +110,18 @@ def _tests_table(models: Mapping[str, Results], names: Sequence[str]) -> Table:
     table = _table("test set")
     table.add_column("metric", no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right", overflow="fold", min_width=7)
+        table.add_column(plainly(name), justify="right", overflow="fold", min_width=7)
     for block in sections(models):
         table.add_row(Text(block.title, style="italic"))
         for task, tests in block.tests.items():
             for test in tests:
                 scores = block.scores[test]
                 top = best(scores)
-                table.add_row(f"  {test}", block.metrics[task], *(_cell(scores[name], top) for name in names))
+                metric = plainly(block.metrics[task])
+                table.add_row(plainly(f"  {test}"), metric, *(_cell(scores[name], top) for name in names))
                 for word, other in block.more_of(test).items():
                     cells = [_cell(other[name], best(other)) for name in names]
-                    table.add_row("", metric_name(word), *cells)
+                    table.add_row("", plainly(metric_name(word)), *cells)
         table.add_section()
     return table
 

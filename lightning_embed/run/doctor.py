@@ -27,6 +27,7 @@ from lightning_embed.run.terminal import console
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import digest
 from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.names import visible_in
 from lightning_embed.storage.publish import discard
 
 
@@ -90,7 +91,7 @@ def show(
     make_probe: MakeProbe | None,
 ) -> None:
     """Print the record of a merge or an examination, and draw its figures next to its merge.json."""
-    record = read_record(target / RECORD_FILE)
+    record = visible_in(read_record(target / RECORD_FILE))
     print_doctor(record, console)
     draw_geometry(target, record)
     if _options(cfg).needs_probe and base is not None and make_probe is not None:
@@ -129,7 +130,7 @@ def _landscape(
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         write_whole(file, text)
         known = json.loads(text)
-    return known
+    return visible_in(known)
 
 
 def _options(cfg: DictConfig) -> DoctorOptions:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
 from lightning_embed.data.row_groups import Rows
@@ -18,6 +18,7 @@ from lightning_embed.run import build
 from lightning_embed.run.plan import print_experts, print_plan
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
+from lightning_embed.storage.names import visible_lines
 from lightning_embed.types import Batch
 
 _SAMPLE = 1000  # rows used for the statistics of a dataset
@@ -40,12 +41,15 @@ def inspect(prepared: Prepared) -> None:
 
 def _print_texts(encoder: Encoder, batch: Batch) -> None:
     """Print the decoded tokens of the first row: with prompt and special tokens, and truncated."""
-    console.print(f"\n[bold]{batch.dataset}[/bold] ({batch.task}): the first row as the encoder sees it")
+    console.print(
+        Text.assemble("\n", (batch.dataset, "bold"), f" ({batch.task}): the first row as the encoder sees it")
+    )
     roles = {"query": batch.query[:1], "positive": batch.positives[0], "negative": batch.negatives[0]}
     for role, index in roles.items():
         for text in index[index >= 0].tolist():
             ids = batch.tokens.ids[batch.tokens.offsets[text] : batch.tokens.offsets[text + 1]]
-            console.print(f"  {role:<9}{escape(encoder.tokenizer.tokenizer.decode(ids))}  [dim]{len(ids)} tokens[/dim]")
+            decoded = visible_lines(encoder.tokenizer.tokenizer.decode(ids))
+            console.print(Text.assemble(f"  {role:<9}{decoded}  ", (f"{len(ids)} tokens", "dim")))
     if batch.score is not None:
         console.print(f"  score    {batch.score[0]:.3f} of 1")
 

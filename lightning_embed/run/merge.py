@@ -22,6 +22,7 @@ from lightning_embed.run.finalize import Finalize, Scores, strategy_of
 from lightning_embed.run.terminal import console
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
+from lightning_embed.storage.names import label
 from lightning_embed.storage.publish import settle_below
 from lightning_embed.storage.unique_names import distinct
 from lightning_embed.types import BASE
@@ -98,7 +99,7 @@ def _sources(cfg: DictConfig) -> list[Source]:
     for path in resolved:
         if resolved.count(path) > 1:
             raise ConfigError(f"sources: {path} occurs twice. Remove one; to give it more weight, use merge.weights.")
-    names = distinct(resolved, taken=[BASE])
+    names = list(map(label, distinct(resolved, taken=[BASE])))
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
 
 

@@ -1,5 +1,5 @@
 """The console on which a run prints."""
 
-from rich.console import Console
+from lightning_embed.report.console import PlainConsole
 
-console = Console()
+console = PlainConsole()

@@ -11,7 +11,7 @@ from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, written
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import training_seed
-from lightning_embed.config.values import LOSS_OF_TASK, plain
+from lightning_embed.config.values import LOSS_OF_TASK, shown_config
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.sampler import StepSampler
@@ -32,7 +32,7 @@ def trainings(
     """
     stream = batches.steps()
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    chosen: dict[str, Any] = plain(cfg, as_words=True)
+    chosen = shown_config(cfg)
     sizes = ", ".join(f"{name} {feed.batch_size}" for name, feed in stream.datasets.items())
     whole = Training(
         rows={name: len(rows) for name, rows in batches.train_rows.items()},

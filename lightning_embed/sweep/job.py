@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_embed.config.choices import typed
+from lightning_embed.config.choices import shown, typed
 from lightning_embed.config.identity import job_hash
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
@@ -40,7 +40,7 @@ def do(
     assert sweep is not None
     file = sweep.absolute() / records.FOLDER / f"{job_hash(command, cfg)}.json"
     if (job := records.read(file)) is not None and job.is_done:
-        print(f"done already: {' '.join(choice.text for choice in typed())} ({cfg.out})", flush=True)
+        print(f"done already: {' '.join(choice.text for choice in shown())} ({cfg.out})", flush=True)
         return job.value
     if command == "train" and num_ranks(cfg) != 1:
         return _in_a_process_of_its_own(command, cfg, file).value
@@ -50,7 +50,7 @@ def do(
 def _recorded(
     file: Path, step: Callable[[], float | None], cfg: DictConfig, explain: Callable[[Exception], str]
 ) -> float | None:
-    choices, began, value, error = typed(), time.monotonic(), None, None
+    choices, began, value, error = shown(), time.monotonic(), None, None
     try:
         value = step()
     except signals.Stopped as stop:
@@ -79,6 +79,6 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     status = signals.wait(subprocess.Popen(arguments, env={**os.environ, JOB_VARIABLE: str(file)}))
     if (job := records.read(file)) is None:
         error = f"its process ended with the exit status {status}"
-        job = Job(typed(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
+        job = Job(shown(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         records.write(file, job)
     return job

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from lightning_embed.config.secrets import HIDDEN, without_secrets, without_secrets_in_override
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.json_file import cached_json
 from lightning_embed.storage.publish import discard
@@ -48,6 +51,15 @@ def read(file: Path) -> Job | None:
     if (record := cached_json(file, Job)) is None:
         return None
     return Job(**{**record, "choices": [Choice(**each) for each in record["choices"]]})
+
+
+def hide_secrets(file: Path) -> None:
+    """Write a config again without the values of secret options, in its overrides too; others are not touched."""
+    if file.is_file():
+        text = file.read_text(encoding="utf-8")
+        shown = OmegaConf.create(without_secrets(OmegaConf.to_container(OmegaConf.create(text), resolve=False)))
+        if HIDDEN in (hidden := without_secrets_in_override(OmegaConf.to_yaml(shown))):
+            write_whole(file, hidden)
 
 
 def forget_failures(sweep: Path) -> None:

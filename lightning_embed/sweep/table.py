@@ -8,9 +8,9 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 
 from lightning_embed.report.comparison_report import write_comparison
+from lightning_embed.report.console import PlainConsole
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
 from lightning_embed.types import Choice
@@ -37,6 +37,10 @@ class SweepTable(Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         records.forget_failures(self._folder)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Remove secrets of the command line from the file that Hydra writes at the start of a sweep."""
+        records.hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Compare the jobs, print the table and write the report."""
         if self._write():
@@ -53,7 +57,7 @@ class SweepTable(Callback):
         failed = False
         if folder is not None:
             try:
-                write_comparison(done, folder, Console(), self._metric)
+                write_comparison(done, folder, PlainConsole(), self._metric)
             except Exception as error:  # Hydra would turn it into a warning and exit with status 0
                 failed = True
                 print(f"The table of the sweep cannot be written: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,11 +1,13 @@
 """Logged models: their names among all runs, and the models that they were made from."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from lightning_embed.logger import lineage
 from lightning_embed.logger.lineage import LoggedModel, coefficients
 
 
@@ -49,3 +51,12 @@ def test_a_strangers_model_is_called_by_its_folder(tmp_path: Path) -> None:
 )
 def test_how_much_of_each_source(plan: dict, expected: list) -> None:
     assert coefficients(plan, 2) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a/b", "检索", "поиск", "a$b", "😀", "[bold]", "x" * 300, "é", "a:b", "..", "\udcff"]
+)
+def test_every_name_of_a_model_is_one_of_an_artifact(name: str) -> None:
+    legal = lineage._legal(name)
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", legal)
+    assert name.isascii() or legal != lineage._legal(name + name)

@@ -68,11 +68,80 @@ def test_a_run_keeps_its_own_report(runs: Path) -> None:
 
 
 def test_a_folder_that_is_no_finished_run(runs: Path) -> None:
-    with pytest.raises(ConfigError, match="it matches no folder of a run"):
+    with pytest.raises(ConfigError, match="mistyped: it is no folder of a run"):
         _compare(runs, f"{runs}/run-a", f"{runs}/mistyped")
     (runs / "run-a" / "results.json").unlink()
     with pytest.raises(ConfigError, match="its models are not measured yet"):
         _compare(runs, f"{runs}/run-a")
+
+
+def _other(runs: Path, name: str, evaluation: str) -> None:
+    Run(runs / name, evaluation).add("joint", {"dev": {"sts": score("sts", 50)}})
+    OmegaConf.save({"overrides": []}, runs / name / "run.yaml")
+
+
+def _spoil(runs: Path) -> None:
+    """Folders of every kind that cannot be compared."""
+    (runs / "empty").mkdir()
+    (runs / "file").write_text("")
+    for name, content in (("unmeasured", None), ("nothing", {"models": {}, "evaluations": {}})):
+        (runs / name).mkdir()
+        OmegaConf.save({"overrides": []}, runs / name / "run.yaml")
+        if content is not None:
+            (runs / name / "results.json").write_text(json.dumps(content))
+    _other(runs, "other", "of other tasks")
+    _other(runs, "unreadable", "")
+    (runs / "unreadable" / "run.yaml").write_text("[")
+    (runs / "link").symlink_to(runs / "run-a")
+    (runs / "dangling").symlink_to(runs / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "reasons"),
+    [
+        (["run-a", "run-b", "empty"], ["empty: it is no folder of a run (with a run.yaml)."]),
+        (["run-a", "run-b", "file"], ["file: it is no folder of a run"]),
+        (["run-a", "run-b", "dangling"], ["dangling: it is no folder of a run"]),
+        (["run-a", "run-b", "absent"], ["absent: it is no folder of a run"]),
+        (["run-a", "run-b", "unmeasured"], ["unmeasured: its models are not measured yet."]),
+        (["run-a", "run-b", "nothing"], ["nothing: its models are not measured yet."]),
+        (["run-a", "run-b", "unreadable"], ["unreadable: its run.yaml cannot be read."]),
+        (["run-a", "run-b", "other"], ["other: its evaluation differs from that of the others."]),
+        (["run-a", "other"], ["other: its evaluation differs", "found 1."]),
+        (["run-a", "empty", "unmeasured"], ["empty: it is no", "unmeasured: its models", "found 1."]),
+        (["empty", "unmeasured"], ["empty: it is no", "unmeasured: its models", "found 0."]),
+        (["run-a"], ["expected two runs or more with one evaluation, found 1. Give folders of finished runs"]),
+        (["run-[a]"], ["found 1."]),
+        (["run-a", "run-[a]"], ["found 1."]),
+        (["unm*"], ["unmeasured: its models are not measured yet.", "found 0."]),
+        (["run-a", "run-a"], ["run-a is given twice. Remove one."]),
+        (["run-a", "run-a/"], ["is given twice."]),
+        (["run-a", "link"], ["link is given twice."]),
+        (["run-a", "run-b", "x*"], ["x*: it matches no folder of a run (with a run.yaml)."]),
+    ],
+)
+def test_no_run_is_missing_in_silence(given: list[str], reasons: list[str], runs: Path) -> None:
+    _spoil(runs)
+    with pytest.raises(ConfigError) as caught:
+        _compare(runs, *(f"{runs}/{name}" for name in given))
+    for reason in reasons:
+        assert reason in str(caught.value)
+    assert not (runs / "out").exists()
+
+
+def test_a_wildcard_takes_what_can_be_compared_and_names_the_rest(runs: Path) -> None:
+    _spoil(runs)
+    text, found = _compare(runs, f"{runs}/*")
+    flat = text.replace("\n", "")
+    assert f"left out, because its models are not measured yet: {runs}/unmeasured" in flat
+    assert f"left out, because its run.yaml cannot be read: {runs}/unreadable" in flat
+    assert f"its evaluation differs from that of the others: {runs}/other" in flat
+    assert len(found["recipes"]) == 3, "link and run-a are one run"
+
+
+def test_a_folder_may_be_called_like_a_wildcard(runs: Path) -> None:
+    (runs / "run-a").rename(runs / "run[1]")
+    _compare(runs, f"{runs}/run[1]", f"{runs}/run-b")
 
 
 def test_nothing_is_merged_beside() -> None:

@@ -321,7 +321,7 @@ def test_what_a_logger_has_from_the_environment_is_not_told(monkeypatch: pytest.
     assert cfg.logger.mine.api_key == "secret"
     assert values.shown_config(cfg)["logger"]["mine"] == {
         "_target_": "a.B",
-        "api_key": "from the environment",
+        "api_key": "${oc.env:KEY}",
         "folder": "x",
     }
     assert "secret" not in str(_searchable(cfg))

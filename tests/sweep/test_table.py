@@ -361,3 +361,17 @@ def test_merges_that_look_at_other_rows_are_other_recipes(folders):
     seeds = {recipe.name: len(recipe.seeds) for recipe in collect(folders) if "fisher" in recipe.name}
     names = [f"{plan} fisher probe.task_shares={{sts:{share}}}" for plan in PLANS for share in (0.5, 0.75)]
     assert seeds == dict.fromkeys(names, 3)
+
+
+def test_what_hydra_writes_of_a_sweep_has_no_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "multirun.yaml"
+    file.write_text(
+        "hydra:\n  overrides:\n    task:\n    - seed=1,2\n    - +logger.csv.api_key=s3cr3t\n"
+        "    - +logger.x={a:1,token:s3cr3t}\nlogger:\n  csv:\n    api_key: s3cr3t\n    other: ${oc.env:X}\n"
+    )
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    SweepTable().on_job_start(config)
+    assert "seed=1,2" in file.read_text()
+    assert "${oc.env:X}" in file.read_text()
+    assert "api_key=***" in file.read_text()
+    assert "s3cr3t" not in file.read_text()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lightning_embed.report.figures.style import INK, as_svg, drawing
+from lightning_embed.report.figures.style import INK, as_svg, drawing, short
 from lightning_embed.report.scores.summary import MEAN, Block, is_ensemble, task_name
 from lightning_embed.types import BASE
 
@@ -46,7 +46,7 @@ def _draw(bars: Mapping[str, float], title: str, unit: str, signed: bool) -> str
             )
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.invert_yaxis()
-        axes.set(title=title, xlabel=unit)
+        axes.set(title=short(title), xlabel=unit)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         return as_svg(figure)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.report.figures.style import INK, drawing
+from lightning_embed.report.figures.style import INK, drawing, short
 
 Curve = dict[int, float]
 """Step -> cosine."""
@@ -51,7 +51,7 @@ def draw_conflict(curves: Curves, title: str) -> Any:
             axes.set_visible(False)
         figure.supxlabel("step", fontsize="medium")
         figure.supylabel("cosine of the two gradients", fontsize="medium")
-        figure.suptitle(title)
+        figure.suptitle(short(title, 80))
         handles, labels = panels.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize="small")
     return figure
@@ -72,7 +72,7 @@ def _panel(axes: Any, pair: str, groups: Mapping[str, Curve]) -> None:
         if group in groups:
             curve = dict(sorted(groups[group].items()))
             axes.plot(list(curve), list(curve.values()), label=group.replace("_", " "), marker=".", **styles[group])
-    axes.set_title(pair, fontsize="medium")
+    axes.set_title(short(pair), fontsize="medium")
     axes.xaxis.get_major_locator().set_params(integer=True)  # steps
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.3)

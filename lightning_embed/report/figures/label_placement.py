@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lightning_embed.report.figures.style import short
+
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in typographic points
 
 _MARK = 4.0  # half a marker
@@ -31,7 +33,7 @@ def add_labels(
     room = (unit * frame.x0, unit * frame.y0, unit * frame.x1, unit * frame.y1)
     at = [(unit * x, unit * y) for x, y in map(axes.transData.transform, [*points, *others])]
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in at]
-    for place, point, name in zip(at, points, names, strict=False):
+    for place, point, name in zip(at, points, map(short, names), strict=False):
         (dx, dy), box = best_place(place, (_WIDE * size * len(name), _HIGH * size), taken, room)
         taken.append(box)
         line = {"arrowstyle": "-", "color": "#999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}

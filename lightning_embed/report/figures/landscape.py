@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from lightning_embed.merge.diagnosis import landscape as measured
 from lightning_embed.merge.record.record import NamedModel
 from lightning_embed.report.figures.label_placement import add_labels
-from lightning_embed.report.figures.style import INK, drawing, save
+from lightning_embed.report.figures.style import INK, drawing, save, short
 from lightning_embed.report.figures.svg import COLOURS, DASHES
 from lightning_embed.report.scores.merge_groups import Examined, Record, examined
 from lightning_embed.storage.json_file import cached_json
+from lightning_embed.storage.names import visible_in
 from lightning_embed.types import BASE
 
 LANDSCAPES = "landscapes"
@@ -39,7 +40,7 @@ class StoredLandscape(measured.Landscape):
 def read_landscapes(out: Path) -> list[Landscape]:
     """All landscapes of a folder; a broken one is measured again where it is asked for."""
     found = (cached_json(file, StoredLandscape) for file in sorted((out / LANDSCAPES).glob("*.json")))
-    return [landscape for landscape in found if landscape is not None]
+    return [visible_in(landscape) for landscape in found if landscape is not None]
 
 
 def draw_landscape(folder: Path, record: Record, landscape: Landscape) -> None:
@@ -75,7 +76,7 @@ def draw_paths(landscape: Landscape) -> Any:
         for axes, walk in zip(grid.flat, walks, strict=False):
             for number, task in enumerate(tasks):
                 values = [100 * loss / base[task] for loss in walk["losses"][task]]
-                line = {"color": COLOURS[number % 6], "dashes": _dashes(number), "marker": ".", "label": task}
+                line = {"color": COLOURS[number % 6], "dashes": _dashes(number), "marker": ".", "label": short(task)}
                 axes.plot(walk["shares"], values, **line)
                 axes.plot([0, 1], [values[0], values[-1]], color="#bbb", linewidth=0.7, zorder=0)
             first, _, last = axes.set_xticks([0, 0.5, 1], [_short(walk["start"]), "half", _short(walk["end"])])
@@ -107,7 +108,7 @@ def _contours(figure: Any, axes: Any, plane: Mapping[str, Any], task: str) -> No
     lowest = np.unravel_index(losses.argmin(), losses.shape)
     axes.plot(ticks[lowest[1]], ticks[lowest[0]], marker="+", color=INK, markersize=9)
     figure.colorbar(filled, ax=axes, shrink=0.8)
-    title = "mean loss of the tasks" if task == "mean" and len(plane["losses"]) > 1 else f"loss ({task})"
+    title = "mean loss of the tasks" if task == "mean" and len(plane["losses"]) > 1 else f"loss ({short(task, 24)})"
     axes.set(title=f"{title}; + lowest: {losses.min():.3g}", aspect="equal", xticks=[], yticks=[])
 
 
@@ -134,7 +135,7 @@ def _models(axes: Any, plane: Mapping[str, Any], seen: Examined, searches: Mappi
         if path
     }
     for name, way in ways.items():  # each ends at its model, whose name is already there
-        label = f"search of {name}" if len(ways) == 1 else "searches" if name == next(iter(ways)) else None
+        label = f"search of {short(name)}" if len(ways) == 1 else "searches" if name == next(iter(ways)) else None
         axes.plot(*zip(*way, strict=True), color="#d55e00", linewidth=1.2, label=label)
         axes.legend(loc="upper right", fontsize=7, framealpha=0.8)
     for place in plane["places"]:

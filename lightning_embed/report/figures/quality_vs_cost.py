@@ -6,7 +6,7 @@ from typing import Any
 from lightning_embed.report.compare.comparison import Compared
 from lightning_embed.report.compare.recipes import Recipe
 from lightning_embed.report.figures.label_placement import add_labels
-from lightning_embed.report.figures.style import INK, MARKS, WORDS, drawing
+from lightning_embed.report.figures.style import INK, MARKS, WORDS, drawing, short
 from lightning_embed.report.scores.model_kinds import Kind
 
 _SOFT, _MOST_NAMES = "#999", 3  # names: the recipe that dev chooses, and the best of the panel
@@ -55,7 +55,7 @@ def _panel(axes: Any, compared: Compared, drawn: Sequence[Recipe], title: str) -
         if title in compared.means[recipe.name] and (recipe.kind is Kind.base or recipe.name == compared.reference):
             dashes = "--" if recipe.kind is Kind.base else "-"
             points = compared.means[recipe.name][title].points
-            axes.axhline(points, color=_SOFT, linewidth=0.9, linestyle=dashes, zorder=0, label=recipe.name)
+            axes.axhline(points, color=_SOFT, linewidth=0.9, linestyle=dashes, zorder=0, label=short(recipe.name))
     axes.set(title=title, xlabel=f"cost, in {compared.unit}", ylabel="points, mean of tasks")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.12)

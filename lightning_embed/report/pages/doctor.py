@@ -1,17 +1,17 @@
 """The doctor's report, in numbers and in words: on the terminal and in report.html."""
 
 from collections.abc import Sequence
-from html import escape
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape as plainly
 from rich.table import Table
 
+from lightning_embed.report.console import plainly
 from lightning_embed.report.figures.geometry import pictures
 from lightning_embed.report.pages.advice_text import sentence
-from lightning_embed.report.pages.template import table
+from lightning_embed.report.pages.template import escaped, table
 from lightning_embed.report.scores.merge_groups import Examined, Geometry, Record, examined
+from lightning_embed.storage.names import visible_lines
 
 _MOST_COLUMNS = 4  # cosines that fit side by side in a line of eighty letters
 
@@ -22,18 +22,18 @@ def print_doctor(record: Record, console: Console) -> None:
         header, *rows = _numbers(seen)
         shown = Table(box=SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(header):
-            shown.add_column(column, justify="right" if number else "left", overflow="fold")
+            shown.add_column(plainly(column), justify="right" if number else "left", overflow="fold")
         for row in rows:
             shown.add_row(*map(plainly, row))
         console.print(shown)
         for text in [f"{_together(seen)}.", *_sentences(seen)]:
-            console.print(text, markup=False, highlight=False)
+            console.print(visible_lines(text), markup=False, highlight=False)
 
 
 def doctor_section(seen: Examined) -> str:
     """The same as HTML, with the pictures and, folded, the numbers of each layer."""
-    header, *rows = ([escape(cell).replace("\n", "<br>") for cell in row] for row in _numbers(seen))
-    sentences = "".join(f"<p>{escape(text)}</p>" for text in _sentences(seen))
+    header, *rows = (["<br>".join(map(escaped, cell.split("\n"))) for cell in row] for row in _numbers(seen))
+    sentences = "".join(f"<p>{escaped(text)}</p>" for text in _sentences(seen))
     charts = f'<div class="panels">{"".join(pictures(seen))}</div>'
     return (
         f'{sentences}{table(header, rows)}<p class="note">{_together(seen)}.</p>{charts}'
@@ -78,7 +78,7 @@ def _numbers(seen: Examined) -> list[list[str]]:
 
 
 def _layers(seen: Examined) -> tuple[list[str], list[list[str]]]:
-    names = list(map(escape, seen.names))
+    names = list(map(escaped, seen.names))
     ranked = seen.geometry["stable_ranks"] is not None
     header = ["layer", *(f"{name}<br>of |base|" for name in names), "cosines", "signs<br>conflict"]
     header += [f"{name}<br>stable rank" for name in names if ranked]
@@ -91,7 +91,7 @@ def _layer(name: str, part: Geometry, ranked: bool) -> list[str]:
     ranks: Sequence[str] = [f"{rank:.1f}" for rank in part["stable_ranks"]] if part["stable_ranks"] else ["-"] * count
     shares = [_share(norm, part) for norm in part["delta_norms"]]
     reach = " to ".join(dict.fromkeys(map(_two, (min(cosines), max(cosines))))) if cosines else "-"
-    return [escape(name), *shares, reach, f"{part['sign_conflict_share']:.0%}", *(ranks if ranked else [])]
+    return [escaped(name), *shares, reach, f"{part['sign_conflict_share']:.0%}", *(ranks if ranked else [])]
 
 
 def _share(norm: float, part: Geometry) -> str:

@@ -14,7 +14,7 @@ from lightning_embed.report.figures.landscape import Landscape, landscape_pictur
 from lightning_embed.report.figures.scatter import scatter
 from lightning_embed.report.figures.style import as_svg
 from lightning_embed.report.pages.doctor import doctor_section
-from lightning_embed.report.pages.template import PAGE, details, table
+from lightning_embed.report.pages.template import PAGE, details, escaped, table
 from lightning_embed.report.scores.bootstrap import interval
 from lightning_embed.report.scores.merge_groups import Examined, Record, contents, examined
 from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
@@ -68,7 +68,7 @@ def write_report(
         parts.append(f"<h2>Rows seen</h2>{table(header, [[escape(cell) for cell in row] for row in seen])}")
     parts.append(f"<h2>Config</h2>{details('All options', escape(yaml.safe_dump(dict(config), sort_keys=False)))}")
     file = out / FILE
-    write_whole(file, PAGE.substitute(title=escape(out.name), body="\n".join(parts)))
+    write_whole(file, PAGE.substitute(title=escaped(out.name), body="\n".join(parts)))
     return file
 
 
@@ -79,7 +79,7 @@ def headline(models: Mapping[str, Results]) -> str:
     chosen = _chosen(models)
     if chosen is None or (score := metric(models, chosen, f"dev/{MEAN}")) is None:
         return "No dev scores: nothing here chooses a model."
-    found = f"<b>{escape(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
+    found = f"<b>{escaped(chosen)}</b> is best on dev: {show(score)} points, mean of tasks."
     return " ".join([found, *(beside_base(models, block, chosen) for block in _read(models))])
 
 
@@ -108,13 +108,14 @@ def beside_base(models: Mapping[str, Results], block: Block, model: str) -> str:
 
 
 def _block(block: Block) -> str:
-    header = ["model", *(f"{task_name(task)}<br>{block.metrics[task]}" for task in block.tests), "mean<br>of tasks"]
+    header = ["model", *(f"{escaped(task_name(task))}<br>{escaped(name)}" for task, name in block.metrics.items())]
+    header.append("mean<br>of tasks")
     top = block.best
     rows = [
-        [escape(model), *(_cell(row[column], top[column]) for column in block.columns)]
+        [escaped(model), *(_cell(row[column], top[column]) for column in block.columns)]
         for model, row in block.rows.items()
     ]
-    sets = "; ".join(f"{task_name(task)}: {escape(', '.join(names))}" for task, names in block.tests.items())
+    sets = "; ".join(f"{escaped(task_name(task))}: {escaped(', '.join(names))}" for task, names in block.tests.items())
     note = f'<p class="note">Percent points, mean over the sets of a task. {sets}.</p>'
     charts = f'<div class="panels">{"".join(panels(block))}</div>'
     return f"<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}{charts}"
@@ -128,18 +129,22 @@ def _tests(models: Mapping[str, Results]) -> str:
             for name in names:
                 scores = block.scores[name]
                 top = best(scores)
-                rows.append([escape(name), block.metrics[task], *(_cell(score, top) for score in scores.values())])
+                rows.append(
+                    [escaped(name), escaped(block.metrics[task]), *(_cell(score, top) for score in scores.values())]
+                )
                 for word, other in block.more_of(name).items():
-                    rows.append(["", metric_name(word), *(_cell(score, best(other)) for score in other.values())])
-    return f"<h2>Every set</h2>{table(['set', 'metric', *map(escape, models)], rows)}" if rows else ""
+                    rows.append(
+                        ["", escaped(metric_name(word)), *(_cell(score, best(other)) for score in other.values())]
+                    )
+    return f"<h2>Every set</h2>{table(['set', 'metric', *map(escaped, models)], rows)}" if rows else ""
 
 
 def _further(models: Mapping[str, Results]) -> str:
     """Sentences about the model that dev chooses, by every further metric."""
     chosen = _chosen(models)
     sentences = further(models, chosen, _read(models)) if chosen else []
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f"<h2>Further metrics of {escape(str(chosen))}</h2><ul>{items}</ul>" if sentences else ""
+    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
+    return f"<h2>Further metrics of {escaped(str(chosen))}</h2><ul>{items}</ul>" if sentences else ""
 
 
 def _chosen(models: Mapping[str, Results]) -> str | None:
@@ -154,11 +159,13 @@ def _read(models: Mapping[str, Results]) -> list[Block]:
 
 
 def _merge(name: str, label: str, record: Mapping[str, Any]) -> str:
-    sources = escape(", ".join(source["name"] for source in record["sources"]))
+    sources = escaped(", ".join(source["name"] for source in record["sources"]))
     seconds, megabytes = record["seconds"], record["bytes"] / 1e6
-    facts = f"{escape(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB, in merged/{escape(name)}."
+    facts = (
+        f"{escaped(record['strategy'])} of {sources}: {seconds:.1f} s, {megabytes:.0f} MB, in merged/{escaped(name)}."
+    )
     found = json.dumps({"options": record["options"], "plan": record["plan"]}, indent=2)
-    return f"<h2>Merge {escape(label)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
+    return f"<h2>Merge {escaped(label)}</h2><p>{facts}</p>{details('Options and plan', escape(found))}"
 
 
 def _scatter(models: Mapping[str, Results], records: Mapping[str, Record], called: Mapping[str, str]) -> str:
@@ -167,12 +174,12 @@ def _scatter(models: Mapping[str, Results], records: Mapping[str, Record], calle
 
 
 def _doctor(seen: Examined, records: Mapping[str, Record], landscapes: Sequence[Landscape]) -> str:
-    parts = [f"<h2>Geometry: {escape(', '.join(seen.names))}</h2>", doctor_section(seen)]
+    parts = [f"<h2>Geometry: {escaped(', '.join(seen.names))}</h2>", doctor_section(seen)]
     searches = {name: records[name]["plan"].get("path", []) for name in seen.merges}
     for landscape in landscapes:
         if contents(landscape) == seen.contents:
-            items = "".join(f"<li>{escape(finding)}</li>" for finding in landscape["findings"])
-            parts.append(f"<h2>Loss between {escape(', '.join(seen.names))}</h2><ul>{items}</ul>")
+            items = "".join(f"<li>{escaped(finding)}</li>" for finding in landscape["findings"])
+            parts.append(f"<h2>Loss between {escaped(', '.join(seen.names))}</h2><ul>{items}</ul>")
             parts += [
                 f"<figure>{as_svg(figure)}</figure>"
                 for figure in landscape_pictures(landscape, seen, searches).values()

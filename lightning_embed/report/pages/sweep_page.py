@@ -1,7 +1,6 @@
 """Page of a sweep: the best recipe, its difference from the reference, and the noise of that."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from lightning_embed.report.compare.comparison import Compared, Mean
 from lightning_embed.report.compare.recipes import Recipe
 from lightning_embed.report.figures.style import as_svg
-from lightning_embed.report.pages.template import PAGE, table
+from lightning_embed.report.pages.template import PAGE, escaped, table
 from lightning_embed.report.scores.bootstrap import Interval
 from lightning_embed.report.scores.summary import by, metric_name, show, task_name
 from lightning_embed.storage.atomic import write_whole
@@ -20,7 +19,7 @@ def write_sweep_page(file: Path, compared: Compared, figures: Sequence[Any]) -> 
     parts = [f'<p class="headline">{headline(compared)}</p>']
     parts += [f"<figure>{as_svg(figure)}</figure>" for figure in figures]
     parts += [_means(compared), *(_tests(compared, title) for title in compared.titles)]
-    write_whole(file, PAGE.substitute(title=escape(file.parent.name), body="\n".join(parts)))
+    write_whole(file, PAGE.substitute(title=escaped(file.parent.name), body="\n".join(parts)))
     return file
 
 
@@ -31,16 +30,16 @@ def headline(compared: Compared) -> str:
         return "No dev scores: nothing here chooses a recipe."
     means = compared.means[chosen.name]
     dev = f"{': ' if compared.chosen_by == 'on dev' else '; mean of dev '}{_points(means['dev'])}"
-    sentences = [f"<b>{escape(chosen.name)}</b> is best {compared.chosen_by}{dev}."]
+    sentences = [f"<b>{escaped(chosen.name)}</b> is best {escaped(compared.chosen_by)}{dev}."]
     for title in [title for title in means if title != "dev"]:
         found = compared.differences.get(chosen.name, {}).get(title)
-        beside = f", {_signed(found)} from {escape(str(compared.reference))}: {_verdict(found)}" if found else ""
+        beside = f", {_signed(found)} from {escaped(str(compared.reference))}: {_verdict(found)}" if found else ""
         sentences.append(f"{title.capitalize()} it scores {_points(means[title])}{beside}.")
     merge = compared.best_merge
     if chosen.name == compared.reference and merge is not None:
         apart = [f"{t} {_signed(i)}, {_verdict(i)}" for t, i in compared.differences.get(merge.name, {}).items()]
         if apart:
-            sentences.append(f"The best merge, {escape(merge.name)}, differs from it by: {'; '.join(apart)}.")
+            sentences.append(f"The best merge, {escaped(merge.name)}, differs from it by: {'; '.join(apart)}.")
     return " ".join(sentences)
 
 
@@ -50,12 +49,12 @@ def _means(compared: Compared) -> str:
     for recipe in compared.recipes:
         cost = compared.cost(recipe)
         cells = [_cell(compared, recipe, title) for title in compared.titles]
-        rows.append([escape(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
+        rows.append([escaped(recipe.name), show(cost), str(len(recipe.seeds)), *cells])
     note = "Percent points, mean of tasks, ± standard error over seeds."
     note += f" Cost in {compared.unit}; the rows of a merge's probe count, evaluations do not."
     if compared.reference is not None:
         note += (
-            f" Below: the difference from {escape(compared.reference)} and its 95 % interval, from a paired bootstrap "
+            f" Below: the difference from {escaped(compared.reference)} and its 95 % interval, from a paired bootstrap "
             "over queries and pairs and the spread over seeds (one seed: over queries alone); bold where it excludes "
             "zero and no seed is missing."
         )
@@ -80,11 +79,11 @@ def _tests(compared: Compared, title: str) -> str:
     columns: dict[tuple[str, str], str] = {}  # (test, further metric, if any) -> what stands below the test's name
     for task, names in block.tests.items():
         for test in names:
-            columns[test, ""] = task_name(task)
-            columns |= {(test, word): metric_name(word) for word in block.more_of(test)}
-    header = ["recipe", *(f"{escape(test)}<br>{below}" for (test, _), below in columns.items())]
+            columns[test, ""] = escaped(task_name(task))
+            columns |= {(test, word): escaped(metric_name(word)) for word in block.more_of(test)}
+    header = ["recipe", *(f"{escaped(test)}<br>{below}" for (test, _), below in columns.items())]
     rows = [
-        [escape(recipe.name), *(_test(recipe, block.split, *column) for column in columns)]
+        [escaped(recipe.name), *(_test(recipe, block.split, *column) for column in columns)]
         for recipe in compared.recipes
     ]
     return f"<h2>{title.capitalize()}, every set</h2>{table(header, rows)}"

@@ -1,6 +1,9 @@
 """Template of report.html, which holds everything that a browser needs."""
 
+from html import escape
 from string import Template
+
+from lightning_embed.storage.names import visible
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -39,6 +42,11 @@ PAGE = Template("""<!doctype html>
 $body
 </html>
 """)
+
+
+def escaped(text: object) -> str:
+    """HTML of a text from elsewhere, on one line."""
+    return escape(visible(str(text)))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

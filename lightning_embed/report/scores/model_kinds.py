@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_embed.merge.record.record import read_record
 from lightning_embed.report.scores.summary import is_ensemble
+from lightning_embed.storage.names import visible, visible_in
 from lightning_embed.types import BASE
 
 
@@ -31,7 +32,9 @@ def kind_of(model: str, records: Mapping[str, Any]) -> Kind:
 
 def read_records(folder: Path) -> dict[str, Any]:
     """Name of a merge -> its merge.json, for all merges of a run."""
-    return {file.parent.name: read_record(file) for file in sorted(folder.glob("merged/*/merge.json"))}
+    return {
+        visible(file.parent.name): visible_in(read_record(file)) for file in sorted(folder.glob("merged/*/merge.json"))
+    }
 
 
 def labels(records: Mapping[str, Any], beside: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:

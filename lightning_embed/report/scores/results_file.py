@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from lightning_embed.errors import DataError
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.json_file import cached_json, read_json
+from lightning_embed.storage.names import visible_in
 from lightning_embed.storage.publish import discard
 from lightning_embed.types import Results, Score
 
@@ -53,7 +54,7 @@ def read(out: Path) -> Content:
     file = out / FILE
     if not file.exists():
         return Content(models={}, evaluations={}, costs={})
-    content = read_json(file, _Stored, _REMEDY, DataError)
+    content = visible_in(read_json(file, _Stored, _REMEDY, DataError))
     if unknown := sorted(content["models"].keys() - content["evaluations"].keys()):
         raise DataError(f"{file}: evaluations.{unknown[0]}: is missing. {_REMEDY}")
     return Content(models=content["models"], evaluations=content["evaluations"], costs=content.get("costs", {}))
@@ -61,7 +62,8 @@ def read(out: Path) -> Content:
 
 def read_each(out: Path, model: str) -> Results:
     """The scores of a model with those of its single queries and pairs; empty if they were not stored, or are broken."""
-    return cached_json(out / EACH / f"{model}.json", Results) or {}
+    found: Results = visible_in(cached_json(out / EACH / f"{model}.json", Results) or {})
+    return found
 
 
 def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
