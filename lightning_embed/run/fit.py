@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
 from lightning_embed.logger.open import open_loggers
@@ -75,7 +76,8 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
-    extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
+    num_steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    extra = _extra(plan, expert, models, num_steps)
     checkpoint = checkpoints / CHECKPOINT
     with open_loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, extra)
@@ -84,6 +86,7 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         trainer.fit(module, batches, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
+        _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")
         if distributed.rank() == 0:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -92,6 +95,17 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
             _export(module, extra, models / expert.name)
             checkpoint.unlink(missing_ok=True)
             _log(cfg, loggers, plan, training, out)
+
+
+def _refuse_early_end(expert: Expert, trainer: Trainer, num_steps: int) -> None:
+    """Refuse to export a training that ended before its last step, except by the `patience` of `WhileTraining`."""
+    chosen = any(isinstance(each, WhileTraining) and each.has_stopped for each in trainer.callbacks)  # type: ignore[attr-defined]
+    if trainer.global_step != num_steps and not chosen:
+        raise TrainingError(
+            f"{expert.name} ended after {trainer.global_step} of {num_steps} steps, so it is not exported: a callback or "
+            f"an option of the trainer stopped it. Remove that, plan fewer steps (trainer.max_steps={trainer.global_step})"
+            ", or stop by dev scores (callback=evaluate callback.while_training.patience=3)."
+        )
 
 
 def num_rows(cfg: DictConfig, training: PlannedTraining, out: Path) -> float:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge.blocks.stream import Span, for_each_parameter, is_finite, spans
+from lightning_embed.merge.blocks.stream import Span, for_each_parameter, spans
 from lightning_embed.merge.contract import MergeStrategy, Model, Plan
 
 ALL = "*"

@@ -11,9 +11,11 @@ pair are in `<out>/each/<model>.json`.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, NoReturn, TypedDict
 
 from filelock import FileLock
 
@@ -44,7 +46,7 @@ def read(out: Path) -> Content:
     if not file.exists():
         return Content(models={}, evaluations={}, costs={})
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = _loaded(file)
         return Content(
             models=content["models"], evaluations=content["evaluations"], costs=dict(content.get("costs", {}))
         )
@@ -57,12 +59,26 @@ def read(out: Path) -> Content:
 def read_each(out: Path, model: str) -> Results:
     """The scores of a model with those of its single queries and pairs; empty if they were not stored."""
     file = out / EACH / f"{model}.json"
-    found: Results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    found: Results = _loaded(file) if file.exists() else {}
     return found
 
 
+def _loaded(file: Path) -> Any:
+    """The JSON of a file; NaN, which a comparison would take for the best score, is an error as any other."""
+    return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"it has the score {word}")
+
+
 def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
-    """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time."""
+    """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time.
+
+    Raises:
+        DataError: a score is NaN or infinite; nothing is written.
+    """
+    _refuse_not_finite(model, results)
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / f".{FILE}.lock"):
         content = read(out)
@@ -72,6 +88,18 @@ def add(out: Path, model: str, results: Results, evaluation: str = "", cost: flo
         content["costs"][model] = cost
         write_whole(out / EACH / f"{model}.json", json.dumps(results))
         write_whole(out / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _refuse_not_finite(model: str, results: Results) -> None:
+    for split, scores in results.items():
+        for test, score in scores.items():
+            numbers = [score["score"], *score.get("more", {}).values()]
+            single = [*score.get("each", ()), *chain(*score.get("more_each", {}).values())]
+            if not all(map(math.isfinite, chain(numbers, single))):
+                raise DataError(
+                    f"{model}: a score of {test} ({split}) is not finite: {numbers}. Check the data and the model; "
+                    "NaN is never compared with a score."
+                )
 
 
 def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
