@@ -17,7 +17,10 @@ _OWN = "the run sets it"
 _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "fast_dev_run": ((False, 0), f"it ends a training after a few batches; {_STEPS}, or inspect=true to train nothing"),
     "limit_train_batches": ((1.0,), f"it ends every epoch early; {_STEPS}, or trainer.max_epochs"),
-    "overfit_batches": ((0, 0.0), f"it trains on a few batches and validates on them; {_STEPS}, and a smaller data file"),
+    "overfit_batches": (
+        (0, 0.0),
+        f"it trains on a few batches and validates on them; {_STEPS}, and a smaller data file",
+    ),
     "max_time": ((), f"it ends a training by the clock, before its last step; {_STEPS}. The same command goes on"),
     "min_steps": ((), f"a training ends at its last step; {_STEPS}. To stop earlier, {_BY_SCORE}"),
     "min_epochs": ((), "a training ends at its last step; use trainer.max_epochs"),
@@ -66,8 +69,8 @@ def trainer_problems(trainer: DictConfig) -> Iterator[str]:
 
 def callback_problems(callbacks: DictConfig | None) -> Iterator[str]:
     """One sentence for each callback of Lightning that would break the plan of a run."""
-    for name, node in (callbacks or {}).items():
+    for key, node in (callbacks or {}).items():
         package, _, word = str(node.get("_target_")).rpartition(".")
         is_clock = word == "Timer" and node.get("duration") is None  # it only measures
         if package.startswith(("lightning.", "pytorch_lightning.")) and word in _CALLBACKS and not is_clock:
-            yield f"callback.{name}: {word} does not fit a planned training; {_CALLBACKS[word]}."
+            yield f"callback.{key!s}: {word} does not fit a planned training; {_CALLBACKS[word]}."

@@ -19,7 +19,6 @@ from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quie
 from lightning_embed.encoder.budget import fitting_tokens
 from lightning_embed.encoder.chunk import Chunk, cut
 from lightning_embed.encoder.dropout import draw_on_cpu
-from lightning_embed.runtime.finite import check_embeddings, first_not_finite
 from lightning_embed.encoder.lora import add_adapters, folded
 from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
 from lightning_embed.encoder.options import EncoderOptions, Pooling
@@ -28,6 +27,7 @@ from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import fault_injection
+from lightning_embed.runtime.finite import check_embeddings, first_not_finite
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Embeddings, Task, Tokens
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
-from lightning_embed.runtime.finite import check_embeddings
 from lightning_embed.evaluation.base import TextEncoder
+from lightning_embed.runtime.finite import check_embeddings
 from lightning_embed.types import Task
 
 logger = logging.getLogger(__name__)

@@ -54,5 +54,7 @@ class Shared:
         except LightningEmbedError as refusal:
             error = refusal
         if sum(distributed.sizes(int(error is not None), self.device)) or found is None:
-            raise error or CheckpointError("The evaluation stopped, because the texts of a different rank were refused.")
+            raise error or CheckpointError(
+                "The evaluation stopped, because the texts of a different rank were refused."
+            )
         return found

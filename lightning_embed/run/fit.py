@@ -1,6 +1,6 @@
 """Training of one expert: from its start, through its snapshots, to the directory of the finished model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
 from lightning_embed.logger.open import open_loggers
+from lightning_embed.merge import Source
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
@@ -32,17 +34,29 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
 
     Raises:
         ConfigError: it starts from an expert that is not trained yet.
+        TrainingError: it diverged or ended early; or an earlier version exported such a model.
     """
     expert = training.expert
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
     with _alone(expert, checkpoints):
         if distributed.of_first(float(target.exists())):
             console.print(f"{expert.name}: trained already, {target}")
+            _refuse_not_finite([out / "models" / name for name in plan.sources(expert)])
         else:
             _fit(cfg, plan, training, out)
     training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one
+
+
+def _refuse_not_finite(models: Iterable[Path]) -> None:
+    """Refuse finished models with NaN or infinity, which earlier versions exported."""
+    for model in filter(Path.exists, models):
+        if name := ModelDirectory.open(Source(model, model.name)).first_not_finite():
+            raise TrainingError(
+                f"{model} has NaN or infinity in {name}: its training diverged, and an earlier version exported it all "
+                "the same. Delete the folder; the same command trains it again."
+            )
 
 
 @contextmanager

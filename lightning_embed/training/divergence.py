@@ -70,8 +70,7 @@ class DivergenceGuard:
             TrainingError: see `check`.
         """
         self._unread.append(measured)
-        waits = distributed.world_size() > 1 or any(value.device.type != "cpu" for value in measured.values)
-        if measured.norm is not None and not (waits and measured.step % READ_EVERY):
+        if measured.norm is not None and not (measured.step % READ_EVERY and _waits(measured)):
             self.check()
 
     def check(self) -> None:
@@ -90,6 +89,11 @@ class DivergenceGuard:
             if not all(math.isfinite(value) for row in own for value in row):
                 values = [sum(row) / len(row) for row in own]  # the mean over ranks
                 raise TrainingError(f"{measured.message(values)} {KEPT} {REMEDY}")
+
+
+def _waits(measured: Measured) -> bool:
+    """Whether a read waits for a device or for other processes."""
+    return distributed.world_size() > 1 or any(value.device.type != "cpu" for value in measured.values)
 
 
 def _of_all_ranks(values: Sequence[Float[Tensor, ""]]) -> list[list[float]]:

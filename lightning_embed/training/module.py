@@ -146,7 +146,7 @@ class EmbeddingModule(LightningModule):
         """Check the last step, before the model is exported."""
         self.check_finite()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Save only weights that are finite."""
         self.check_finite()
 

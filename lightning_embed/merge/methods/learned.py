@@ -182,7 +182,7 @@ class _Search:
     def norm(self) -> float:
         """The norm of the combined delta."""
         square = float((self.coefficients.detach() * self._products).sum())
-        return math.sqrt(square) if square > 0 else 0.0 * square  # rounding may make it negative; NaN stays NaN
+        return math.sqrt(0.0 if square < 0 else square)  # below 0 by rounding; NaN stays NaN
 
     def means(self) -> dict[str, float]:
         """The numbers, averaged over groups; numbers per source are named after the source."""
