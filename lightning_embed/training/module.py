@@ -130,9 +130,10 @@ class EmbeddingModule(LightningModule):
             TrainingError: NaN or infinity in a loss, in the norm of a gradient, or in a weight.
         """
         self.guard.check()
-        if problem := self.encoder.not_finite():
-            step = self.trainer.global_step
-            raise TrainingError(f"The training diverged: after step {step} {problem}. {KEPT} {REMEDY}")
+        problem = self.encoder.not_finite()
+        if sum(distributed.sizes(int(problem is not None), self.device)):  # no rank waits for one that stopped
+            step, found = self.trainer.global_step, problem or "a different rank found NaN or infinity"
+            raise TrainingError(f"The training diverged: after step {step} {found}. {KEPT} {REMEDY}")
 
     def on_validation_start(self) -> None:
         """Measure no dev loss of weights that are not finite."""

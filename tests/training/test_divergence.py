@@ -1,6 +1,8 @@
 """A training that diverges stops at its first bad step, with one sentence, before anything is saved or measured."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,6 +31,7 @@ from lightning_embed.types import Batch, LossOutput, StepMode, Task
 from tests.callback.toy import TASKS
 from tests.toy import write_toy
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of few workers and of itself
 BAD = [math.nan, math.inf, -math.inf]
 
@@ -240,3 +243,40 @@ class AtValidation(Callback):
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         loss_value(pl_module)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tiny_model: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """Case -> step and error of each of two gloo processes, of which the second alone found NaN."""
+    out = tmp_path_factory.mktemp("two")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command = [*launch, "-m", "tests.training.two_diverge", *map(str, (tiny_model, toy, out))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(out / f"errors-{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "step"), [("step", 19), ("checkpoint", 3), ("validation", 4), ("scores", 5)]
+)  # READ_EVERY - 1: the step that reads is not taken; at the first save, validation or evaluation
+def test_two_ranks_stop_together(two_ranks: list[dict[str, str]], case: str, step: int) -> None:
+    one, two = (errors[case] for errors in two_ranks)
+    assert one == two
+    assert one.startswith(f"{step} TrainingError: The training diverged at step 3 (pairs; learning rate 0.1)")
+    assert "loss nan and gradient norm" in one
+
+
+@pytest.mark.slow
+def test_two_ranks_stop_when_one_cannot_embed_its_texts(two_ranks: list[dict[str, str]]) -> None:
+    one, two = (errors["text"] for errors in two_ranks)
+    assert one[:2] == two[:2] == "5 "
+    assert "5 CheckpointError: The evaluation stopped, because the texts of a different rank were refused" in one
+    assert "expected finite embeddings, got NaN or infinity" in two
+
+
+@pytest.mark.slow
+def test_two_ranks_stop_when_the_weights_of_one_are_bad(two_ranks: list[dict[str, str]]) -> None:
+    one, two = (errors["weight"] for errors in two_ranks)
+    assert one.startswith("4 TrainingError: The training diverged: after step 4 a different rank found NaN")
+    assert two.startswith("4 TrainingError: The training diverged: after step 4 embeddings.weight has NaN")
