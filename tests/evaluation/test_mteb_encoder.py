@@ -57,7 +57,9 @@ def test_refused_on_every_task(
     elif door == "shared":
         spoilt = Shared(spoilt, torch.device("cpu"))
     evaluator: Evaluator = Local()
-    with pytest.raises(CheckpointError, match=rf"evaluated on {sets[task].name}.*NaN or infinity for \d+ of \d+ texts, the first '"):
+    with pytest.raises(
+        CheckpointError, match=rf"evaluated on {sets[task].name}.*NaN or infinity for \d+ of \d+ texts, the first '"
+    ):
         evaluator(spoilt, [sets[task]])
 
 

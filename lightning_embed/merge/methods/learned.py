@@ -49,8 +49,8 @@ class Learned(Combination):
 
     Raises:
         ConfigError: a learning rate or a number of steps that is not positive; during the search, a loss that is not
-            finite, or cannot be balanced; at its end, a combined delta of more than a hundred times the norm of all
-            sources' deltas together.
+            finite, or cannot be balanced, or a combined delta of more than a hundred times the norm of all sources'
+            deltas together.
     """
 
     needs_base = True
@@ -96,7 +96,6 @@ class Learned(Combination):
             if step % math.ceil(self.steps / PATH_POINTS) == 0:
                 path.append({"step": step, "loss": loss, "norm": search.norm, "coefficients": nearest})
             search.move()
-        search.refuse_divergence()
         found = search.coefficients.tolist()
         coefficients = spread(dict(zip(search.groups, found, strict=True)), search.group_of)
         numbers = {key: dict(zip(search.groups, n.tolist(), strict=True)) for key, n in search.numbers.items()}
@@ -160,16 +159,13 @@ class _Search:
         return means
 
     def move(self) -> None:
-        """One step of Adam."""
-        self.optimizer.step()
-        self.coefficients = self.strategy.coefficients(self.numbers, self.grams)
-
-    def refuse_divergence(self) -> None:
-        """Refuse a result far from all sources, whose loss the last step did not measure.
+        """One step of Adam.
 
         Raises:
-            ConfigError: naming the norms.
+            ConfigError: it leads far from all sources, where a loss may still be finite.
         """
+        self.optimizer.step()
+        self.coefficients = self.strategy.coefficients(self.numbers, self.grams)
         most = MOST_NORM * float(self.grams.diagonal(dim1=-2, dim2=-1).sum(0).sqrt().sum())
         if not (self.norm <= most and bool(self.coefficients.isfinite().all())):
             raise ConfigError(
