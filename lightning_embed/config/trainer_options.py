@@ -1,4 +1,4 @@
-"""Options of Lightning's Trainer, and callbacks of Lightning, that would end a training early, do nothing, or change it.
+"""Options and callbacks of Lightning that would end a training early, do nothing, or change it.
 
 A run plans the steps of every training: they decide the schedule of the learning rate, the snapshots, the costs and the
 model cards. An option that breaks the plan is refused with the option that does the same here.
@@ -37,7 +37,7 @@ _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "plugins": ((), f"{_OWN}: checkpoints are written by its own plugin; leave it out"),
     "default_root_dir": ((), f"{_OWN}; use out=<folder>"),
 }
-"""Option -> the values that change nothing, besides null (1 batch is not the share 1.0); what it does, and what to use."""
+"""Option -> the values that change nothing, besides null; what it does, and what to use. One batch, 1, is not 1.0."""
 
 _PRECISIONS = {
     **dict.fromkeys(

@@ -27,7 +27,7 @@ from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import fault_injection
-from lightning_embed.runtime.finite import check_embeddings, first_not_finite
+from lightning_embed.runtime.finite import first_not_finite, not_finite_texts
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import Embeddings, Task, Tokens
 
@@ -179,7 +179,8 @@ class Encoder(nn.Module):
         with self._evaluating():
             for chunk in track(self.chunks(tokens), "encode", disable=not show_progress):
                 result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
-        check_embeddings(result, list(distinct), self.options.path)
+        if problem := not_finite_texts(result, list(distinct)):
+            raise CheckpointError(f"{self.options.path}: {problem}")
         if isinstance(texts, str):
             return result[0]
         return result[[distinct[text] for text in texts]]

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.evaluation.base import TextEncoder
-from lightning_embed.runtime.finite import check_embeddings
+from lightning_embed.runtime.finite import not_finite_texts
 from lightning_embed.types import Task
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class MtebEncoder(AbsEncoder):
         """
         texts = [text for batch in inputs for text in batch["text"]]
         embeddings = self.encoder.encode(texts, prompt=self._prompt(task_metadata, prompt_type)).float().cpu()
-        check_embeddings(embeddings, texts, f"The model evaluated on {task_metadata.name}")
+        if problem := not_finite_texts(embeddings, texts):
+            raise CheckpointError(f"The model evaluated on {task_metadata.name}: {problem}")
         if len(set(texts)) > 1 and _are_equal(embeddings):
             logger.warning(
                 "%s: all %d texts have the same embedding, so the model has collapsed and this score shows the order of "

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_embed.errors import CheckpointError
-
 _SHOWN = 60  # characters of a text
 
 
@@ -27,18 +25,14 @@ def first_not_finite(module: nn.Module) -> str | None:
     return next((name for name, p in named.items() if not is_finite(p)), None)
 
 
-def check_embeddings(embeddings: Float[Tensor, "texts dim"], texts: Sequence[str], model: str) -> None:
-    """Refuse embeddings with NaN or infinity.
-
-    Raises:
-        CheckpointError: naming the model and the first text.
-    """
+def not_finite_texts(embeddings: Float[Tensor, "texts dim"], texts: Sequence[str]) -> str | None:
+    """A sentence about embeddings with NaN or infinity, which names the first text; None: all are finite."""
     finite = embeddings.isfinite().all(-1)
     if bool(finite.all()):
-        return
+        return None
     text = texts[int(finite.int().argmin())]
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    raise CheckpointError(
-        f"{model}: expected finite embeddings, got NaN or infinity for {int((~finite).sum())} of {len(texts)} texts, "
-        f"the first {shown!r}. Train it with a lower learning rate, or give encoder.dtype=float32."
+    return (
+        f"expected finite embeddings, got NaN or infinity for {int((~finite).sum())} of {len(texts)} texts, the first "
+        f"{shown!r}. Train with a lower learning rate, or give encoder.dtype=float32."
     )

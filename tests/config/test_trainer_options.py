@@ -38,16 +38,28 @@ REFUSED = {
     "+callback.a={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: dev/loss/facts}": "patience=3",
     "+callback.a={_target_: lightning.pytorch.callbacks.early_stopping.EarlyStopping, monitor: x}": "patience=3",
     "+callback.a={_target_: lightning.pytorch.callbacks.Timer, duration: '00:00:10:00'}": "trainer.max_steps",
-    "+callback.a={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, scheduling: {0: 2}}": "accumulate",
+    "+callback.a={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler}": "accumulate",
     "+callback.a={_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1}": "experts.ema",
 }
 KEPT = [
-    "+trainer.fast_dev_run=false", "+trainer.limit_train_batches=1.0", "+trainer.limit_train_batches=null",
-    "+trainer.overfit_batches=0", "+trainer.max_time=null", "+trainer.accumulate_grad_batches=1", "+trainer.barebones=false",
-    "trainer.num_sanity_val_steps=2", "trainer.limit_val_batches=0", "+trainer.detect_anomaly=true", "trainer.precision=bf16-true",
-    "trainer.precision=bf16-mixed", "trainer.precision=64-true", "trainer.enable_checkpointing=true", "trainer.benchmark=true",
-    "trainer.log_every_n_steps=10", "+callback.a={_target_: lightning.pytorch.callbacks.Timer, interval: epoch}",
-]  # fmt: skip
+    "+trainer.fast_dev_run=false",
+    "+trainer.limit_train_batches=1.0",
+    "+trainer.limit_train_batches=null",
+    "+trainer.overfit_batches=0",
+    "+trainer.max_time=null",
+    "+trainer.accumulate_grad_batches=1",
+    "+trainer.barebones=false",
+    "trainer.num_sanity_val_steps=2",
+    "trainer.limit_val_batches=0",
+    "+trainer.detect_anomaly=true",
+    "trainer.precision=bf16-true",
+    "trainer.precision=bf16-mixed",
+    "trainer.precision=64-true",
+    "trainer.enable_checkpointing=true",
+    "trainer.benchmark=true",
+    "trainer.log_every_n_steps=10",
+    "+callback.a={_target_: lightning.pytorch.callbacks.Timer, interval: epoch}",
+]
 
 
 def _problems(option: str) -> list[str]:

@@ -160,7 +160,9 @@ EARLY = {
     "limit_train_batches": ("+trainer.limit_train_batches=2", "trainer.max_steps=-1", "trainer.max_epochs=1"),
     "max_time": ("+trainer.max_time='00:00:00:00'",),
     "EarlyStopping": (
-        "+callback.s={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:dev/loss/facts,stopping_threshold:100.0}",
+        "+callback.s._target_=lightning.pytorch.callbacks.EarlyStopping",
+        "+callback.s.monitor=dev/loss/facts",
+        "+callback.s.stopping_threshold=100.0",
     ),
 }
 

@@ -272,7 +272,7 @@ def test_two_ranks_stop_when_one_cannot_embed_its_texts(two_ranks: list[dict[str
     one, two = (errors["text"] for errors in two_ranks)
     assert one[:2] == two[:2] == "5 "
     assert "5 CheckpointError: The evaluation stopped, because the texts of a different rank were refused" in one
-    assert "expected finite embeddings, got NaN or infinity" in two
+    assert two.endswith("texts of rank 1")
 
 
 @pytest.mark.slow

@@ -20,12 +20,11 @@ from lightning_embed import DatasetOptions, EmbeddingDataModule, EmbeddingModule
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint, WhileTraining
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
-from lightning_embed.errors import LightningEmbedError
+from lightning_embed.errors import CheckpointError, LightningEmbedError
 from lightning_embed.evaluation import Local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.runtime import distributed
-from lightning_embed.runtime.finite import check_embeddings
 from lightning_embed.sampler.round_robin import RoundRobin
 from lightning_embed.types import LossOutput, Task
 
@@ -45,7 +44,7 @@ class OnRankOne(Callback):
             encode = pl_module.encoder.encode
 
             def refused(texts: list[str], *, prompt: str | None) -> Any:
-                check_embeddings(encode(texts, prompt=prompt) * math.nan, texts, "rank 1")
+                raise CheckpointError(f"{len(encode(texts, prompt=prompt))} texts of rank 1")
 
             pl_module.encoder.encode = refused
             return
