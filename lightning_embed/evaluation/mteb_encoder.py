@@ -43,6 +43,7 @@ class MtebEncoder(AbsEncoder):
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
+        self._has_warned = False
         self.mteb_model_meta = ModelMeta.create_empty()
 
     def encode(
@@ -57,7 +58,8 @@ class MtebEncoder(AbsEncoder):
         embeddings = self.encoder.encode(texts, prompt=self._prompt(task_metadata, prompt_type)).float().cpu()
         if problem := not_finite_texts(embeddings, texts):
             raise CheckpointError(f"The model evaluated on {task_metadata.name}: {problem}")
-        if len(set(texts)) > 1 and _are_equal(embeddings):
+        if not self._has_warned and len(set(texts)) > 1 and _are_equal(embeddings):
+            self._has_warned = True  # once per test
             logger.warning(
                 "%s: all %d texts have the same embedding, so the model has collapsed and this score shows the order of "
                 "ties. Train with a lower learning rate.",

@@ -17,8 +17,6 @@ from lightning_embed.evaluation.embedding_cache import Remembered
 from lightning_embed.evaluation.sharded import Shared
 from lightning_embed.types import EvalSet, Task
 
-COLLAPSED = "all .* texts have the same embedding"
-
 
 class Spoilt:
     """The embeddings of an encoder, some of them changed."""
@@ -79,7 +77,7 @@ def test_a_collapsed_model_is_said(
     with caplog.at_level(logging.WARNING, "lightning_embed"):
         Local()(Spoilt(encoder, change), [sets[task]])
     assert f"{sets[task].name}: all" in caplog.text
-    assert "the model has collapsed" in caplog.text
+    assert caplog.text.count("the model has collapsed") == 1
 
 
 @pytest.mark.parametrize("task", list(Task))
