@@ -6,6 +6,7 @@
     ├── DataError              a file or a row; names file, line and reason
     ├── CheckpointError        a model directory that cannot be read or written
     │   └── CheckpointMismatch models that cannot be merged with each other
+    ├── TrainingError          a training that diverged or ended early; its model is not exported
     ├── HubError               a model that could not be pushed to the hub
     └── PluginError            a plugin that cannot be imported or breaks its contract
 
@@ -41,6 +42,10 @@ class CheckpointError(LightningEmbedError):
 
 class CheckpointMismatch(CheckpointError):
     """Model directories whose parameters do not fit together."""
+
+
+class TrainingError(LightningEmbedError):
+    """A training that diverged, or that ended before its last step; its model is not exported."""
 
 
 class HubError(LightningEmbedError):

@@ -1,10 +1,12 @@
 """merge=greedy_soup."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from lightning_embed.errors import ConfigError
 from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, combined, layer_scales
 from lightning_embed.registry import register
 
@@ -25,6 +27,9 @@ class GreedySoup(Combination):
     2N - 1 models are evaluated, one in memory at a time. The plan has each source's own score, the order of the trials,
     and the score of each trial. `permutation` holds except for sources with equal scores, which keep their order;
     `scale` does not, because data do not scale with deltas. The strategy has no weights: the soup is uniform.
+
+    Raises:
+        ConfigError: in `prepare`, a score that is not finite.
     """
 
     needs_probe = True
@@ -63,4 +68,8 @@ class _Averages:
         chosen = [self.sources[number] for number in numbers]
         shares = {name: [scale / len(chosen)] * len(chosen) for name, scale in self.scales.items()}
         self.parameters = combined(chosen, self.base, shares, self.parameters)
-        return self.probe.score(self.parameters)
+        score = self.probe.score(self.parameters)
+        if not math.isfinite(score):  # every comparison with NaN is false, and would be a choice
+            names = ", ".join(model.name for model in chosen)
+            raise ConfigError(f"merge=greedy_soup: the average of {names} has the dev score {score}. Leave one out.")
+        return score

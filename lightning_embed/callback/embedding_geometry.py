@@ -84,6 +84,7 @@ class EmbeddingGeometry(Callback):
             self._log(trainer, pl_module)
 
     def _log(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.check_finite()  # on all ranks, because one measures
         if not trainer.is_global_zero:
             return
         numbers = {

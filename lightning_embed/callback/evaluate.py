@@ -131,6 +131,11 @@ class WhileTraining(Callback):
         """Whether this callback may change the final weights of the training."""
         return self.keep_best or self.patience is not None
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether `patience` is used up, which ends the training."""
+        return self.patience is not None and self.progress.waited >= self.patience
+
     def parts(self, dev_sets: Sequence[EvalSet]) -> list[Part]:
         """The tests of an expert with these dev sets.
 
@@ -188,6 +193,7 @@ class WhileTraining(Callback):
         return self.time_share is None or measuring + last <= self.time_share * (elapsed + last)
 
     def _measure(self, pl_module: Any) -> Results:
+        pl_module.check_finite()
         encoder = Shared(pl_module.encoder, pl_module.device)
         results: Results = {}
         fault_injection.point("measuring")
@@ -237,7 +243,7 @@ class WhileTraining(Callback):
             each.log_metrics(logged, trainer.global_step)
 
     def _stop(self, trainer: Trainer) -> None:
-        if self.patience is not None and self.progress.waited >= self.patience:
+        if self.has_stopped:
             trainer.should_stop = True
 
     def finish(self, encoder: Encoder, last_step: int, record: Path) -> None:

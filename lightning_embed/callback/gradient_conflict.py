@@ -140,4 +140,4 @@ def _sums(first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]) -> Fl
 def _agreement(sums: Float[Tensor, " 5"]) -> tuple[float, float]:
     product, first, second, opposite, count = sums.tolist()
     norms = (first * second) ** 0.5
-    return (product / norms if norms > 0 else 0.0), opposite / count
+    return (0.0 if norms == 0 else product / norms), opposite / count  # NaN stays NaN

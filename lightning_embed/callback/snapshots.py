@@ -26,7 +26,10 @@ class Snapshots(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save after the given steps."""
-        if trainer.global_step in self.targets and distributed.rank() == 0:
+        if trainer.global_step not in self.targets:
+            return
+        pl_module.check_finite()  # type: ignore[operator]  # on all ranks, because the export is on one
+        if distributed.rank() == 0:
             pl_module.encoder.export(self.targets[trainer.global_step])  # type: ignore[operator, union-attr]
 
 

@@ -9,6 +9,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from lightning_embed import registry
 from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.queries import has_tests, num_ranks
+from lightning_embed.config.trainer_options import callback_problems, trainer_problems
 from lightning_embed.config.values import build_options, class_name, plain
 from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
 from lightning_embed.encoder.options import EncoderOptions
@@ -156,6 +157,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         interval = config.trainer.get("val_check_interval")
         if _is_number(interval) and not interval > 0:
             yield f"trainer.val_check_interval must be positive, got {interval}: give steps, or a share of an epoch."
+        yield from trainer_problems(config.trainer)
+        yield from callback_problems(config.get("callback"))
         for key in ("step_memory", "checkpoint_minutes", "grace_seconds"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."

@@ -26,11 +26,14 @@ from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import fault_injection
+from lightning_embed.runtime.finite import first_not_finite, not_finite_texts
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.publish import published_folder
 from lightning_embed.types import Embeddings, Task, Tokens
 
 logger = logging.getLogger(__name__)
+
+_TEXTS = ["a few words", "and a few more"]  # for a forward pass of any model
 
 
 class Encoder(nn.Module):
@@ -166,6 +169,7 @@ class Encoder(nn.Module):
 
         Raises:
             ConfigError: no prompt of that name.
+            CheckpointError: NaN or infinity in an embedding.
         """
         distinct = {
             text: number for number, text in enumerate(dict.fromkeys([texts] if isinstance(texts, str) else texts))
@@ -175,6 +179,8 @@ class Encoder(nn.Module):
         with self._evaluating():
             for chunk in track(self.chunks(tokens), "encode", disable=not show_progress):
                 result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
+        if problem := not_finite_texts(result, list(distinct)):
+            raise CheckpointError(f"{self.options.path}: {problem}")
         if isinstance(texts, str):
             return result[0]
         return result[[distinct[text] for text in texts]]
@@ -204,8 +210,13 @@ class Encoder(nn.Module):
         """Write a directory for `lightning_embed.load`, sentence-transformers and transformers' AutoModel.
 
         The same weights give the same bytes.
+
+        Raises:
+            CheckpointError: NaN or infinity in the weights, or in the embeddings that they give.
         """
         folder = Path(path)
+        if problem := self.not_finite():
+            raise CheckpointError(f"{folder} is not written: {problem}. A model needs finite weights: train it again.")
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
             self.backbone.save_pretrained(folder, state_dict=folded(self.backbone) if self.options.lora_rank else None)
@@ -229,12 +240,27 @@ class Encoder(nn.Module):
             self.save(folder)
             fault_injection.point("before_rename")
 
+    def not_finite(self) -> str | None:
+        """What has NaN or infinity, a weight or the embeddings of two texts, as a clause; None: nothing."""
+        with torch.no_grad(), self._evaluating():
+            return self._problem(self(self.tokenizer(_TEXTS)).final)
+
+    def _problem(self, embeddings: Float[Tensor, "texts dim"]) -> str | None:
+        if name := first_not_finite(self.backbone):
+            return f"{name} has NaN or infinity"
+        return None if bool(embeddings.isfinite().all()) else "its embeddings of plain words have NaN or infinity"
+
     def _freeze_unused(self, missing: frozenset[str]) -> None:
         """Freeze parameters that get no gradient: DistributedDataParallel would wait for them for ever."""
         parameters = dict(self.backbone.named_parameters())
         self.eval()
-        final = self(self.tokenizer(["a few words", "and a few more"])).final
+        final = self(self.tokenizer(_TEXTS)).final
         self.train()
+        if problem := self._problem(final):
+            raise CheckpointError(
+                f"{self.options.path}: expected finite weights and embeddings, but {problem}. Copy or export it again; "
+                "if a run of an earlier version left it, delete the folder: the same command trains it again."
+            )
         gradients = torch.autograd.grad(final.sum(), list(parameters.values()), allow_unused=True)
         unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
         if lost := sorted(missing - unused):

@@ -43,7 +43,7 @@ class PerCluster(ExpertPlan):
         by: embedding or loss.
 
     Raises:
-        ConfigError: fewer than 1 cluster, or more clusters than datasets.
+        ConfigError: fewer than 1 cluster, more clusters than datasets, or measurements that are not finite.
     """
 
     num_clusters: int = 2
@@ -73,8 +73,20 @@ class PerCluster(ExpertPlan):
         if self.by == By.embedding:
             embeddings = measure.embeddings()
             points = torch.stack([embeddings[name] for name in names])
+            _refuse_not_finite(points, names, "mean embedding")
             return _k_means(points, self.num_clusters, derive_seed(seed, "clusters"))
-        return _average_linkage(_distances(measure.losses(), names), self.num_clusters)
+        distances = _distances(measure.losses(), names)
+        _refuse_not_finite(distances, names, "difference of losses")
+        return _average_linkage(distances, self.num_clusters)
+
+
+def _refuse_not_finite(rows: Float[Tensor, "datasets _"], names: Sequence[str], what: str) -> None:
+    broken = [name for name, row in zip(names, rows, strict=True) if not row.isfinite().all()]
+    if broken:
+        raise ConfigError(
+            f"experts=per_cluster: the {what} of {', '.join(broken)} is not finite, and cannot be clustered. Delete the "
+            "folder measure/ of the run, which keeps it, or use a different base."
+        )
 
 
 def _k_means(points: Float[Tensor, "datasets dims"], num_clusters: int, seed: int) -> list[int]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginError
-from lightning_embed.merge.blocks.stream import Block, Span, in_parallel, is_finite, not_finite, spans
+from lightning_embed.merge.blocks.stream import Block, Span, in_parallel, not_finite, spans
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tied_weights import tied
@@ -17,6 +17,7 @@ from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.diagnosis.geometry import Sums, measure
 from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.merge.layer_rules import layer_scales
+from lightning_embed.runtime.finite import is_finite
 from lightning_embed.runtime.seeding import derive_seed
 
 Piece = tuple[Shaped[Tensor, "..."], tuple[str, Sums] | None]

@@ -1,11 +1,12 @@
 """Training of one expert: from its start, through its snapshots, to the directory of the finished model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
@@ -14,10 +15,12 @@ from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
 from lightning_embed.callback.resume import Owner, resumable
 from lightning_embed.config.identity import run_identity
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
 from lightning_embed.logger.open import open_loggers
+from lightning_embed.merge import Source
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build, finished
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
@@ -35,6 +38,7 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
 
     Raises:
         ConfigError: it starts from an expert that is not trained yet.
+        TrainingError: it diverged or ended early; or an earlier version exported such a model.
     """
     expert = training.expert
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
@@ -42,6 +46,7 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
         if distributed.of_first(float(target.exists())):
             finished.verify(out, plan.sources(expert))
             console.print(f"{expert.name}: trained already, {target}")
+            _refuse_not_finite([out / "models" / name for name in plan.sources(expert)])
         else:
             signals.grace = cfg.grace_seconds
             with signals.deferred():
@@ -49,6 +54,16 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
     training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one
+
+
+def _refuse_not_finite(models: Iterable[Path]) -> None:
+    """Refuse finished models with NaN or infinity, which earlier versions exported."""
+    for model in filter(Path.exists, models):
+        if name := ModelDirectory.open(Source(model, model.name)).first_not_finite():
+            raise TrainingError(
+                f"{model} has NaN or infinity in {name}: its training diverged, and an earlier version exported it all "
+                "the same. Delete the folder; the same command trains it again."
+            )
 
 
 @contextmanager
@@ -84,7 +99,8 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         finished.forget_missing(out, plan.sources(expert))
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
-    extra = _extra(plan, expert, models, batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs))
+    num_steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    extra = _extra(plan, expert, models, num_steps)
     checkpoint, owner = checkpoints / CHECKPOINT, digest([run_identity(cfg).hash, expert.name])
     with open_loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, [*extra, Owner(owner)])
@@ -94,6 +110,7 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
             signals.launchers.append(trainer.strategy.launcher)
             signals.starting()
         trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
+        _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")
         if distributed.rank() == 0:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -103,6 +120,17 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
             finished.record(out, plan.sources(expert))
             checkpoint.unlink(missing_ok=True)
             _log(cfg, loggers, plan, training, out)
+
+
+def _refuse_early_end(expert: Expert, trainer: Trainer, num_steps: int) -> None:
+    """Refuse to export a training that ended before its last step, except by the `patience` of `WhileTraining`."""
+    chosen = any(isinstance(each, WhileTraining) and each.has_stopped for each in trainer.callbacks)  # type: ignore[attr-defined]
+    if trainer.global_step != num_steps and not chosen:
+        raise TrainingError(
+            f"{expert.name} ended after {trainer.global_step} of {num_steps} steps, so it is not exported: a callback or "
+            f"an option of the trainer stopped it. Remove that, plan fewer steps (trainer.max_steps={trainer.global_step})"
+            ", or stop by dev scores (callback=evaluate callback.while_training.patience=3)."
+        )
 
 
 def num_rows(cfg: DictConfig, training: PlannedTraining, out: Path) -> float:

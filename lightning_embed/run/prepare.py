@@ -169,10 +169,16 @@ def _check_probe(
 
 
 def _check_training(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining) -> None:
-    """Refuse a training that is too short for its snapshots, or that its callbacks cannot choose from."""
+    """Refuse a training that is too short for its snapshots or its validation, or that callbacks cannot choose from."""
     for name, rows in training.batches.train_rows.items():
         label, ranks = f"{training.expert.name}, {name}", num_ranks(cfg) or 1
         training.batches.schedule.fitted(label, rows.train_set, ranks)
+    interval, epoch = cfg.trainer.val_check_interval, len(training.batches.steps())
+    if cfg.trainer.check_val_every_n_epoch is not None and type(interval) is int and interval > epoch:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: an epoch of {training.expert.name} has only {epoch} steps. Give fewer, "
+            "or trainer.check_val_every_n_epoch=null, which counts the steps of the whole training."
+        )
     steps = training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     if steps < plan.snapshots:
         name = training.expert.name

@@ -1,1 +1,1 @@
-"""Process groups, seeds and fault injection."""
+"""Process groups, seeds, finite numbers and fault injection."""

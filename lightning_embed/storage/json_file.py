@@ -15,7 +15,12 @@ class WrongShape(ValueError):
 
 
 def read_json(
-    file: Path, shape: Any, remedy: str, error: type[LightningEmbedError] = CheckpointError, name: str = ""
+    file: Path,
+    shape: Any,
+    remedy: str,
+    error: type[LightningEmbedError] = CheckpointError,
+    name: str = "",
+    finite: bool = False,
 ) -> Any:
     """The content of a JSON file.
 
@@ -25,6 +30,7 @@ def read_json(
         remedy: the end of the message.
         error: class of the error.
         name: of the file in the message; empty: its path.
+        finite: refuse NaN and infinity.
 
     Raises:
         LightningEmbedError: the file is broken, of class `error`.
@@ -37,7 +43,7 @@ def read_json(
     if file.is_dir():
         refuse("expected a JSON file, found a folder")
     try:
-        return parsed(file.read_bytes(), shape)
+        return parsed(file.read_bytes(), shape, finite)
     except WrongShape as reason:
         refuse(reason)
 

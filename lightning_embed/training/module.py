@@ -14,11 +14,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.loss import Loss
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.training.cached_step import cached_backward
+from lightning_embed.training.divergence import KEPT, REMEDY, DivergenceGuard, Measured
 from lightning_embed.training.gather import gathered, local
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
@@ -31,7 +32,8 @@ class EmbeddingModule(LightningModule):
 
     The module steps the optimiser itself: a step may hold several batches (accumulation, mixed steps), whose weighted
     mean is its loss, and gradients are clipped once per step. Dropout is a pure function of (seed, step, rank, batch,
-    chunk), so a resumed run repeats the undisturbed one.
+    chunk), so a resumed run repeats the undisturbed one. A training that diverges is stopped: a loss, a gradient norm
+    or a weight with NaN or infinity is in no checkpoint and in no model.
 
     Args:
         encoder: the model.
@@ -45,6 +47,7 @@ class EmbeddingModule(LightningModule):
 
     Raises:
         ConfigError: a loss does not support its task, or max_grad_norm is not positive.
+        TrainingError: while it trains: it diverged.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class EmbeddingModule(LightningModule):
         self.seed = seed
         self.step = step
         self.step_memory = step_memory if step is StepMode.partial else 0
+        self.guard = DivergenceGuard()
 
     def configure_optimizers(self) -> Any:
         """The optimiser of the trainable parameters, and its schedule over all steps of the trainer."""
@@ -96,6 +100,7 @@ class EmbeddingModule(LightningModule):
             weights[batch.dataset] = weights.get(batch.dataset, 0.0) + batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
+        self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, optimizer.param_groups[0]["lr"]))
         fault_injection.point("before_step")
         optimizer.step()
         fault_injection.point("after_step")
@@ -111,10 +116,49 @@ class EmbeddingModule(LightningModule):
         """Dev loss of each dataset."""
         fault_injection.point("in_validation")
         for batch in step:
+            value = self.loss(batch).value
+            self.guard.note(Measured(self.trainer.global_step, {batch.dataset: value}))
             self.log(
-                f"dev/loss/{batch.dataset}", self.loss(batch).value, on_step=False, on_epoch=True, sync_dist=True,
+                f"dev/loss/{batch.dataset}", value, on_step=False, on_epoch=True, sync_dist=True,
                 batch_size=len(batch.query),
             )  # fmt: skip
+
+    def check_finite(self) -> None:
+        """Stop a training that diverged; every rank calls it at the same steps, before the weights are used or saved.
+
+        Raises:
+            TrainingError: NaN or infinity in a loss, in the norm of a gradient, or in a weight.
+        """
+        self.guard.check()
+        problem = self.encoder.not_finite()
+        if sum(distributed.sizes(int(problem is not None), self.device)):  # no rank waits for one that stopped
+            step, found = self.trainer.global_step, problem or "a different rank found NaN or infinity"
+            raise TrainingError(f"The training diverged: after step {step} {found}. {KEPT} {REMEDY}")
+
+    def on_validation_start(self) -> None:
+        """Measure no dev loss of weights that are not finite."""
+        self.check_finite()
+
+    def on_validation_end(self) -> None:
+        """Refuse a dev loss that is not finite."""
+        self.guard.check()
+
+    def on_train_end(self) -> None:
+        """Check the last step, before the model is exported."""
+        self.check_finite()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Save only weights that are finite."""
+        self.check_finite()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint, of an earlier version, with weights that are not finite."""
+        for name, value in checkpoint["state_dict"].items():
+            if not value.isfinite().all():
+                raise TrainingError(
+                    f"The checkpoint {self.trainer.ckpt_path} has NaN or infinity in {name}: its training diverged. "
+                    f"Delete it. {REMEDY}"
+                )
 
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
         """Encode the texts of a batch and apply the loss of its task; its mean over ranks is the global loss."""

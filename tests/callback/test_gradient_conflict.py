@@ -1,5 +1,6 @@
 """Gradient conflict: equals loops; changes nothing; the numbers stand in the log."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +166,12 @@ def test_two_ranks_measure_the_global_batch(
 def test_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         GradientConflict(**options)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_gradients_that_are_not_finite_have_no_cosine(bad: float) -> None:
+    """0 would say that they are unrelated."""
+    one = {"layer.0.weight": torch.ones(3)}
+    cosine, _ = conflict(one, {"layer.0.weight": torch.tensor([1.0, bad, 1.0])})["all"]
+    assert math.isnan(cosine)
+    assert conflict(one, {"layer.0.weight": torch.zeros(3)})["all"][0] == 0.0

@@ -319,7 +319,7 @@ def test_what_may_be_added() -> None:
     """One more callback, one more prompt."""
     for given in (
         ["+callback.mine._target_=lightning.pytorch.callbacks.Timer"],
-        ["+callback.mine={_target_: lightning.pytorch.callbacks.Timer, duration: 1}"],
+        ["+callback.mine={_target_: lightning.pytorch.callbacks.Timer, interval: epoch}"],
         ["callback=none", "+callback.mine._target_=lightning.pytorch.callbacks.Timer"],
         ["+encoder.prompts.query='query: '"],
         [

@@ -1,11 +1,13 @@
 """Directories: ours read by others, those of others read by us, and the ones that are refused."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
 from transformers import AutoModel, AutoTokenizer
@@ -214,3 +216,27 @@ def test_an_exported_model_is_whole_or_absent(tiny_model, tmp_path, monkeypatch:
     assert (target / "model.safetensors").stat().st_mtime_ns == before, "a finished model stays as it is"
     assert [file.name for file in (tmp_path / "models").iterdir()] == ["joint"]
     assert torch.equal(load(target).encode(TEXTS), encoder.encode(TEXTS))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e38])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embeddings.word_embeddings.weight",
+        "encoder.layer.1.output.dense.bias",
+        "encoder.layer.0.attention.self.query.weight",
+    ],
+)
+def test_a_model_that_is_not_finite_is_neither_opened_nor_saved(tiny_model, tmp_path, name: str, bad: float) -> None:
+    """1e38 is finite, and its embeddings are not."""
+    encoder = Encoder(EncoderOptions(str(tiny_model)))
+    weights = encoder.backbone.get_parameter(name).data
+    weights.flatten()[: 1 if abs(bad) != 1e38 else None] = bad
+    problem = "its embeddings of plain words have" if bad == 1e38 else f"{name} has"
+    with pytest.raises(CheckpointError, match=rf"is not written: {problem} NaN or infinity"):
+        encoder.export(tmp_path / "models" / "joint")
+    assert list((tmp_path / "models").iterdir()) == []
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    save_file(encoder.backbone.state_dict(), copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"{copy}: expected finite weights and embeddings, but {problem} NaN"):
+        load(copy)

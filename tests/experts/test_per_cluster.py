@@ -114,3 +114,16 @@ def test_refusals() -> None:
     assert str(caught.value) == (
         "experts.num_clusters=6 is more than the number of datasets with train rows: use 5 or less."
     )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["a", "e"])
+def test_measurements_that_are_not_finite_are_not_clustered(bad: float, name: str) -> None:
+    means = _around(dict.fromkeys(NAMES, 1.0))
+    means[name][2] = bad
+    with pytest.raises(ConfigError, match=rf"the mean embedding of {name} is not finite.*measure/"):
+        _clusters(PerCluster(num_clusters=2), means)
+    losses = {model: dict.fromkeys(NAMES, 1.0) for model in [*NAMES, "joint"]}
+    losses[name]["b"] = bad
+    with pytest.raises(ConfigError, match=r"the difference of losses of .* is not finite"):
+        _clusters(PerCluster(num_clusters=2, by=By.loss), losses=losses)

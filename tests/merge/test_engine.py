@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_embed import registry
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError, PluginError
 from lightning_embed.merge import Cut, MergeStrategy, Source, Weighting
 from lightning_embed.merge.blocks import stream
 from lightning_embed.merge.engine import MergeSpec, merge_models
 from tests.merge import toy
+from tests.merge.toy_probe import QuadraticProbe
 
 SOUP = toy.strategy("soup")
 PARAMETER = "embeddings.word.weight"
@@ -322,3 +324,13 @@ def test_target_that_no_merge_wrote(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no merge.json, so no merge wrote it"):
         merge_models(MergeSpec(SOUP, [source]), tmp_path / "merged")
     assert (tmp_path / "merged/thesis.tex").exists()
+
+
+@pytest.mark.parametrize("word", sorted(entry.name for entry in registry.entries("merge")))
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_strategy_merges_a_source_that_is_not_finite(word: str, bad: float, tmp_path: Path) -> None:
+    base, sources = toy.family(2)
+    sources[1]["encoder.layer.0.dense.weight"][3, 5] = bad
+    with pytest.raises(CheckpointError, match=r"'s?1' has NaN or infinity in encoder.layer.0.dense.weight"):
+        toy.merge(tmp_path, toy.strategy(word), sources, base, probe=QuadraticProbe.around(base))
+    assert not list(tmp_path.rglob("merge.json"))

@@ -159,3 +159,30 @@ def test_balanced_tasks_count_alike_whatever_the_size_of_their_losses() -> None:
     torch.testing.assert_close(coefficients[0], coefficients[1])
     assert (coefficients[2] - coefficients[1]).abs().max() > 0.01
     assert found[1]["path"][0]["loss"] == pytest.approx(1.0, rel=1e-6), "a task's loss over itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hidden(QuadraticProbe):
+    """A loss that stays finite however far away the model is."""
+
+    def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
+        loss, gradient = super().loss_and_gradient(parameters, batch)
+        return (
+            (1.0, {name: torch.ones_like(value) for name, value in gradient.items()}) if loss > 1 else (loss, gradient)
+        )
+
+
+@pytest.mark.parametrize("rate", [1e4, 1e8, 1e18, 1e30, 1e150, 1e300])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_search_that_diverges_is_no_merge(rate: float, steps: int) -> None:
+    """Also in its last step, after which no loss is measured, and where the loss does not show it."""
+    for probe in (None, Hidden(QuadraticProbe.around(toy.family(2)[0]).targets)):
+        with pytest.raises(
+            ConfigError, match=r"(the loss at step \d is (nan|inf)|the search diverged).* smaller learning_rate"
+        ):
+            _prepare(Plain(learning_rate=rate, steps=steps), probe)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.1, 1.0, 5.0])
+def test_a_large_rate_is_no_divergence(rate: float) -> None:
+    _prepare(Plain(learning_rate=rate, steps=3))

@@ -84,3 +84,22 @@ def test_scores_are_those_of_the_model_that_is_written(tmp_path: Path) -> None:
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="merge=greedy_soup needs data, and the run has none"):
         toy.strategy("greedy_soup").validate_inputs([None], False, False)
+
+
+class NoScore(QuadraticProbe):
+    """A score that is not finite, of some models."""
+
+    bad, calls, since = float("nan"), 0, 0
+
+    def score(self, parameters: Any) -> float:
+        type(self).calls += 1
+        return self.bad if type(self).calls > self.since else super().score(parameters)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("since", [0, 1, 3])
+def test_a_score_that_is_not_finite_chooses_nothing(bad: float, since: int) -> None:
+    NoScore.bad, NoScore.calls, NoScore.since = bad, 0, since
+    models = [toy.InMemory(_moved((number, 0.1)), f"s{number}") for number in range(3)]
+    with pytest.raises(ConfigError, match=r"merge=greedy_soup: the average of s\d.* has the dev score -?(nan|inf)"):
+        toy.strategy("greedy_soup").prepare(models, toy.InMemory(BASE), NoScore(PROBE.targets), toy.Curves())

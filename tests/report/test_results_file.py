@@ -1,6 +1,8 @@
 """results.json and the folder that it stands in."""
 
+import copy
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -70,4 +72,30 @@ def test_only_models_measured_alike_are_shown(models, tmp_path):
 def test_a_broken_file_is_refused(tmp_path, text):
     (tmp_path / FILE).write_text(text)
     with pytest.raises(DataError, match=r"results.json: .*Delete it"):
+        _ = Run(tmp_path).models
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["score", "more", "each", "more_each"])
+def test_a_score_that_is_not_finite_is_never_written(models, tmp_path, bad, where):
+    """max() with NaN depends on the order: it would be a silent wrong choice."""
+    Run(tmp_path).add("base", models["base"])
+    before = (tmp_path / FILE).read_bytes()
+    spoilt = copy.deepcopy(models["base"])
+    changes = {"score": bad, "more": {"recall@10": bad}, "each": [1.0, bad], "more_each": {"recall@10": [bad]}}
+    spoilt["test"]["stsb"][where] = changes[where]
+    with pytest.raises(DataError, match=r"^soup: a score of stsb \(test\) is not finite"):
+        Run(tmp_path).add("soup", spoilt)
+    assert (tmp_path / FILE).read_bytes() == before
+    assert not (tmp_path / "each" / "soup.json").exists()
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_score_of_an_earlier_version_that_is_not_finite_is_refused(models, tmp_path, word):
+    Run(tmp_path).add("base", models["base"])
+    file = tmp_path / FILE
+    file.write_text(file.read_text().replace("70", word, 1))
+    with pytest.raises(
+        DataError, match=rf"results.json is not a valid results file \(it has the score {word}\). Delete it"
+    ):
         _ = Run(tmp_path).models

@@ -3,14 +3,14 @@
 import json
 import signal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.run import train
 from lightning_embed.runtime import signals
 from lightning_embed.training.module import EmbeddingModule
@@ -172,3 +172,86 @@ def test_a_wrapped_loss_on_the_command_line(tiny_model: Path, toy: Path, tmp_pat
     )  # fmt: skip
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *wrapped)))
     assert (tmp_path / "models" / "joint").exists()
+
+
+class Stops(Callback):
+    """Ends a training without a word, as a callback of a user may."""
+
+    def on_train_batch_end(self, trainer: Any, *given: object) -> None:
+        trainer.should_stop = trainer.global_step >= 2
+
+
+EARLY = {
+    "a callback": ("+callback.stops._target_=tests.run.test_fit.Stops",),
+    "fast_dev_run": ("+trainer.fast_dev_run=true",),
+    "limit_train_batches": ("+trainer.limit_train_batches=2", "trainer.max_steps=-1", "trainer.max_epochs=1"),
+    "max_time": ("+trainer.max_time='00:00:00:00'",),
+    "EarlyStopping": (
+        "+callback.s._target_=lightning.pytorch.callbacks.EarlyStopping",
+        "+callback.s.monitor=dev/loss/facts",
+        "+callback.s.stopping_threshold=100.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", EARLY)
+def test_a_training_that_ended_early_is_not_exported(tiny_model: Path, toy: Path, tmp_path: Path, how: str) -> None:
+    """The command line refuses most of these before (config/trainer_options.py); this is the last door."""
+    with pytest.raises(TrainingError, match=r"^joint ended after \d+ of \d+ steps, so it is not exported"):
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *EARLY[how])))
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"base"}
+
+
+DIVERGES = {
+    "lr=1e30, not clipped": ("optimizer.lr=1e30", "max_grad_norm=null"),
+    "lr=1e30, one step": ("optimizer.lr=1e30", "max_grad_norm=null", "trainer.max_steps=1"),
+    "lr=1e4, clipped": ("optimizer.lr=1e6",),
+    "cached": ("optimizer.lr=1e30", "step=cached"),
+    "partial, mixed": ("optimizer.lr=1e30", "step=partial", "sampler=mixed"),
+    "accumulate": ("optimizer.lr=1e30", "sampler.accumulate=2"),
+    "average and snapshots": ("optimizer.lr=1e30", "experts.ema=0.5", "experts.snapshots=6", "checkpoint_minutes=0"),
+    "measured": ("optimizer.lr=1e30", "callback=evaluate", "callback.while_training.every_n_steps=1"),
+    "weight decay": ("optimizer.weight_decay=1e30", "optimizer.lr=1e8"),
+    "bfloat16": ("optimizer.lr=1e30", "encoder.dtype=bfloat16"),
+    "LoRA": ("optimizer.lr=1e30", "encoder.lora_rank=2"),
+    "SGD": (
+        "optimizer._target_=torch.optim.SGD",
+        "~optimizer.betas",
+        "~optimizer.eps",
+        "optimizer.lr=1e30",
+        "max_grad_norm=null",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", DIVERGES)
+def test_a_training_that_diverges_is_not_exported(tiny_model: Path, toy: Path, tmp_path: Path, how: str) -> None:
+    for _ in range(2 if how == "average and snapshots" else 1):  # the same command gives the same answer
+        with pytest.raises(TrainingError, match=r"The training diverged:? a(t|fter) step \d.*No model is exported"):
+            train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *DIVERGES[how])))
+    assert "joint" not in {path.name for path in (tmp_path / "models").iterdir()}
+    for model in (tmp_path / "models").iterdir():
+        assert _weights(model).isfinite().all()
+
+
+@pytest.mark.parametrize("which", ["joint", "joint-ema", "joint-snapshot_1"])
+def test_a_model_of_an_earlier_version_that_diverged_is_refused(
+    tiny_model: Path, toy: Path, tmp_path: Path, which: str
+) -> None:
+    command = _overrides(tiny_model, toy, tmp_path, *QUIET, "experts.ema=0.5", "experts.snapshots=2")
+    train.train(_cfg("train", command))
+    train.train(_cfg("train", command))
+    file = tmp_path / "models" / which / "model.safetensors"
+    weights = load_file(file)
+    weights["embeddings.LayerNorm.bias"][3] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(
+        TrainingError, match=rf"models/{which} has NaN or infinity in embeddings.LayerNorm.bias.*Delete"
+    ):
+        train.train(_cfg("train", command))
+
+
+def test_an_interval_longer_than_an_epoch(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    given = ("trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=300")
+    with pytest.raises(ConfigError, match=r"trainer.val_check_interval=300: an epoch of joint has only \d+ steps"):
+        train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *QUIET, *given)))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.contract import Cut, Model
+from lightning_embed.runtime.finite import is_finite
 
 # Elements of a block: few enough for the block of all sources to stay in the processor's cache, and enough that threads
 # seldom wait for each other (blocks of half the size take 1.3 times as long for TIES of four models). A constant,
@@ -150,11 +151,6 @@ def _keep_freed_memory() -> None:
     glibc keeps pieces up to the size of the largest piece freed so far, if that is less than 32 MiB.
     """
     torch.empty(2**25 - 2**14, dtype=torch.uint8)
-
-
-def is_finite(values: Float[Tensor, "..."]) -> bool:
-    """Whether all values are finite. The sum is tested first, which is four times as fast; it may overflow."""
-    return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())
 
 
 def not_finite(model: str, name: str) -> CheckpointError:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
 from lightning_embed.merge.contract import Source
+from lightning_embed.runtime.finite import is_finite
 from lightning_embed.storage.json_file import read_json
 
 WEIGHTS_FILE = "model.safetensors"
@@ -117,6 +118,11 @@ class ModelDirectory:
         """One tensor as it is stored, not to be written to."""
         own = self._own(name)
         return mapped(self.places[own], self.header[own])
+
+    def first_not_finite(self) -> str | None:
+        """The own name of the first tensor with NaN or infinity; None: all are finite."""
+        floating = (name for name, info in sorted(self.header.items()) if info.dtype.is_floating_point)
+        return next((name for name in floating if not is_finite(mapped(self.places[name], self.header[name]))), None)
 
     def _own(self, name: str) -> str:
         return self.names.kept[name] if name in self.names.kept else self.names.lent[name]

@@ -18,6 +18,8 @@ from lightning_embed.merge.methods.linear import Combination, combined, inner_pr
 
 PATH_POINTS = 100
 """Largest number of points of the path of a search in its plan."""
+MOST_NORM = 100
+"""Norm of a combined delta, in norms of all sources' deltas together, above which a search has diverged."""
 BALANCE_BATCHES = 8
 """Batches of each task for the scale of its loss."""
 
@@ -47,7 +49,8 @@ class Learned(Combination):
 
     Raises:
         ConfigError: a learning rate or a number of steps that is not positive; during the search, a loss that is not
-            finite, or cannot be balanced.
+            finite, or cannot be balanced, or a combined delta of more than a hundred times the norm of all sources'
+            deltas together.
     """
 
     needs_base = True
@@ -156,14 +159,26 @@ class _Search:
         return means
 
     def move(self) -> None:
-        """One step of Adam."""
+        """One step of Adam.
+
+        Raises:
+            ConfigError: it leads far from all sources, where a loss may still be finite.
+        """
         self.optimizer.step()
         self.coefficients = self.strategy.coefficients(self.numbers, self.grams)
+        most = MOST_NORM * float(self.grams.diagonal(dim1=-2, dim2=-1).sum(0).sqrt().sum())
+        if not (self.norm <= most and bool(self.coefficients.isfinite().all())):
+            raise ConfigError(
+                f"merge={self.strategy.word}: the search diverged: the combined delta has the norm {self.norm:.3g}, expected "
+                f"at most {most:.3g}, {MOST_NORM} times that of the sources. "
+                f"Give a smaller learning_rate than {self.strategy.learning_rate}."
+            )
 
     @property
     def norm(self) -> float:
         """The norm of the combined delta."""
-        return math.sqrt(max(0.0, float((self.coefficients.detach() * self._products).sum())))
+        square = float((self.coefficients.detach() * self._products).sum())
+        return math.sqrt(0.0 if square < 0 else square)  # below 0 by rounding; NaN stays NaN
 
     def means(self) -> dict[str, float]:
         """The numbers, averaged over groups; numbers per source are named after the source."""

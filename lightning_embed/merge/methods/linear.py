@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge.blocks.stream import Span, for_each_parameter, is_finite, spans
+from lightning_embed.merge.blocks.stream import Span, for_each_parameter, spans
 from lightning_embed.merge.contract import MergeStrategy, Model, Plan
+from lightning_embed.runtime.finite import is_finite
 
 ALL = "*"
 """The key of the coefficients of all parameters without coefficients of their own."""

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, PluginError
-from lightning_embed.merge.blocks.stream import is_finite
 from lightning_embed.merge.checkpoint.name_matching import TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.writer import write_tensors
 from lightning_embed.merge.contract import Cut, MergeStrategy, Model, Probe, Source
+from lightning_embed.runtime.finite import is_finite
 
 
 def write_statistics(strategy: MergeStrategy, sources: Sequence[Model], probe: Probe | None, folder: Path) -> None:

@@ -11,7 +11,9 @@ pair are in `<out>/each/<model>.json`.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NotRequired  # see lightning_embed.types
 
@@ -54,7 +56,7 @@ def read(out: Path) -> Content:
     file = out / FILE
     if not file.exists():
         return Content(models={}, evaluations={}, costs={})
-    content = visible_in(read_json(file, _Stored, _REMEDY, DataError))
+    content = visible_in(read_json(file, _Stored, _REMEDY, DataError, finite=True))
     if unknown := sorted(content["models"].keys() - content["evaluations"].keys()):
         raise DataError(f"{file}: evaluations.{unknown[0]}: is missing. {_REMEDY}")
     return Content(models=content["models"], evaluations=content["evaluations"], costs=content.get("costs", {}))
@@ -67,7 +69,12 @@ def read_each(out: Path, model: str) -> Results:
 
 
 def add(out: Path, model: str, results: Results, evaluation: str = "", cost: float | None = None) -> None:
-    """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time."""
+    """Add one model to the results of a folder, or replace it. Jobs of a sweep may do so at the same time.
+
+    Raises:
+        DataError: a score is NaN or infinite; nothing is written.
+    """
+    _refuse_not_finite(model, results)
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / f".{FILE}.lock"):
         content = read(out)
@@ -78,6 +85,18 @@ def add(out: Path, model: str, results: Results, evaluation: str = "", cost: flo
         discard(out / EACH / f"{model}.json")
         write_whole(out / EACH / f"{model}.json", json.dumps(results))
         write_whole(out / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def _refuse_not_finite(model: str, results: Results) -> None:
+    for split, scores in results.items():
+        for test, score in scores.items():
+            numbers = [score["score"], *score.get("more", {}).values()]
+            single = [*score.get("each", ()), *chain(*score.get("more_each", {}).values())]
+            if not all(map(math.isfinite, chain(numbers, single))):
+                raise DataError(
+                    f"{model}: a score of {test} ({split}) is not finite: {numbers}. Check the data and the model; "
+                    "NaN is never compared with a score."
+                )
 
 
 def _means(results: Mapping[str, Mapping[str, Score]]) -> Results:
