@@ -133,6 +133,7 @@ def open_model(source: Source, base: Path | None) -> ModelDirectory:
         raise CheckpointError(f"{source.path} holds a model and an adapter. Remove the one that is not to be merged.")
     options = _read_options(source.path / CONFIG_FILE)
     below = _base(source, options, base)
+    _refuse_unscaled(source.path / CONFIG_FILE, options)
     return _adapted(source, ModelDirectory.open(Source(below, source.name)), options)
 
 
@@ -146,12 +147,16 @@ def _read_options(file: Path) -> dict[str, Any]:
         others["init_lora_weights"] = options["init_lora_weights"]
     for key, value in others.items():
         raise CheckpointError(f"{file}: {key}={value!r} is more than plain LoRA. {_FOLD_BY_PEFT}")
+    return options
+
+
+def _refuse_unscaled(file: Path, options: Mapping[str, Any]) -> None:
+    """Refuse an adapter whose scale is not known."""
     if options.get("lora_alpha") is None:
         raise CheckpointError(f"{file}: lora_alpha: is missing. {_SAVE_AGAIN}")
     for pattern in options.get("alpha_pattern") or {}:
         if (reason := _misread(pattern)) is not None:
             raise CheckpointError(f"{file}: alpha_pattern: {pattern!r} is not a pattern ({reason}). {_SAVE_AGAIN}")
-    return options
 
 
 def _misread(pattern: str) -> str | None:
