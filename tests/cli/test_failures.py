@@ -29,7 +29,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("number", BELOW, ids=errno.errorcode.get)
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "file", FILES, ids=map(str, range(len(FILES)))
+)  # a folder of the cache has another name each time
 def test_a_file(file: str, number: int) -> None:
     found = failures.explained(OSError(number, os.strerror(number), file))
     kind, remedy = FILES[file]
