@@ -11,6 +11,7 @@ from lightning_embed.data.datamodule import prompts_of
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.loss import Loss
+from lightning_embed.loss.base import Contrastive
 from lightning_embed.loss.wrapper import Wrapper
 from lightning_embed.run import build
 from lightning_embed.run.learning_signal import Signal, measure
@@ -61,6 +62,8 @@ def _contrasts_rows(loss: Loss) -> bool:
 def _cause(loss: Loss, task: Task, signal: Signal, size: int) -> str:
     """The reason of most silent rows, and the remedy."""
     equal = 2 * signal.equal_texts >= signal.silent
+    if task is Task.sts and isinstance(loss, Contrastive) and not equal:
+        return f"too few pairs have a score of min_score={loss.min_score:g} or more. Lower sts_loss.min_score."
     if task is Task.sts:
         return (
             "text1 and text2 are one text, whose cosine is always 1. Remove them; for SimCSE, give retrieval rows "

@@ -129,7 +129,7 @@ def _commit_in(file: Path) -> str | None:
     """The commit in a file; None: there is none, or the file is broken."""
     try:
         found = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # of a name that no file can have, or of other bytes than UTF-8
         return None
     return found if _COMMIT.fullmatch(found) else None
 

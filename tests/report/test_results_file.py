@@ -95,7 +95,5 @@ def test_a_score_of_an_earlier_version_that_is_not_finite_is_refused(models, tmp
     Run(tmp_path).add("base", models["base"])
     file = tmp_path / FILE
     file.write_text(file.read_text().replace("70", word, 1))
-    with pytest.raises(
-        DataError, match=rf"results.json is not a valid results file \(it has the score {word}\). Delete it"
-    ):
+    with pytest.raises(DataError, match=rf"results.json: expected JSON, found {word}. Delete it"):
         _ = Run(tmp_path).models

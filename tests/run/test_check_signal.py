@@ -101,7 +101,7 @@ def test_simcse(
         ([{"text1": f"a {n}", "text2": f"{'ab'[n % 2]} {n}", "score": n / 64} for n in range(64)], [f"{FACTS}.task=sts"],
          "facts: 50% of its rows (32 of 64 tried) teach nothing: text1 and text2 are one text, whose cosine is always 1. Remove them;"),
         ([{"text1": f"a {n}", "text2": f"b {n}", "score": n / 100} for n in range(64)], [f"{FACTS}.task=sts", "loss@sts_loss=infonce"],
-         "DataError: facts: none of its rows teaches anything: in batches of 8 rows, all scores that the loss compares are equal."),
+         "DataError: facts: none of its rows teaches anything: too few pairs have a score of min_score=1 or more. Lower sts_loss.min_score."),
     ],
 )  # fmt: skip
 def test_rows_that_teach_nothing(
