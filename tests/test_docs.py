@@ -273,3 +273,17 @@ def test_every_command_runs(
         assert bool(code) == ("Error:" in command.answer), f"{command.line}\n{out[-3000:]}"
         for piece in _answers(command):
             assert piece in " ".join(out.split()), f"{command.line}\n{out[-3000:]}"
+
+
+def test_the_tests_that_the_page_of_reliability_names() -> None:
+    """Every row of its tables names tests that exist, file by file."""
+    rows = [line for line in (ROOT / "docs/reliability.md").read_text().splitlines() if line.startswith("| ")]
+    named = [row.rsplit(" | ", 1)[1] for row in rows if "tests/" in row]
+    assert len(named) > 50
+    for cell in named:
+        file = ""
+        for part in re.findall(r"tests/[\w/]+\.py|::\w+", cell):
+            if part.startswith("tests/"):
+                file = (ROOT / part).read_text()
+            else:
+                assert f"def {part.removeprefix('::')}(" in file, f"{part} of: {cell}"
