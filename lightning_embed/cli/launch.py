@@ -126,11 +126,13 @@ def launch(name: str) -> None:
             jobs = check_command(name, *_arguments())
     except Exception as error:
         _exit_or_raise(error)
-    if {"-m", "--multirun"} & set(sys.argv[1:]):
-        signals.started()  # the jobs of a launcher run in other processes
+    is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+    if is_sweep:
         sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
     main = hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)
     try:
+        if is_sweep:
+            signals.started()  # the jobs of a launcher run in other processes
         main(_JOBS[name])()
     except signals.Stopped as stop:
         signals.end(stop)
