@@ -80,8 +80,13 @@ def outcome(folder: Path) -> dict[str, Any]:
         if file.suffix == ".safetensors":
             found[str(file.relative_to(folder))] = hashlib.sha256(file.read_bytes()).hexdigest()
         elif file.name == "results.json":
-            found[str(file.relative_to(folder))] = json.loads(file.read_text())["models"]
+            found[str(file.relative_to(folder))] = _scores(json.loads(file.read_text()))
     return found
+
+
+def _scores(results: dict[str, Any]) -> Any:
+    """The scores of a run's models, or, of a sweep, of its jobs; costs and seconds may differ."""
+    return results["models"] if "models" in results else results
 
 
 @contextmanager
