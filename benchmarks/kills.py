@@ -86,7 +86,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def _scores(results: dict[str, Any]) -> Any:
     """The scores of a run's models, or, of a sweep, of its jobs; costs and seconds may differ."""
-    return results["models"] if "models" in results else results
+    return results.get("models", results)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Process groups, seeds, finite numbers and fault injection."""
+"""Process groups, seeds, signals, standard streams, finite numbers and fault injection."""

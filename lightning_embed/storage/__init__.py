@@ -1,1 +1,1 @@
-"""Files: atomic writes, checksums, names, the cache folder and the hub."""
+"""Files: publication, checksums, shapes of JSON, names, the disk, the cache folder and the hub."""
