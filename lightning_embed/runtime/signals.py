@@ -207,14 +207,15 @@ def _watch(pipe: int) -> None:
 
 def _next(pipe: int, seconds: float | None) -> int:
     """Number of the next signal; 0: none came in this time, or one that is not ours."""
-    if not select.select([pipe], [], [], seconds)[0]:
-        return 0
-    (signum,) = os.read(pipe, 1)
-    if signum not in SIGNALS or not _is_ours(signum):
-        return _next(pipe, None) if seconds is None else 0
-    if _is_starting:
-        _end(signum, "at its start")
-    return signum
+    while select.select([pipe], [], [], seconds)[0]:
+        (signum,) = os.read(pipe, 1)
+        if signum in SIGNALS and _is_ours(signum):
+            if _is_starting:
+                _end(signum, "at its start")
+            return signum
+        if seconds is not None:  # the caller counts the time
+            return 0
+    return 0
 
 
 def _end(signum: int, how: str) -> None:

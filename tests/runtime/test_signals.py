@@ -179,6 +179,14 @@ def test_handlers_of_the_surroundings_stay(setting: str) -> None:
     assert process.returncode == 0
 
 
+def test_signals_of_others_are_no_limit() -> None:
+    """A Python handler of SIGCHLD, as torch has one, reports each worker that ends to the same thread."""
+    others = "import signal; signal.signal(signal.SIGUSR2, lambda *_: None)\n"
+    many = "for _ in range(3000): os.kill(os.getpid(), signal.SIGUSR2)\n"
+    status, _, errors = _ended(others + many + DEAF.replace("GRACE", "0.3"), signal.SIGTERM)
+    assert (status, errors) == (143, ["stopped by SIGTERM after its time of grace; the same command goes on."])
+
+
 def test_a_forked_process_dies_silently_and_alone() -> None:
     code = """
 signals.started()
