@@ -29,6 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SECONDS = 240  # that a signal has to end a command, on a machine that is busy; the grace time is 60 s
 TRAINING = (
     "trainer.max_steps=30", "trainer.val_check_interval=10", "trainer.accelerator=cpu", "checkpoint_minutes=0.001",
     "trainer.enable_progress_bar=false", "data.datasets.facts.max_rows=200", "data.datasets.phrases.max_rows=200",
@@ -126,7 +127,11 @@ def faults(whole: Undisturbed, folder: Path, draw: random.Random, log: list[str]
                 process.wait(moment)
             if process.poll() is None:
                 (os.kill if signum is signal.SIGTERM and not group else os.killpg)(process.pid, signum)
-            status = process.wait(90)
+            try:
+                status = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                yield f"{signum.name} at {moment:.2f} s did not end it in {SECONDS} s"
+                return
             errors = (folder / "errors").read_text()
             if status not in (0, -signum, 128 + signum):
                 yield f"status {status} after {signum.name} at {moment:.2f} s: {errors[-500:]}"

@@ -16,14 +16,14 @@ from datasets.arrow_writer import ArrowWriter
 from lightning_embed.data.column_notes import noted
 from lightning_embed.data.file_access import SUFFIXES, readable
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.records import records
+from lightning_embed.data.records import Record, records
 from lightning_embed.data.row_format import BadRow, parser
 from lightning_embed.errors import DataError
 from lightning_embed.storage import hub
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
 from lightning_embed.storage.publish import discard, published_file
-from lightning_embed.storage.seal import is_whole, seal
+from lightning_embed.storage.seal import made_once
 from lightning_embed.types import Task
 
 _LABELLED = Features({"text": Value("string"), "label": Value("string")})
@@ -52,12 +52,7 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     with readable(path, f"a file of rows ({', '.join(SUFFIXES)})"):
         content = sha256(path)
     target = cache / f"{_key(content, options)}.arrow"
-    is_new = not is_whole(target)
-    rows = _cached(target, noted(records(path), options, target), options, str(path))
-    if is_new and sha256(path) != content:
-        discard(target)
-        raise DataError(f"{path} changed while it was read. Start again.")
-    return rows
+    return _cached(target, noted(_unchanged(path, content), options, target), options, str(path))
 
 
 def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dataset:
@@ -80,6 +75,13 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
     return _cached(target, noted(found, options, target), options, f"{name}[{split}]")
 
 
+def _unchanged(path: Path, content: str) -> Iterator[Record]:
+    """The records of a file; an error at their end if its digest is not `content` any more."""
+    yield from records(path)
+    if sha256(path) != content:
+        raise DataError(f"{path} changed while it was read. Start again.")
+
+
 def _key(content: str, options: DatasetOptions) -> str:
     """Changes with the content, with how it is parsed, and with the code that parses it."""
     layout = (
@@ -93,23 +95,19 @@ def _key(content: str, options: DatasetOptions) -> str:
     return blake2b(repr((content, code, *layout)).encode(), digest_size=16).hexdigest()
 
 
-def _cached(
-    target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, name: str
-) -> Dataset:
+def _cached(target: Path, records: Iterator[Record], options: DatasetOptions, name: str) -> Dataset:
     """Write the parsed records as Arrow, once, and memory-map the file."""
-    if not is_whole(target):
-        first = next(records, None)
-        if first is None:
-            raise DataError(f"{name}: no rows.")
-        discard(target)
-        _write(target, chain([first], records), options, first[1])
-        seal(target)
+    with made_once(target) as is_missing:
+        if is_missing:
+            first = next(records, None)
+            if first is None:
+                raise DataError(f"{name}: no rows.")
+            discard(target)
+            _write(target, chain([first], records), options, first[1])
     return Dataset.from_file(str(target))
 
 
-def _write(
-    target: Path, records: Iterator[tuple[str, Mapping[str, Any]]], options: DatasetOptions, first: Mapping[str, Any]
-) -> None:
+def _write(target: Path, records: Iterator[Record], options: DatasetOptions, first: Mapping[str, Any]) -> None:
     parse = parser(options, first)
     with (
         published_file(target) as partial,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from lightning_embed.config.values import build_options
@@ -15,7 +14,7 @@ from lightning_embed.data.options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.cache_dir import CACHE
-from lightning_embed.storage.seal import is_whole, seal
+from lightning_embed.storage.seal import made_once
 from lightning_embed.types import BASE
 
 
@@ -28,9 +27,8 @@ def mined(
     for name in options.datasets:
         dataset, file = data[name], out / "mined" / f"{name}.jsonl"
         assert dataset.train is not None, "see check_rows"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # the other ranks wait for the first
-            if not is_whole(file):
+        with made_once(file) as is_missing:  # the other ranks wait for the first
+            if is_missing:
                 if file.exists():
                     console.print(f"{file} is not what mining wrote. Mining again.", markup=False, highlight=False)
                 base.export(out / "models" / BASE)  # rank zero may not have finished its own export
@@ -45,6 +43,5 @@ def mined(
                     document_prompt=prompts.document,
                     seed=cfg.seed,
                 )
-                seal(file)
         result[name] = replace(dataset, train=read_mined(dataset.train, file, CACHE))
     return result

@@ -51,7 +51,10 @@ def test_cached_rows(kind: str, tmp_path: Path) -> None:
     BREAKS[kind](arrow)
     assert read_rows(rows, OPTIONS, tmp_path / "cache").to_list() == ROWS
     assert arrow.read_bytes() == whole
-    names = {arrow.name, f"{arrow.name}.sha256", arrow.with_suffix(".columns.json").name}
+    names = {
+        f"{arrow.name}.sha256",
+        *(arrow.with_suffix(suffix).name for suffix in (".arrow", ".columns.json", ".lock")),
+    }
     assert {path.name for path in (tmp_path / "cache").iterdir()} == names
 
 

@@ -85,7 +85,7 @@ def test_content(tmp_path: Path, name: str) -> None:
         _read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
-    assert not list(tmp_path.glob("cache/*")), "a bad file leaves nothing in the cache"
+    assert {path.suffix for path in tmp_path.glob("cache/*")} <= {".lock"}, "a bad file leaves nothing in the cache"
 
 
 def test_a_label_of_half_a_surrogate_pair(tmp_path: Path) -> None:
