@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import t as student
 
 from lightning_embed.report.scores.summary import metric_word
 from lightning_embed.runtime.seeding import derive_seed
@@ -72,6 +71,8 @@ def interval(
     drawn = np.mean([_samples(one, split) - _samples(other, split) for one, other in pairs], axis=0)
     square = (1.96 * float(drawn.std(ddof=1))) ** 2
     if (count := len(pairs)) > 1:
+        from scipy.stats import t as student  # half of the time that merge.py takes to start
+
         square += (float(student.ppf(0.975, count - 1)) * stdev(differences)) ** 2 / count
     found = fmean(differences)
     return Interval(found, found - square**0.5, found + square**0.5, count)
