@@ -5,8 +5,9 @@
 Each round starts a command (a training, one on two ranks, a merge, an evaluation, a sweep, a search) in a folder and with
 a cache of its own, sends SIGKILL, SIGTERM or SIGINT once or twice at random moments, and repeats the command to its end.
 A round passes if every status is right (137, 143, 130; 0 at the end), if no signal that can be handled leaves a
-traceback, more than one line, or a process, and if all weights and results.json are those of the undisturbed command. No
-network, no data: the embedded data set and a random encoder of two layers. Exit status 1: a round failed.
+traceback, more than one line, or a process, and if all weights and results.json are those of the undisturbed command (of
+a search: as many, and the same for the options that both have drawn). No network, no data: the embedded data set and a
+random encoder of two layers. Exit status 1: a round failed.
 """
 
 import argparse
@@ -67,27 +68,32 @@ class Undisturbed:
         command: arguments of Python.
         seconds: its duration.
         outcome: its weights and scores, by file.
+        draws: whether it draws options; a search that goes on draws other ones than it would have.
     """
 
     command: Sequence[str]
     seconds: float
     outcome: Mapping[str, Any]
+    draws: bool
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Digests of all weights, and the content of results.json, by path."""
+    """Digests of all weights, by path, and the scores in each results.json, by path and model or job."""
     found: dict[str, Any] = {}
     for file in sorted(folder.glob("runs/**/*")):
+        name = str(file.relative_to(folder))
         if file.suffix == ".safetensors":
-            found[str(file.relative_to(folder))] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
         elif file.name == "results.json":
-            found[str(file.relative_to(folder))] = _scores(json.loads(file.read_text()))
+            found |= {f"{name}, {key}": scores for key, scores in _scores(json.loads(file.read_text())).items()}
     return found
 
 
-def _scores(results: dict[str, Any]) -> Any:
+def _scores(results: dict[str, Any]) -> dict[str, Any]:
     """The scores of a run's models, or, of a sweep, of its jobs; costs and seconds may differ."""
-    return results.get("models", results)
+    if "models" in results:
+        return dict(results["models"])
+    return {recipe["name"]: recipe["seeds"] for recipe in results["recipes"]}
 
 
 @contextmanager
@@ -113,7 +119,7 @@ def undisturbed(command: Sequence[str], folder: Path) -> Undisturbed:
         status = process.wait()
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {status}: {(folder / 'errors').read_text()}")
-    return Undisturbed(command, time.monotonic() - begun, outcome(folder))
+    return Undisturbed(command, time.monotonic() - begun, outcome(folder), "hydra/sweeper=search" in command)
 
 
 def faults(whole: Undisturbed, folder: Path, draw: random.Random, log: list[str]) -> Iterator[str]:
@@ -144,9 +150,11 @@ def faults(whole: Undisturbed, folder: Path, draw: random.Random, log: list[str]
     if status:
         yield f"status {status} at the end: {(folder / 'errors').read_text()[-2000:]}"
     found = outcome(folder)
-    for name in sorted({*found, *whole.outcome}):
+    for name in sorted(found.keys() & whole.outcome.keys() if whole.draws else found.keys() | whole.outcome.keys()):
         if found.get(name) != whole.outcome.get(name):
             yield f"{name} differs from the undisturbed command's" if name in found else f"{name} is missing"
+    if len(found) < len(whole.outcome):
+        yield f"{len(whole.outcome) - len(found)} weights and scores are missing"
     yield from (
         f"left behind: {path.relative_to(folder)}" for path in folder.glob("runs/**/.*") if path.suffix != ".lock"
     )

@@ -13,10 +13,12 @@ loses nothing but time. A handler of the surroundings (nohup, submitit) stays.
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from subprocess import Popen
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
@@ -24,6 +26,7 @@ from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 from lightning_embed.runtime import launched
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+_AGAIN = 0.05  # seconds until `Stopped` is raised again where Python dropped it
 _REPEATED = 1.5  # seconds: a terminal signals all processes of a group, and their launcher signals them again
 
 
@@ -41,6 +44,7 @@ launchers: list[HasProcesses] = []
 """Owners of the processes to which a signal is passed on, and which end with this one."""
 
 _received: int | None = None
+_is_dropped = False
 _deferrals = 0
 _is_starting = False
 _ending = threading.Lock()
@@ -89,6 +93,7 @@ def install() -> None:
         after_in_child=_forget,
     )
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="signals").start()
+    sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
 
 
 def starting() -> None:
@@ -178,9 +183,12 @@ def _is_ours(signum: int) -> bool:
 
 
 def _handle(signum: int, _: FrameType | None) -> None:
-    global _received
+    global _received, _is_dropped
     if _is_starting:
         _end(signum, "at its start")
+    if _is_dropped:
+        _is_dropped = False
+        raise Stopped(signum)
     if _received is not None:  # the thread counts
         return
     _received = signum
@@ -190,6 +198,18 @@ def _handle(signum: int, _: FrameType | None) -> None:
     if not _deferrals:
         release()
         raise Stopped(signum)
+
+
+def _unraisable(otherwise: Callable[[Any], object], dropped: Any) -> None:
+    """Raise `Stopped` again, soon: Python drops an exception in a destructor or a callback of a weak reference."""
+    global _is_dropped
+    if not isinstance(dropped.exc_value, Stopped):
+        otherwise(dropped)
+        return
+    _is_dropped = True
+    main = threading.main_thread().ident
+    assert main is not None, "it has started"
+    threading.Timer(_AGAIN, signal.pthread_kill, (main, dropped.exc_value.signum)).start()
 
 
 def _watch(pipe: int) -> None:

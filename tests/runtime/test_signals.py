@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 NAMES = [each.name for each in signals.SIGNALS]
 
 HEAD = """
-import os, sys, time, subprocess
+import os, sys, time, subprocess, weakref
 from lightning_embed.runtime import signals
 signals.install()
 def ready():
@@ -66,6 +66,23 @@ while True:
         time.sleep(30)
     except BaseException:
         pass
+"""
+
+DROPPED = """
+signals.started()
+def slow(*_):
+    ready(); time.sleep(0.3)
+class Owner:
+    if METHOD:
+        __del__ = METHOD
+try:
+    owner = Owner()
+    reference = weakref.ref(owner, CALLBACK)
+    del owner
+    time.sleep(30)
+except signals.Stopped as stop:
+    print("closed", flush=True)
+    signals.end(stop)
 """
 
 FAILING = """
@@ -119,10 +136,12 @@ def _ended(code: str, signum: int, again: float | None = None, **environment: st
         (IMPORTING, " at its start", []),
         (TRAINING, " at step 1 of 3000", []),
         (FAILING, "", []),
+        (DROPPED.replace("METHOD", "slow").replace("CALLBACK", "None"), "", ["closed"]),
+        (DROPPED.replace("METHOD", "None").replace("CALLBACK", "slow"), "", ["closed"]),
         (SWALLOWING, " after its time of grace", []),
         (DEAF.replace("GRACE", "0.3"), " after its time of grace", []),
     ],
-    ids=["elsewhere", "importing", "training", "error", "swallowed", "stuck"],
+    ids=["elsewhere", "importing", "training", "error", "in a destructor", "in a weak reference", "swallowed", "stuck"],
 )
 def test_each_signal_in_each_phase(name: str, code: str, place: str, output: list[str]) -> None:
     """One line, the status that a shell expects, never 0."""
