@@ -15,6 +15,8 @@ _CACHE = TemporaryDirectory()
 os.environ["LIGHTNING_EMBED_CACHE"] = _CACHE.name
 # Nor does it talk to W&B, which reads this once in a process, at whatever test comes first.
 os.environ["WANDB_MODE"] = "offline"
+# Nor does it wait for the disk: what a test writes need not survive a power cut.
+os.fsync = lambda _: None
 
 from lightning_embed.config import schema  # noqa: E402
 
