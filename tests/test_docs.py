@@ -108,10 +108,7 @@ def _write_files(page: Page, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] * (page.path.stem in ("papers", "cluster", "README")))
-        for page in PAGES
-    ],
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.path.stem != "while-training")) for page in PAGES],
     ids=lambda page: page.path.stem,
 )
 def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,6 +241,7 @@ def test_an_expert_of_an_earlier_step_says_so(base: Path, toy: Path, tmp_path: P
     assert f"these are the weights of step {choice['exported_step']} of 6" in text
 
 
+@pytest.mark.slow
 def test_an_expert_that_starts_from_another_has_its_past(base: Path, toy: Path, tmp_path: Path) -> None:
     """And an average of one that stopped before its time says of how many steps it is."""
     more = [

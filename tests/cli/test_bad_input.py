@@ -533,6 +533,7 @@ def test_a_byte_order_mark_at_the_start_is_read(tmp_path: Path) -> None:
     assert data["a"].train.table["query"][0] == "q0"
 
 
+@pytest.mark.slow
 def test_no_traceback(tiny_model: Path, tmp_path: Path) -> None:
     """As a person sees it: one line on the terminal, and a status that says failed."""
     toy = write_toy(tmp_path)

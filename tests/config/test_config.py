@@ -170,6 +170,7 @@ def test_every_value_of_a_sweep_is_checked() -> None:
         check_command("train", ["merge=soup,slrp"])
 
 
+@pytest.mark.slow
 def test_what_the_file_of_a_sweeper_gives_is_checked_too(tmp_path: Path) -> None:
     grid = ["hydra/sweeper=grid_small", "data.root=x"]
     given = check_command("train", [*grid, "sts_loss.pro_weight=0", "seed=7"], multirun=True)

@@ -177,6 +177,7 @@ def test_sts_is_tested_behind_the_instruction_that_it_was_trained_behind() -> No
     assert cfg.data.datasets.sts.query_prompt == cfg.data.datasets.sts.document_prompt == cfg.encoder.prompts.sts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["self_positioning_paper", "boom_paper", "codiemb_paper"])
 def test_the_papers_tests_are_known_to_mteb(word: str) -> None:
     evaluation = _composed(word, "data.root=somewhere").evaluation
@@ -227,8 +228,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy(tmp_path_factory.mktemp("toy"))
 
 
+SHORT = ("boom", "codiemb", "self_positioning")  # the papers; all others are slow
+
+
 @pytest.mark.filterwarnings("ignore")  # Lightning and Hydra warn of themselves in a whole run
-@pytest.mark.parametrize("word", [pytest.param(w, marks=[pytest.mark.slow] * w.endswith("4b")) for w in EXPERIMENTS])
+@pytest.mark.parametrize("word", [pytest.param(w, marks=[pytest.mark.slow] * (w not in SHORT)) for w in EXPERIMENTS])
 def test_a_step_of_each_expert_and_the_merge(word: str, tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     family = word.removesuffix("_4b").removesuffix("_paper")
     given = [

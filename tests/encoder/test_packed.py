@@ -61,6 +61,7 @@ def test_packed_backbone_cannot_be_called_without_layout(tiny_model) -> None:
         encoder.backbone(input_ids=torch.ones(2, 4, dtype=torch.int64))
 
 
+@pytest.mark.slow
 def test_attention_dropout_keeps_the_expectation(build, ragged: Tokens) -> None:
     """Without the scale of what is kept, the mean over many masks would be half as long."""
     options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.5, "num_hidden_layers": 1}

@@ -78,6 +78,7 @@ def test_seeds_are_paired_by_their_number():
     assert interval({1: seed(0.5)}, {2: seed(0.5)}, "test") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])
 def test_an_interval_covers_the_truth_about_as_often_as_it_says(num_seeds):
     """Recipes that are equally good, noisy queries and noisy seeds: about one interval in twenty excludes zero."""

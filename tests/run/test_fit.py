@@ -30,6 +30,7 @@ def _weights(model: Path) -> torch.Tensor:
     return torch.cat([value.flatten() for _, value in sorted(load_file(model / "model.safetensors").items())])
 
 
+@pytest.mark.slow
 def test_sources_of_a_trajectory(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """Three snapshots (the last is the expert), an average, two seeds; the merge gets all, in order."""
     plan = ("experts=joint", "experts.snapshots=3", "experts.seeds=2", "experts.ema=0.5", "evaluation=none")
@@ -82,6 +83,7 @@ def test_a_signal_stops_a_training_after_its_step(
     assert torch.equal(*(_weights(tmp_path / run / "models/joint") for run in ("whole", "stopped")))
 
 
+@pytest.mark.slow
 def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     quiet = ("merge=none", "evaluation=none")
     with pytest.raises(
@@ -95,6 +97,7 @@ def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path
     assert torch.equal(_weights(tmp_path / "again" / "models" / "sts"), chained)
 
 
+@pytest.mark.slow
 def test_clusters_by_loss_train_what_they_measure(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     plan = ("experts=per_cluster", "experts.by=loss", "merge=none", "evaluation=none", "trainer.max_steps=3")
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *plan)))

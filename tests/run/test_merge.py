@@ -220,6 +220,7 @@ def test_what_the_sources_do_not_share_is_said(
     assert "s1 differs from s0 in vocab.txt; the merged model has those of s0." in said
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of peft and of Lightning
 def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_path: Path) -> None:
     """Merged as they are, and with a probe; evaluated as models."""

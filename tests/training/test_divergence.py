@@ -181,7 +181,13 @@ def fit(tiny_model: Path, toy: Path, tmp_path: Path) -> Fit:
 
 @pytest.mark.parametrize("step", list(StepMode))
 @pytest.mark.parametrize(
-    "sampler", [RoundRobin(), RoundRobin(accumulate=2), Mixed()], ids=["single", "accumulate", "mixed"]
+    "sampler",
+    [
+        RoundRobin(),
+        pytest.param(RoundRobin(accumulate=2), marks=pytest.mark.slow),
+        pytest.param(Mixed(), marks=pytest.mark.slow),
+    ],
+    ids=["single", "accumulate", "mixed"],
 )
 @pytest.mark.parametrize("spoil", [weight, loss_value, gradient])
 def test_every_kind_of_step(fit: Fit, step: StepMode, sampler: Sampler, spoil: Spoil) -> None:
