@@ -1,12 +1,15 @@
 """Merging beside MergeKit and sentence-transformers: seconds and memory of whole processes, imports included.
 
 python benchmarks/merge.py --folder /tmp/models --peers /tmp/peers/bin/python [--models 4 8] [--methods ties della]
+python benchmarks/merge.py --folder /tmp/models --peers /tmp/peers/bin/python --shape qwen3 --models 4
+python benchmarks/merge.py --folder /tmp/models --shape 8b --models 4 --methods soup     (ours alone: the memory)
 python benchmarks/merge.py --folder /tmp/models --growth        (ours alone: 2 to 16 models, and 3 to 12 layers)
 python benchmarks/merge.py --folder /tmp/models --floor         (imports excluded, beside plain safetensors)
 
 --peers is the python of an environment with mergekit 0.1.5 and sentence-transformers 6.2 (never ours: MergeKit is not
-a dependency). The models are random BERT-bases (110M parameters, float32, 438 MB), made in --folder once and kept: a
-base, and sources that are the base and noise of 0.01, half of it common to all (cosine 0.5 of their deltas).
+a dependency). The models are random (--shape, see random_models.py), made in --folder once and kept: a base, and sources
+that are the base and noise of 0.01, half of it common to all (cosine 0.5 of their deltas). All sides compute in float32
+and write the dtype of the sources.
 
 All sides get the same options and take turns. The models are in the page cache before the first process starts, and
 written pages are on disk before each; figures are medians. Anonymous memory is what no file backs, so mapped models do
@@ -32,7 +35,7 @@ from statistics import median
 from typing import Any
 
 from merge_floor import floor
-from random_models import LAYERS, difference, make_models, warm
+from random_models import LAYERS, SHAPES, difference, make_models, warm
 from rich.console import Console
 from rich.table import Table
 from watched import Figures, measure
@@ -100,9 +103,9 @@ class Job:
 
     def weights(self, side: str) -> Path:
         """Where the merged weights are then."""
-        found = sorted((self.out / side).rglob("model*.safetensors"))
-        assert len(found) == 1, f"{side} should have written one file, and wrote {found}"
-        return found[0]
+        found = {file.parent for file in (self.out / side).rglob("model*.safetensors")}
+        assert len(found) == 1, f"{side} should have written one model, and wrote {found}"
+        return found.pop()
 
     def _ours(self) -> list[str]:
         method = self.method
@@ -110,21 +113,28 @@ class Job:
             *(sys.executable, "merge.py", f"merge={method.word}", *(f"merge.{option}" for option in method.options)),
             f"sources=[{','.join(map(str, self.sources))}]",
             *([f"base={self.base}"] if method.base else []),
-            *("logger=none", "evaluation=none", f"out={self.out / OURS}"),
+            *("logger=none", "evaluation=none", "out_dtype=auto", f"out={self.out / OURS}"),
         ]
 
     def _mergekit(self) -> list[str]:
-        """Its command for any architecture: `mergekit-yaml` stops on BERT. It reads and writes weights only."""
+        """`mergekit-yaml` stops on BERT: there, its command for any architecture, which knows weights of one file only."""
         assert self.peers is not None
+        is_raw = (self.sources[0] / "model.safetensors").exists()
+
+        def named(model: Path) -> str:
+            return str(model / "model.safetensors" if is_raw else model)
+
         config: dict[str, Any] = {
             "merge_method": self.method.peer,
-            "models": [{"model": str(source / "model.safetensors")} for source in self.sources],
+            "models": [{"model": named(source)} for source in self.sources],
             "parameters": dict(self.method.parameters),
+            "dtype": "float32",
+            "out_dtype": "float32" if is_raw else "bfloat16",
         }
         if base := self._peers_base():
-            config["base_model"] = str(base / "model.safetensors")
+            config["base_model"] = named(base)
         (self.out / "mergekit.yaml").write_text(json.dumps(config))
-        command = str(self.peers.with_name("mergekit-pytorch"))
+        command = str(self.peers.with_name("mergekit-pytorch" if is_raw else "mergekit-yaml"))
         return [command, str(self.out / "mergekit.yaml"), str(self.out / MERGEKIT), "--quiet"]
 
     def _sentence_transformers(self) -> list[str]:
@@ -166,8 +176,9 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for method in arguments.methods:
         counts = [method.num_sources] if method.num_sources else arguments.models
         for count in counts:
-            base, sources = make_models(arguments.folder, count)
-            warm([base, *sources])
+            base, sources = make_models(arguments.folder, count, shape=arguments.shape)
+            if arguments.shape != "8b":  # 80 GB do not fit
+                warm([base, *sources])
             with tempfile.TemporaryDirectory(dir=arguments.folder) as out:
                 job = Job(method, base, sources, Path(out), arguments.peers)
                 results.append(run(job, arguments.sides, arguments.repeats))
@@ -270,6 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="of the models; kept")
     parser.add_argument("--peers", type=Path, help="python of an environment with both peers")
+    parser.add_argument("--shape", choices=SHAPES, default="bert")
     parser.add_argument("--models", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--methods", nargs="+", choices=words, default=list(words))
     parser.add_argument("--sides", nargs="+", choices=SIDES)
