@@ -46,7 +46,10 @@ from lightning_embed.merge.methods.sparse import num_kept as num_kept
 from lightning_embed.merge.methods.sparse import uniform as uniform
 from lightning_embed.merge.methods.spherical import Of as Of
 from lightning_embed.merge.methods.spherical import Spherical as Spherical
+from lightning_embed.merge.methods.spherical import along as along
 from lightning_embed.merge.methods.spherical import arc as arc
+from lightning_embed.merge.methods.spherical import facing as facing
+from lightning_embed.merge.methods.spherical import smooth_step as smooth_step
 from lightning_embed.merge.methods.thresholds import thresholds as thresholds
 from lightning_embed.merge.methods.weighting import Weighted as Weighted
 from lightning_embed.merge.methods.weighting import Weighting as Weighting
