@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Law, RowGranularity, Spherical, cosine_matrix, facing, smooth_step
+from lightning_embed.merge import CLEAR, Law, RowGranularity, Spherical, cosine_matrix, facing, smooth_step
 from lightning_embed.registry import register
 
-_SHORT = 0.01  # the direction of a shorter mean of unit vectors is mostly the rounding of bfloat16, 0.004
+_MOST_PARTS = 1e4  # coefficients of a unit vector, whose float32 sum has three digits
 _SMALL_SINE = 1e-6  # of an angle that equals its sine to 12 digits
 
 
@@ -35,7 +35,8 @@ class Karcher(Spherical):
     operator of this name is `of=weights max_iterations=10 tolerance=1e-5` with equal weights. Where we differ: only
     zero tensors have no direction (in MergeKit all tensors shorter than the tolerance), and where the u_i cancel and
     no mean is defined, the result is the weighted average; it goes over to it smoothly where the mean of the u_i is
-    shorter than 0.01. A source opposite to m has no effect, because log_m is not defined; its effect falls smoothly
+    shorter than 0.01, or coefficients of m are above 10^4 together, a mean that rounding has moved out of the
+    space of the u_i. A source opposite to m has no effect, because log_m is not defined; its effect falls smoothly
     from an angle of 168 degrees on (`facing`). The result is never longer than the longest V_i.
 
     `delta` is the default, because the weights of fine-tunes of one base are nearly parallel, and the result for them
@@ -75,8 +76,10 @@ class Karcher(Spherical):
         cosines = cosine_matrix(gram)
         pulls = torch.where(norms > 0, shares, 0.0)
         pulls = pulls / pulls.sum(-1, keepdim=True)
-        defined = torch.where(norms.any(-1, keepdim=True), smooth_step(_length(pulls, cosines) / _SHORT), 0.0)
-        directed = self._mean(cosines, pulls) * torch.where(norms > 0, (norms @ shares)[..., None] / norms, 0.0)
+        mean = self._mean(cosines, pulls)
+        parts = mean.abs().sum(-1, keepdim=True)
+        defined = (smooth_step(_length(pulls, cosines) / CLEAR) * smooth_step(_MOST_PARTS / parts)).nan_to_num(0)
+        directed = mean * torch.where(norms > 0, (norms @ shares)[..., None] / norms, 0.0)
         return torch.where(defined > 0, defined * directed, 0.0) + (1 - defined) * shares
 
     def _mean(

@@ -7,10 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Law, Of, RowGranularity, Spherical, smooth_step
+from lightning_embed.merge import CLEAR, Law, Of, RowGranularity, Spherical, smooth_step
 from lightning_embed.registry import register
-
-_SHORT = 0.01  # the direction of a shorter mean of unit vectors is mostly the rounding of bfloat16, 0.004
 
 
 @register("merge", "multislerp")
@@ -53,6 +51,6 @@ class MultiSlerp(Spherical):
         norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
         mean = torch.where(norms > 0, shares / norms, 0.0)
         length = torch.einsum("...i,...ij,...j->...", mean, gram, mean).clamp(min=0).sqrt()[..., None]
-        defined = smooth_step(length / _SHORT)
+        defined = smooth_step(length / CLEAR)
         directed = mean * (norms @ shares)[..., None] / torch.where(defined > 0, length, 1.0)
         return defined * directed + (1 - defined) * shares

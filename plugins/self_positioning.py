@@ -10,7 +10,6 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.merge import Learned, Numbers, along
 from lightning_embed.registry import register
 
-
 _LEAST_SUM = 0.1  # in |a_u| + |a_v|
 _NONE = 1e-12  # less is no number to divide by
 

@@ -44,6 +44,7 @@ from lightning_embed.merge.methods.sparse import Sparse as Sparse
 from lightning_embed.merge.methods.sparse import check_density as check_density
 from lightning_embed.merge.methods.sparse import num_kept as num_kept
 from lightning_embed.merge.methods.sparse import uniform as uniform
+from lightning_embed.merge.methods.spherical import CLEAR as CLEAR
 from lightning_embed.merge.methods.spherical import Of as Of
 from lightning_embed.merge.methods.spherical import Spherical as Spherical
 from lightning_embed.merge.methods.spherical import along as along

@@ -20,6 +20,11 @@ _SMALL_SINE = 1e-6  # below it an arc equals a straight line to 12 digits
 _OBTUSE = -0.978  # cosine of 168 degrees, where the coefficients of an arc reach 4.8
 LONGEST = 5.0
 """Length of a point of `along`, in lengths of the longest vector, that is never exceeded."""
+CLEAR = 0.01
+"""Length of a combination, in lengths of its parts together, below which its direction is mostly rounding.
+
+bfloat16 rounds by 0.004.
+"""
 
 
 class Of(StrEnum):
@@ -107,7 +112,9 @@ def along(
         U_1 = V_1,     U_n = arc(U_(n-1), V_n, share_n),     shortened to LONGEST max(|V_1|, ..., |V_n|) where longer
 
     So |U_N| <= LONGEST max_i |V_i| for any vectors and any shares. Two vectors with a share in [0, 1] never reach the
-    bound, see `arc`. For more, |U_n| can grow at every step, because U_(n-1) and V_n differ in length.
+    bound, see `arc`. For more, |U_n| can grow at every step, because U_(n-1) and V_n differ in length. Where the parts
+    of U_(n-1) cancel, so that it is shorter than CLEAR of their lengths together, its direction is lost in rounding:
+    the step goes over smoothly into the straight line.
 
     Args:
         gram: the inner products <V_i, V_j>, in float64.
@@ -115,10 +122,13 @@ def along(
     """
     unit = torch.eye(gram.shape[-1], dtype=gram.dtype)
     point = unit[0].expand(gram.shape[:-1])
-    longest = gram[..., 0, 0]
+    longest, lengths = gram[..., 0, 0], gram.diagonal(dim1=-2, dim2=-1).sqrt()
     for number, share in enumerate(shares, start=1):
         own, products = gram[..., number, number], (gram @ point[..., None]).squeeze(-1)
-        keep, take = arc((products * point).sum(-1), own, products[..., number], share)
+        square = (products * point).sum(-1)
+        curved = _clear(square, (point.abs() * lengths).sum(-1))
+        left, right = arc(square, own, products[..., number], share)
+        keep, take = curved * left + (1 - curved) * (1 - share), curved * right + (1 - curved) * share
         point = keep[..., None] * point + take[..., None] * unit[number]
         longest = torch.maximum(longest, own)
         point = point * _shortening(torch.einsum("...i,...ij,...j->...", point, gram, point), longest)[..., None]
@@ -173,6 +183,13 @@ def smooth_step(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0 below 0, 1 above 1, and 3 x^2 - 2 x^3 between them."""
     inside = x.clamp(0, 1)
     return inside * inside * (3 - 2 * inside)
+
+
+def _clear(square: Float[Tensor, "*rows"], parts: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """1 for a combination with a clear direction, 0 for one that is lost in the rounding of its parts."""
+    none = square <= 0
+    length = torch.where(none, 1.0, square).sqrt()
+    return torch.where(none, 0.0, smooth_step(length / torch.where(none, 1.0, CLEAR * parts)))
 
 
 def _shortening(square: Float[Tensor, "*rows"], longest: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
