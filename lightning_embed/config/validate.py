@@ -54,9 +54,18 @@ def validate_config(
             absent.setdefault(problem.partition(": ")[2], problem)
         problems = [*absent.values(), *_unknown(config, reference, added)]
     if not problems:
+        problems = _not_finite(config)
+    if not problems:
         problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _not_finite(config: DictConfig) -> list[str]:
+    """NaN and infinity: a number for no option, whoever owns it."""
+    with resolved_hash(""):
+        options = plain(config)
+    return [problem for key, value in options.items() for problem in registry.number_problems(key, value)]
 
 
 def _missing(node: Any, path: str = "") -> Iterator[str]:
