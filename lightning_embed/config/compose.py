@@ -84,7 +84,7 @@ def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
 def _sweep(override: Override) -> Iterator[str]:
     key = override.get_key_element()
     if override.is_interval_sweep():
-        yield f"{key}={override.value().start}"  # type: ignore[union-attr]
+        yield from (f"{key}={end}" for end in (override.value().start, override.value().end))  # type: ignore[union-attr]
     else:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 
