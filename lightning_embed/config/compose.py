@@ -62,7 +62,7 @@ def _of_sweeper(sweeper: DictConfig, taken: Collection[str]) -> list[Override]:
 def _parsed(overrides: Sequence[str]) -> list[Override]:
     try:
         return _parser().parse_overrides(list(overrides))
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # a number of 5,000 digits is a ValueError
         raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
 
 

@@ -66,7 +66,7 @@ def _bad_numbers(config: DictConfig) -> list[str]:
     """NaN and infinity, a number for no option; in ours, also numbers at the ends of float32, as in each word's."""
     with resolved_hash(""):
         options = plain(config)
-    bounds = {key: (registry.LEAST, registry.MOST) for key in _BOUNDED}
+    bounds = dict.fromkeys(_BOUNDED, (registry.LEAST, registry.MOST))
     return [
         problem
         for key, value in options.items()

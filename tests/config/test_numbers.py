@@ -188,8 +188,13 @@ def test_a_command_is_answered_by_the_name_of_the_option(override: str, message:
     "sweep", ["merge.scale=0.5,nan", "merge.scale=interval(0.1,1e30)", "merge.scale=choice(1,inf)"]
 )
 def test_values_of_a_sweep(sweep: str) -> None:
-    with pytest.raises(ConfigError, match="scale=.* must be a finite number"):
+    with pytest.raises(ConfigError, match=r"scale=.* must be a finite number"):
         check_command("train", ["data.root=somewhere", "merge=ties", sweep], multirun=True)
+
+
+def test_a_number_of_5000_digits() -> None:
+    with pytest.raises(ConfigError, match=r"Cannot read the command line: .* has 5000 digits"):
+        check_command("train", ["data.root=somewhere", "merge=fisher", f"merge.num_batches={'1' * 5000}"])
 
 
 def test_a_number_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
