@@ -5,13 +5,16 @@ and `__post_init__` refuses invalid values. The registry does not import Hydra; 
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
-from lightning_embed.errors import RegistryError, nearest
+from lightning_embed.errors import ConfigError, RegistryError, nearest
 
 ROOMS = ("loss", "sampler", "experts", "merge")
+LEAST, MOST = 1e-30, 1e9
+"""Absolute numbers of an option, 0 aside: up to more than any count of rows, and far from the ends of float32."""
 
 T = TypeVar("T")
 
@@ -85,6 +88,7 @@ def build(room: str, options: Mapping[str, Any]) -> Any:
 
     Raises:
         RegistryError: unknown name or unknown option.
+        ConfigError: a number that is NaN, infinite, or outside `LEAST` to `MOST`, in any option.
     """
     name = str(options["name"])
     cls = get(room, name)
@@ -92,4 +96,20 @@ def build(room: str, options: Mapping[str, Any]) -> Any:
     values = {key: value for key, value in options.items() if key != "name"}
     for key in values.keys() - known:
         raise RegistryError(f"{room}={name} has no option {key!r}. {nearest(key, known)}")
+    for key, value in values.items():
+        for problem in number_problems(key, value, LEAST, MOST):
+            raise ConfigError(f"{room}={name}: {problem}")
     return cls(**values)
+
+
+def number_problems(option: str, value: object, least: float = 0.0, most: float = math.inf) -> Iterator[str]:
+    """One sentence for each number of an option, in lists and mappings too, that is not finite or out of range."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from number_problems(f"{option}.{key}", item, least, most)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from number_problems(f"{option}[{number}]", item, least, most)
+    elif isinstance(value, (int, float)) and value and not (abs(value) < math.inf and least <= abs(value) <= most):
+        bounds = "" if most == math.inf else f": 0, or from {least:g} to {most:g}, with either sign"
+        yield f"{option}={value} must be a finite number{bounds}."

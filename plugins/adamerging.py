@@ -1,14 +1,12 @@
 """merge=adamerging."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Law, Learned, Numbers, TensorGranularity
+from lightning_embed.merge import Law, Learned, Numbers, TensorGranularity, check_factor
 from lightning_embed.registry import register
 
 
@@ -34,7 +32,7 @@ class AdaMerging(Learned):
         scale: coefficient of all deltas at the start, as in `task_arithmetic`; usually 0.3, or 1/N for the soup.
 
     Raises:
-        ConfigError: a scale that is not finite.
+        ConfigError: a scale outside -100 to 100.
     """
 
     laws = frozenset({Law.permutation})
@@ -46,8 +44,7 @@ class AdaMerging(Learned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(self.scale):
-            raise ConfigError(f"merge=adamerging: scale={self.scale} must be a finite number.")
+        check_factor("merge=adamerging", "scale", self.scale)
 
     def start(self, num_groups: int, num_sources: int) -> dict[str, Float[Tensor, "..."]]:
         """The coefficient `scale` for all groups and sources."""

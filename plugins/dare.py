@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Law, Plan, Sparse, uniform
+from lightning_embed.merge import Law, Plan, Sparse, check_probability, uniform
 from lightning_embed.registry import register
 
 
@@ -40,10 +40,14 @@ class Dare(Sparse):
         scale: of the mean, usually 0.5 to 1.5.
 
     Raises:
-        ConfigError: a density outside (0, 1]; a negative weight with `combine=ties`.
+        ConfigError: a density below 10^-6 or above 1; a negative weight with `combine=ties`.
     """
 
     laws = frozenset({Law.scale})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_probability(self.word, "density", self.density)
 
     def keep(
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Combine, Cut, Law, Plan, Sparse, uniform
+from lightning_embed.merge import Combine, Cut, Law, Plan, Sparse, check_probability, uniform
 from lightning_embed.registry import register
 
 
@@ -45,7 +45,7 @@ class Della(Sparse):
         scale: of the mean, usually 0.5 to 1.4; the paper's lambda.
 
     Raises:
-        ConfigError: a density outside (0, 1]; an epsilon for which some p_j is not in (0, 1]; a negative weight
+        ConfigError: a density outside (0, 1]; an epsilon for which some p_j is below 10^-6 or above 1; a negative weight
             with `combine=ties`.
     """
 
@@ -62,6 +62,7 @@ class Della(Sparse):
                 "merge=della: probabilities from density - epsilon to density + epsilon must be above 0 and at most 1, "
                 f"got density={self.density} and epsilon={self.epsilon}. Make epsilon smaller."
             )
+        check_probability(self.word, "density - epsilon", self.density - self.epsilon)
 
     def keep(
         self, name: str, deltas: Float[Tensor, " sources *shape"], plan: Plan, generator: torch.Generator

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Law, RowGranularity, Spherical, cosine_matrix
+from lightning_embed.merge import CLEAR, Law, RowGranularity, Spherical, cosine_matrix, facing, smooth_step
 from lightning_embed.registry import register
 
-_SHORT = 1e-6  # the direction of a shorter sum of unit vectors is a rounding error
+_MOST_PARTS = 1e4  # coefficients of a unit vector, whose float32 sum has three digits
+_SMALL_SINE = 1e-6  # of an angle that equals its sine to 12 digits
 
 
 @register("merge", "karcher")
@@ -33,8 +34,10 @@ class Karcher(Spherical):
     "Riemannian center of mass and mollifier smoothing", Communications on Pure and Applied Mathematics 30. MergeKit's
     operator of this name is `of=weights max_iterations=10 tolerance=1e-5` with equal weights. Where we differ: only
     zero tensors have no direction (in MergeKit all tensors shorter than the tolerance), and where the u_i cancel and
-    no mean is defined, the result is the weighted average. A source opposite to m has no effect, because log_m is not
-    defined.
+    no mean is defined, the result is the weighted average; it goes over to it smoothly where the mean of the u_i is
+    shorter than 0.01, or coefficients of m are above 10^4 together, a mean that rounding has moved out of the
+    space of the u_i. A source opposite to m has no effect, because log_m is not defined; its effect falls smoothly
+    from an angle of 168 degrees on (`facing`). The result is never longer than the longest V_i.
 
     `delta` is the default, because the weights of fine-tunes of one base are nearly parallel, and the result for them
     equals `multislerp` (to six digits where deltas are a hundredth as long as the weights).
@@ -72,9 +75,12 @@ class Karcher(Spherical):
         norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
         cosines = cosine_matrix(gram)
         pulls = torch.where(norms > 0, shares, 0.0)
-        defined = _length(pulls, cosines) > _SHORT * pulls.sum(-1, keepdim=True)
-        mean = self._mean(cosines, pulls / pulls.sum(-1, keepdim=True))
-        return torch.where(defined, mean * torch.where(norms > 0, (norms @ shares)[..., None] / norms, 0.0), shares)
+        pulls = pulls / pulls.sum(-1, keepdim=True)
+        mean = self._mean(cosines, pulls)
+        parts = mean.abs().sum(-1, keepdim=True)
+        defined = (smooth_step(_length(pulls, cosines) / CLEAR) * smooth_step(_MOST_PARTS / parts)).nan_to_num(0)
+        directed = mean * torch.where(norms > 0, (norms @ shares)[..., None] / norms, 0.0)
+        return torch.where(defined > 0, defined * directed, 0.0) + (1 - defined) * shares
 
     def _mean(
         self, cosines: Float[Tensor, "*rows sources sources"], weights: Float[Tensor, "*rows sources"]
@@ -99,8 +105,8 @@ def _towards(
     """The weighted sum of the logarithms at `mean`."""
     cosine = (cosines @ mean[..., None]).squeeze(-1).clamp(-1, 1)
     angle = cosine.acos()
-    bend = torch.where(angle.sin() > _SHORT, angle / angle.sin(), (cosine > 0).double())
-    pulls = weights * bend
+    bend = torch.where(angle.sin() > _SMALL_SINE, angle / angle.sin(), (cosine > 0).double())
+    pulls = weights * bend * facing(cosine)
     return pulls - (pulls * cosine).sum(-1, keepdim=True) * mean
 
 

@@ -7,10 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Law, Of, RowGranularity, Spherical
+from lightning_embed.merge import CLEAR, Law, Of, RowGranularity, Spherical, smooth_step
 from lightning_embed.registry import register
-
-_SHORT = 1e-6  # the direction of a shorter mean of unit vectors is a rounding error
 
 
 @register("merge", "multislerp")
@@ -28,7 +26,8 @@ class MultiSlerp(Spherical):
     leaves exactly the formula above. `karcher` has the true logarithm; its first step is BOOM's formula as printed.
 
     Where we differ: no 1e-8 is added to the norms, so tiny parameters are merged like others; and where m vanishes, for
-    zero tensors and vectors that cancel, the result is the weighted average, for any number of sources.
+    zero tensors and vectors that cancel, the result is the weighted average, for any number of sources. It goes over
+    to it smoothly where |m| < 0.01. The result is never longer than the longest V_i.
 
     The formula is second-hand, and the authors' merge config is not published: `weights`, which the formula has, is our
     reading. Fine-tunes of one base are nearly parallel, and the result is then nearly their average; with `of=delta` it
@@ -47,9 +46,11 @@ class MultiSlerp(Spherical):
     def coefficients(
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
-        """w_i (sum_j w_j |V_j|) / (|V_i| |m|)."""
+        """w_i (sum_j w_j |V_j|) / (|V_i| |m|), or w_i."""
         shares = gram.new_tensor(weights)
         norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
         mean = torch.where(norms > 0, shares / norms, 0.0)
         length = torch.einsum("...i,...ij,...j->...", mean, gram, mean).clamp(min=0).sqrt()[..., None]
-        return torch.where(length > _SHORT, mean * (norms @ shares)[..., None] / length, shares)
+        defined = smooth_step(length / CLEAR)
+        directed = mean * (norms @ shares)[..., None] / torch.where(defined > 0, length, 1.0)
+        return defined * directed + (1 - defined) * shares

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.merge import Law, RowGranularity, Spherical, arc
+from lightning_embed.merge import Law, RowGranularity, Spherical, along
 from lightning_embed.registry import register
 
 
@@ -22,8 +21,9 @@ class NuSlerp(Spherical):
     where V_i is the delta, or the weights, of source i. It is the arc of `slerp`, Shoemake (1985), SIGGRAPH, in the
     form of MergeKit's operator of this name: weights instead of t, deltas if it has a base, and `granularity=row` for
     its nuslerp_flatten=false. Where we differ: our rows are slices of the first dimension, MergeKit's are vectors
-    along the last dimension, which matters above two dimensions; and we use the straight line for zero vectors and
-    between opposite vectors, where MergeKit divides by a rounding error.
+    along the last dimension, which matters above two dimensions; and we use the straight line for zero vectors, and go
+    over to it from 168 degrees on (`arc`), where MergeKit divides by a sine that is a rounding error in the end. The
+    result is at most five times as long as the longer V_i.
 
     It takes exactly two sources, so `single` does not apply.
 
@@ -41,4 +41,4 @@ class NuSlerp(Spherical):
         self, gram: Float[Tensor, "*rows sources sources"], weights: Sequence[float]
     ) -> Float[Tensor, "*rows sources"]:
         """The coefficients of a point on one arc."""
-        return torch.stack(arc(gram[..., 0, 0], gram[..., 1, 1], gram[..., 0, 1], weights[1]), dim=-1)
+        return along(gram, weights[1:])

@@ -7,8 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.merge import Learned, Numbers, arc
+from lightning_embed.merge import Learned, Numbers, along
 from lightning_embed.registry import register
+
+_LEAST_SUM = 0.1  # in |a_u| + |a_v|
+_NONE = 1e-12  # less is no number to divide by
 
 
 @register("merge", "self_positioning")
@@ -22,10 +25,12 @@ class SelfPositioning(Learned):
         (a, lambda) = argmin  mean over the probe of loss(merged)  +  mu lambda
 
     with V_i = source_i - base and alpha the angle between U and V. Vectors are not normalised; where sin(alpha) is 0,
-    slerp is the straight line. V_(1..N) is a combination of the V_i whose coefficients depend only on a and on the
+    slerp is the straight line, to which it goes over between 168 and 180 degrees; a V_(1..n) longer than five times the
+    longest V_i is shortened to that, which lambda can undo (as in `merge=slerp`). V_(1..N) is a combination of the V_i whose coefficients depend only on a and on the
     inner products of the V_i, so that they and their derivatives cost nothing (see `Learned`). Adam starts from a = 1
     and lambda = 1. Neither is bounded, as in the paper. One angle for the whole model, and no dropout, are our
-    reading.
+    reading; and so is the sum a_u + a_v, which the formula divides by and which a search can bring to zero: here it is
+    at least a tenth of |a_u| + |a_v|. The shares are then between -10 and 5.5, far beyond both ends of an arc.
 
     "Self Positioning" (2024), arXiv 2410.15035, eq. 9 to 11, with the paper's orientation of slerp: a larger a_i moves
     the result away from V_i (in `merge=slerp` a larger weight means more). The paper's values are the defaults of this
@@ -63,20 +68,16 @@ class SelfPositioning(Learned):
         self, numbers: Numbers, grams: Float[Tensor, "groups sources sources"]
     ) -> Float[Tensor, "groups sources"]:
         """The coefficients after N - 1 arcs, times lambda."""
-        a, unit = numbers["a"], torch.eye(grams.shape[-1], dtype=grams.dtype)
-        position = unit[0].expand_as(a)
-        for number in range(1, a.shape[1]):
-            before = a[:, :number].mean(1)
-            products = torch.einsum("gi,gij->gj", position, grams)
-            keep, take = arc(
-                (products * position).sum(1),
-                grams[:, number, number],
-                products[:, number],
-                before / (before + a[:, number]),
-            )
-            position = keep[:, None] * position + take[:, None] * unit[number]
-        return numbers["lambda"][:, None] * position
+        a = numbers["a"]
+        shares = [_share(a[:, :number].mean(1), a[:, number]) for number in range(1, a.shape[1])]
+        return numbers["lambda"][:, None] * along(grams, shares)
 
     def penalty(self, numbers: Numbers) -> Float[Tensor, ""]:
         """The price of the norm: mu times the mean lambda."""
         return self.mu * numbers["lambda"].mean()
+
+
+def _share(before: Float[Tensor, " groups"], own: Float[Tensor, " groups"]) -> Float[Tensor, " groups"]:
+    """The share of the way to the next vector, before / (before + own), without the pole at before + own = 0."""
+    least = (_LEAST_SUM * (before.abs() + own.abs())).clamp(min=_NONE)
+    return before / torch.maximum(before + own, least)

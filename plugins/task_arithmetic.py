@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, Weighted
+from lightning_embed.merge import ALL, Combination, Law, Model, Plan, Probe, Reporter, Weighted, check_factor
 from lightning_embed.registry import register
 
 
@@ -24,6 +24,9 @@ class TaskArithmetic(Combination, Weighted):
 
     Args:
         scale: of the sum, usually 0.3 to 1; 0.4 is the usual value in the literature without tuning.
+
+    Raises:
+        ConfigError: a scale outside -100 to 100.
     """
 
     needs_base = True
@@ -31,6 +34,10 @@ class TaskArithmetic(Combination, Weighted):
     laws = frozenset({Law.permutation, Law.scale})
 
     scale: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_factor("merge=task_arithmetic", "scale", self.scale)
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The coefficient of each delta."""

@@ -62,7 +62,7 @@ def _of_sweeper(sweeper: DictConfig, taken: Collection[str]) -> list[Override]:
 def _parsed(overrides: Sequence[str]) -> list[Override]:
     try:
         return _parser().parse_overrides(list(overrides))
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # a number of 5,000 digits is a ValueError
         raise ConfigError(f"Cannot read the command line: {str(error).splitlines()[0]}") from None
 
 
@@ -84,7 +84,7 @@ def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
 def _sweep(override: Override) -> Iterator[str]:
     key = override.get_key_element()
     if override.is_interval_sweep():
-        yield f"{key}={override.value().start}"  # type: ignore[union-attr]
+        yield from (f"{key}={end}" for end in (override.value().start, override.value().end))  # type: ignore[union-attr]
     else:
         yield from (f"{key}={value}" for value in override.sweep_string_iterator())
 

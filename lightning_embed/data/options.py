@@ -216,7 +216,8 @@ class DataOptions:
         pin_memory: copy batches to page-locked memory; for GPUs.
 
     Raises:
-        ConfigError: names of datasets or groups that cannot name a folder; all of them in one message.
+        ConfigError: names of datasets or groups that cannot name a folder, all of them in one message; a negative
+            number of processes.
     """
 
     datasets: dict[str, DatasetOptions]
@@ -225,6 +226,8 @@ class DataOptions:
     pin_memory: bool = False
 
     def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ConfigError(f"data.num_workers must be at least 0, got {self.num_workers}.")
         groups = {options.group: name for name, options in self.datasets.items() if options.group is not None}
         named = [("data.datasets", name) for name in self.datasets]
         named += [(f"data.datasets.{visible(name)}.group", group) for group, name in groups.items()]

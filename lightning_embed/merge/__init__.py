@@ -19,6 +19,7 @@ from lightning_embed.merge.contract import Plan as Plan
 from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
+from lightning_embed.merge.layer_rules import check_factor as check_factor
 from lightning_embed.merge.layer_rules import layer_scales as layer_scales
 from lightning_embed.merge.methods.from_statistics import Batches as Batches
 from lightning_embed.merge.methods.from_statistics import FromStatistics as FromStatistics
@@ -42,11 +43,16 @@ from lightning_embed.merge.methods.sign_election import elected as elected
 from lightning_embed.merge.methods.sign_election import fuse as fuse
 from lightning_embed.merge.methods.sparse import Sparse as Sparse
 from lightning_embed.merge.methods.sparse import check_density as check_density
+from lightning_embed.merge.methods.sparse import check_probability as check_probability
 from lightning_embed.merge.methods.sparse import num_kept as num_kept
 from lightning_embed.merge.methods.sparse import uniform as uniform
+from lightning_embed.merge.methods.spherical import CLEAR as CLEAR
 from lightning_embed.merge.methods.spherical import Of as Of
 from lightning_embed.merge.methods.spherical import Spherical as Spherical
+from lightning_embed.merge.methods.spherical import along as along
 from lightning_embed.merge.methods.spherical import arc as arc
+from lightning_embed.merge.methods.spherical import facing as facing
+from lightning_embed.merge.methods.spherical import smooth_step as smooth_step
 from lightning_embed.merge.methods.thresholds import thresholds as thresholds
 from lightning_embed.merge.methods.weighting import Weighted as Weighted
 from lightning_embed.merge.methods.weighting import Weighting as Weighting

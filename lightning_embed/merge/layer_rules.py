@@ -1,12 +1,14 @@
 """Rules per layer: the option `layers`, which every strategy has."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lightning_embed.errors import ConfigError
+
+MOST_TIMES = 100.0
+"""Largest factor of a delta: a model a hundred times as far from the base as its sources is none any more."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ def parse_rules(layers: Sequence[str]) -> list[LayerRule]:
     """Read rules of the form "<regular expression>=<number>".
 
     Raises:
-        ConfigError: a different form, a bad regular expression, or a number that is not finite.
+        ConfigError: a different form, a bad regular expression, or a number outside -`MOST_TIMES` to `MOST_TIMES`.
     """
     return [_parse(rule) for rule in layers]
 
@@ -45,14 +47,28 @@ def layer_scales(layers: Sequence[str], names: Iterable[str]) -> dict[str, float
     return {name: 1.0 if number is None else rules[number].scale for name, number in first.items()}
 
 
+def check_factor(where: str, what: str, factor: float) -> None:
+    """Refuse a factor of a delta that makes no model.
+
+    Raises:
+        ConfigError: `factor` is not a number from -`MOST_TIMES` to `MOST_TIMES`.
+    """
+    if not abs(factor) <= MOST_TIMES:
+        raise ConfigError(
+            f"{where}: {what} must be a finite number from -{MOST_TIMES:g} to {MOST_TIMES:g}, got {factor:g}: "
+            "farther from the base there is no model."
+        )
+
+
 def _parse(rule: str) -> LayerRule:
     pattern, equals, number = rule.rpartition("=")
     try:
         compiled, scale = re.compile(pattern), float(number)
     except (re.error, ValueError):
         equals = ""
-    if not (equals and pattern and math.isfinite(scale)):
+    if not (equals and pattern):
         raise ConfigError(
             f'layers: {rule!r} is no rule. Write "<regular expression>=<number>", as "encoder.layer.1[.].*=0.5".'
         )
+    check_factor(f"layers: {rule!r}", "the number", scale)
     return LayerRule(compiled, scale)

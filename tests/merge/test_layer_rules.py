@@ -31,7 +31,10 @@ def test_an_equals_sign_may_be_in_the_expression() -> None:
         (["layer.*"], r"'layer.\*' is no rule. Write \"<regular expression>=<number>\""),
         (["layer.*=much"], r"is no rule"),
         (["(=1"], r"is no rule"),
-        (["a=nan"], r"is no rule"),
+        (["a=nan"], r"'a=nan': the number must be a finite number from -100 to 100, got nan"),
+        (["a=inf"], r"the number must be a finite number from -100 to 100, got inf"),
+        (["a=1e30"], r"the number must be a finite number from -100 to 100, got 1e+30".replace("+", r"\+")),
+        (["a=-101"], r"the number must be a finite number from -100 to 100, got -101"),
     ],
 )
 def test_refusal(rules: list[str], message: str) -> None:

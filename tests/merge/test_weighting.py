@@ -59,11 +59,25 @@ def test_values(options: dict[str, Any], shares: list[float], factors: list[floa
         ("given", [0.0, 0.0], "are all zero"),
         ("given", [1.0, -2.0], "have the sum -1 and are divided by it"),
         ("given", [1.0, float("nan")], "every weight must be a finite number"),
+        ("given", [1.0, -0.9999], "which makes the largest 10000; expected at most 100"),
+        ("given", [-3.0, 3.02, 0.0], "which makes the largest 151; expected at most 100"),
+        ("given", [1e8, 1e8, -1.99e8], "which makes the largest 199; expected at most 100"),
     ],
 )
 def test_refusal(weighting: str, weights: list[float] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Shares(weighting=Weighting(weighting), weights=weights)
+
+
+@pytest.mark.parametrize("weights", [[101.0, 1.0], [1.0, -1e6], [1e30, 1.0], [float("inf"), 1.0]])
+def test_a_factor_that_makes_no_model(weights: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"(from -100 to 100, got|every weight must be a finite number)"):
+        Factors(weighting=Weighting.given, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [[1.0, -0.98], [3_200_000.0, 1_500_000.0], [1e-9, 2e-9]])
+def test_only_the_ratio_of_shares_counts(weights: list[float]) -> None:
+    assert sum(Shares(weighting=Weighting.given, weights=weights).source_weights(SOURCES[:2])) == pytest.approx(1)
 
 
 def test_sum_of_factors_may_be_zero() -> None:

@@ -74,7 +74,7 @@ def test_the_base_is_needed_only_as_a_candidate() -> None:
     ("options", "message"),
     [
         ({"temperature": 0.0}, "temperature=0.0 must be a number above 0"),
-        ({"temperature": math.inf}, "temperature=inf must be a number above 0"),
+        ({"temperature": math.inf}, "temperature=inf must be a finite number"),
         ({"num_batches": 0}, "num_batches=0 must be 1 or more"),
     ],
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Law, Model, Plan, Probe, Reporter
+from lightning_embed.merge.layer_rules import check_factor
 from lightning_embed.merge.methods.sign_election import Combine, fuse
 from lightning_embed.merge.methods.weighting import Weighted
 
@@ -29,10 +30,10 @@ class Sparse(Weighted):
     Args:
         density: share of each delta that is kept, in (0, 1].
         combine: linear or ties.
-        scale: of the mean.
+        scale: of the mean, from -100 to 100.
 
     Raises:
-        ConfigError: a density outside (0, 1]; a negative weight with `combine=ties`.
+        ConfigError: a density outside (0, 1]; a scale outside -100 to 100; a negative weight with `combine=ties`.
     """
 
     needs_base = True
@@ -45,6 +46,7 @@ class Sparse(Weighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_density(self.word, self.density)
+        check_factor(f"merge={self.word}", "scale", self.scale)
 
     @property
     def negative(self) -> bool:  # type: ignore[override]
@@ -98,6 +100,18 @@ def check_density(word: str, density: float) -> None:
     if not 0 < density <= 1:
         raise ConfigError(
             f"merge={word}: density={density} must be above 0 and at most 1: it is the share that is kept."
+        )
+
+
+def check_probability(word: str, what: str, probability: float) -> None:
+    """Refuse a probability that `uniform` cannot draw: its numbers are multiples of 2^-24, 0 included.
+
+    Raises:
+        ConfigError: `probability` is below 10^-6.
+    """
+    if probability < 1e-6:
+        raise ConfigError(
+            f"merge={word}: {what}={probability:g} must be at least 1e-6: kept elements are divided by it. Raise it."
         )
 
 

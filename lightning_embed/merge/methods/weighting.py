@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import MergeStrategy, Model
+from lightning_embed.merge.layer_rules import MOST_TIMES, check_factor
 
 
 class Weighting(StrEnum):
@@ -28,7 +29,7 @@ class Weighted(MergeStrategy):
 
     Raises:
         ConfigError: weights without `given`, `given` without weights, a weight that is not finite, only zeros, a sum
-            that cannot be normalised, or a negative weight without a meaning; in `validate_inputs`, a wrong number of
+            that cannot be normalised or leaves a weight above 100, a weight above 100 that is used unchanged, or a negative weight without a meaning; in `validate_inputs`, a wrong number of
             weights, or a source of unknown size.
     """
 
@@ -53,6 +54,9 @@ class Weighted(MergeStrategy):
             )
         if self.weights:
             _refuse_unusable(self.weights, self.normalise)
+            if not self.normalise:
+                for weight in self.weights:
+                    check_factor(f"merge={self.word}", f"each of weights={list(self.weights)}", weight)
             if not self.negative and min(self.weights) < 0:
                 raise ConfigError(
                     f"merge={self.word}: weights={list(self.weights)} has a negative number, which has no meaning "
@@ -89,7 +93,13 @@ def _refuse_unusable(weights: Sequence[float], normalise: bool) -> None:
         raise ConfigError(f"weights={list(weights)}: every weight must be a finite number.")
     if not any(weights):
         raise ConfigError(f"weights={list(weights)} are all zero. Make one positive.")
-    if normalise and sum(weights) <= 0:
+    total, most = sum(weights), max(map(abs, weights))
+    if normalise and total <= 0:
         raise ConfigError(
-            f"weights={list(weights)} have the sum {sum(weights):g} and are divided by it. Make the sum positive."
+            f"weights={list(weights)} have the sum {total:g} and are divided by it. Make the sum positive."
+        )
+    if normalise and most > MOST_TIMES * total:
+        raise ConfigError(
+            f"weights={list(weights)} have the sum {total:g} and are divided by it, which makes the largest "
+            f"{most / total:g}; expected at most {MOST_TIMES:g}. Make the sum larger."
         )
