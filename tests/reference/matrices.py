@@ -34,13 +34,21 @@ def polar(matrix: Tensor) -> Tensor:
     return matrix @ vectors @ torch.diag(roots) @ vectors.T
 
 
-def wudi(deltas: Tensor, length: float, steps: int) -> Tensor:
-    """Gradient descent on half the interference (Cheng et al. 2025, eq. 12), from the sum of the deltas, by autograd."""
-    merged = deltas.sum(0).requires_grad_()
+def wudi(deltas: Tensor, time: float, steps: int = 200) -> Tensor:
+    """Descent on half the interference (Cheng et al. 2025, eq. 12), from the sum of the deltas: autograd, Runge-Kutta."""
+
+    def slope(at: Tensor) -> Tensor:
+        at = at.detach().requires_grad_()
+        return -torch.autograd.grad(interference(at, deltas) / 2, at)[0]
+
+    merged, step = deltas.sum(0), time / steps
     for _ in range(steps):
-        (gradient,) = torch.autograd.grad(interference(merged, deltas) / 2, merged)
-        merged = (merged - length / steps * gradient).detach().requires_grad_()
-    return merged.detach()
+        first = slope(merged)
+        second = slope(merged + step / 2 * first)
+        third = slope(merged + step / 2 * second)
+        fourth = slope(merged + step * third)
+        merged = merged + step / 6 * (first + 2 * second + 2 * third + fourth)
+    return merged
 
 
 def interference(merged: Tensor, deltas: Tensor) -> Tensor:
