@@ -41,8 +41,9 @@ class PerMatrix(MergeStrategy):
 
     @abstractmethod
     def merged_delta(self, deltas: Float[Tensor, "sources rows columns"]) -> Float[Tensor, "rows columns"]:
-        """The merged delta of a linear layer, in the dtype of `deltas`: float64, because the last digits of a float32
-        decomposition depend on where its memory lies.
+        """The merged delta of a linear layer.
+
+        In float64: the last digits of a decomposition in float32 depend on where its memory lies.
         """
 
     def cut_of(self, name: str, shape: torch.Size) -> Cut:
