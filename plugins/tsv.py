@@ -28,7 +28,7 @@ class Tsv(PerMatrix):
 
     It does not obey `copies`: N copies of a delta have the same singular vectors, which cannot all be made orthogonal.
 
-    Costs: N + 2 decompositions per linear layer, in float64: 25 s for four MiniLM on two cores; time grows with rows *
+    Costs: N + 2 decompositions per linear layer, in float64: 10 s of one core for four MiniLM; time grows with rows *
     columns * min(rows, columns), memory is about 40 bytes per element and source of the layer.
 
     Args:
