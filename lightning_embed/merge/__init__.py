@@ -37,6 +37,8 @@ from lightning_embed.merge.methods.linear import Combination as Combination
 from lightning_embed.merge.methods.linear import combine as combine
 from lightning_embed.merge.methods.linear import combined as combined
 from lightning_embed.merge.methods.linear import inner_products as inner_products
+from lightning_embed.merge.methods.per_matrix import PerMatrix as PerMatrix
+from lightning_embed.merge.methods.per_matrix import without_rounding as without_rounding
 from lightning_embed.merge.methods.sign_election import Combine as Combine
 from lightning_embed.merge.methods.sign_election import disjoint_mean as disjoint_mean
 from lightning_embed.merge.methods.sign_election import elected as elected

@@ -217,6 +217,10 @@ class MergeStrategy(ABC):
         """
         return {}
 
+    def cut_of(self, name: str, shape: torch.Size) -> Cut:  # noqa: ARG002
+        """The cut of one parameter; `cut` for all, unless a strategy needs only some of them whole."""
+        return self.cut
+
     @abstractmethod
     def merge(
         self,

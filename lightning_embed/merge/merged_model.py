@@ -83,7 +83,8 @@ class MergedModel:
                 yield partial(self._common, name)
 
     def _spans(self, name: str) -> Iterator[Span]:
-        return spans(name, self.sources, self.base, self.strategy.cut, self.statistics)
+        cut = self.strategy.cut_of(name, self.sources[0].parameters[name])
+        return spans(name, self.sources, self.base, cut, self.statistics)
 
     def _is_unchanged(self, name: str) -> bool:
         """Whether all sources equal the base: frozen parameters keep their bits, without rounding by the strategy."""

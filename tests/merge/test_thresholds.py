@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
-from lightning_embed.merge import Source, num_kept, thresholds
+from lightning_embed.merge import Cut, Source, num_kept, thresholds
 from lightning_embed.merge.blocks import stream
+from lightning_embed.merge.blocks.stream import Block
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.methods.thresholds import order_statistics
 from tests.merge import toy
@@ -96,3 +97,23 @@ def test_not_finite_names_the_model(value: float, rank: int) -> None:
 
 def test_no_elements() -> None:
     assert thresholds([toy.InMemory({"w": torch.zeros(0, 3)})], None, lambda _: [1]) == {"w": []}
+
+
+@pytest.mark.parametrize("shape", [(300, 100), (1, 9000), (9000, 1), (40, 30, 20), (9000,), (7, 5), ()])
+@pytest.mark.parametrize("elements", [64, 2**17])
+def test_values_of_whole_rows(shape: tuple[int, ...], elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that depend on the row of an element, as far as the last dimension goes; samples are then taken of values."""
+    monkeypatch.setattr(stream, "BLOCK_ELEMENTS", elements)
+    generator = torch.Generator().manual_seed(0)
+    base, source = torch.zeros(shape), torch.randn(shape, generator=generator)
+
+    def relative(values: Tensor) -> Tensor:
+        return values.abs() / (values.abs().amax(-1, keepdim=values.dim() > 0) + 1)
+
+    def rows(block: Block) -> list[Tensor]:
+        return [relative(block.tensors[0]).flatten()]
+
+    ranks = sorted({1, (source.numel() + 1) // 2, source.numel()})
+    models = [toy.InMemory({"w": source})]
+    found = thresholds(models, toy.InMemory({"w": base}), lambda _: ranks, rows, Cut.row)
+    assert torch.equal(torch.tensor(found["w"]), _expected(relative(source).flatten()[None], ranks))

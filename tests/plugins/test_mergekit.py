@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_embed.merge import Combine, Of, RowGranularity, Weighting
+from lightning_embed.merge import Combine, Of, RowGranularity, TensorGranularity, Weighting
 from tests.merge import toy
 from tests.plugins import block
 from tests.reference import task_vectors as reference
@@ -59,6 +59,7 @@ ON_WEIGHTS = {"of": Of.weights, "granularity": RowGranularity.tensor}
 ON_DELTAS = {"of": Of.delta, "granularity": RowGranularity.tensor}
 BAND = {"density": 0.75, "gamma": 0.125}
 MEAN = {"weight": W, "normalize": True}
+IN_TENSORS = {"threshold": 1.0, "rescale": 0.4, "max_ratio": 0.3, "granularity": TensorGranularity.tensor}
 ROWS = [
     Row("soup", {}, W, "linear", {"weight": W}, base=False),
     Row("slerp", ON_WEIGHTS, PAIR, "slerp", {"t": 0.75}, base=False, count=2),
@@ -75,6 +76,11 @@ ROWS = [
     Row("sce", {"density": 0.25}, None, "sce", {"select_topk": 0.25}, leaves=["one"]),
     Row("sce", {"density": 1.0}, None, "sce", {"select_topk": 1.0}),
     Row("model_stock", {}, None, "model_stock", {}),
+    Row("nearswap", {"limit": 0.5}, None, "nearswap", {"t": 0.5}, count=1),
+    Row("nearswap", {"limit": 1e-4}, None, "nearswap", {"t": 1e-4}, count=1),
+    Row("arcee_fusion", {}, None, "arcee_fusion", {}, count=1),
+    Row("ram", {"threshold": 1.0, "rescale": 0.0}, None, "ram", {"epsilon": 1.0}),
+    Row("ram", IN_TENSORS, None, "ramplus_tl", {"epsilon": 1.0, "r": 0.4, "alpha": 0.3}),
     Row("dare", {"density": 1.0}, W, "dare_linear", {**MEAN, "density": 1.0}),
     Row("dare", {"density": 1.0, "combine": Combine.ties}, W, "dare_ties", {**MEAN, "density": 1.0}),
 ]

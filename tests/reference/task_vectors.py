@@ -90,3 +90,51 @@ def breadcrumbs(deltas: Sequence[Tensor], weights: Sequence[float], density: flo
         largest, smallest = magnitudes[dropped], magnitudes[dropped + kept - 1]
         masked.append(torch.stack([x if smallest <= abs(float(x)) <= largest else 0 * x for x in delta]))
     return fuse(masked, weights, how)
+
+
+def nearswap(base: Tensor, source: Tensor, limit: float) -> Tensor:
+    """share * source + (1 - share) * base, share = limit / |difference|, at most 1 (MergeKit's nearswap)."""
+    merged = []
+    for b, s in zip(base.tolist(), source.tolist(), strict=True):
+        share = 1.0 if s == b else min(1.0, limit / abs(s - b))
+        merged.append(share * s + (1 - share) * b)
+    return torch.tensor(merged, dtype=torch.float64)
+
+
+def arcee_fusion(base: Tensor, source: Tensor) -> Tensor:
+    """|difference| * KL over rows, and what is 1.5 interquartile ranges above its median (MergeKit's arcee_fusion)."""
+    rows = [(base, source)] if base.dim() < 2 else list(zip(base.flatten(0, -2), source.flatten(0, -2), strict=True))
+    scores = []
+    for row, other in rows:
+        p, q = (_softmax(values.flatten().tolist()) for values in (other, row))
+        divergence = sum((x + 1e-8) * math.log((x + 1e-8) / (y + 1e-8)) for x, y in zip(p, q, strict=True))
+        scores += [
+            abs(x - y) * divergence for x, y in zip(other.flatten().tolist(), row.flatten().tolist(), strict=True)
+        ]
+    ordered = sorted(scores)
+    q1, median, q3 = (ordered[int(quantile * (len(ordered) - 1))] for quantile in (0.25, 0.5, 0.75))
+    kept = torch.tensor([score >= median + 1.5 * (q3 - q1) for score in scores]).view_as(base)
+    return torch.where(kept, source, base)
+
+
+def _softmax(values: Sequence[float]) -> list[float]:
+    powers = [math.exp(value - max(values)) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def ram(models: Sequence[Sequence[Tensor]], threshold: float, rescale: float, max_ratio: float) -> list[Tensor]:
+    """Unique, shared and unchanged elements (Yuan et al. 2026); models[i][p]: parameter p of delta i, counted together."""
+    whole = [torch.cat([delta.flatten() for delta in model]).tolist() for model in models]
+    columns = list(zip(*whole, strict=True))
+    changing = [[i for i, x in enumerate(column) if abs(x) > threshold] for column in columns]
+    unique = [sum(who == [i] for who in changing) for i in range(len(models))]
+    shared = [sum(i in who and len(who) > 1 for who in changing) for i in range(len(models))]
+    merged = []
+    for column, who in zip(columns, changing, strict=True):
+        if len(who) == 1:
+            (i,) = who
+            merged.append((1 + rescale * min(max_ratio, shared[i] / unique[i])) * column[i])
+        else:
+            merged.append(sum(column[i] for i in who) / len(who) if who else 0.0)
+    sizes = [delta.numel() for delta in models[0]]
+    return list(torch.tensor(merged, dtype=torch.float64).split(sizes))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_embed.merge.blocks.stream import Block, Span, for_each_parameter, spans
-from lightning_embed.merge.contract import Model
+from lightning_embed.merge.contract import Cut, Model
 
 _SAMPLE = 8192  # elements of a parameter
 _DEVIATIONS = 6  # standard deviations of a share of the sample; one sample in 10^9 is further off
@@ -36,6 +36,7 @@ def thresholds(
     base: Model | None,
     ranks: Callable[[int], Sequence[int]],
     values: Values = magnitudes,
+    cut: Cut = Cut.element,
 ) -> dict[str, list[list[float]]]:
     """The values of given ranks in each parameter: name -> row -> one value per rank.
 
@@ -45,15 +46,17 @@ def thresholds(
         ranks: number of elements of a parameter -> ranks, 1 for the largest element.
         values: the rows to rank, computed from a block: any number of rows, with one number per element, none negative.
             The default has one row per source.
+        cut: the blocks that `values` receives.
     """
 
     def rows(span: Span) -> Rows:
         return (delta.abs() for delta in span.deltas()) if values is magnitudes else values(span.read())
 
     def find(name: str) -> list[list[float]]:
-        parts, shape = list(spans(name, sources, base)), sources[0].parameters[name]
+        parts, shape = list(spans(name, sources, base, cut)), sources[0].parameters[name]
         numel = shape.numel()
-        found = order_statistics(lambda: map(rows, parts), ranks(numel), map(rows, _thinned(parts, shape)), numel)
+        thinned = map(rows, _thinned(parts, shape)) if cut is Cut.element else _thinned_rows(map(rows, parts), shape)
+        found = order_statistics(lambda: map(rows, parts), ranks(numel), thinned, numel)
         if not all(math.isfinite(value) for row in found for value in row):
             for part in parts:
                 part.read()  # raises an error with the name of the model
@@ -136,9 +139,23 @@ def _search(blocks: Iterable[Rows], brackets: list[list[_Bracket]]) -> list[list
 
 def _thinned(parts: Sequence[Span], shape: torch.Size) -> Iterator[Span]:
     """About `_SAMPLE` elements of a parameter at equal distances, the same number from every column of a matrix."""
-    step, start = max(1, shape.numel() // _SAMPLE), 0
-    while math.gcd(step, math.prod(shape[1:])) > 1:
-        step += 1
+    step, start = _step(shape), 0
     for part in parts:
         yield replace(part, views=[view[start::step] for view in part.views])
         start = (start - len(part.views[0])) % step
+
+
+def _thinned_rows(blocks: Iterable[Rows], shape: torch.Size) -> Iterator[Rows]:
+    """The same elements, where values can be computed of whole blocks only."""
+    step, start = _step(shape), 0
+    for rows in blocks:
+        found = list(rows)
+        yield [row[start::step] for row in found]
+        start = (start - len(found[0])) % step
+
+
+def _step(shape: torch.Size) -> int:
+    step = max(1, shape.numel() // _SAMPLE)
+    while math.gcd(step, math.prod(shape[1:])) > 1:
+        step += 1
+    return step

@@ -1,0 +1,3 @@
+"""Importing a module registers its strategy."""
+
+from lightning_embed_magmax import magmax as magmax
