@@ -1,6 +1,5 @@
 """merge=ram."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,13 +52,13 @@ class Ram(MergeStrategy):
     It obeys `copies` and `single` only up to the threshold, and not `scale`, because the threshold does not scale.
 
     Args:
-        threshold: of a change, at least 0 and finite, in the unit of the weights; usually 0 to 1e-4.
+        threshold: of a change, at least 0, in the unit of the weights; usually 0 to 1e-4.
         rescale: of unique elements, at least 0; usually 0 to 0.5.
         max_ratio: bound of shared_i / unique_i, at least 0.
         granularity: model, layer or tensor: the part over which is counted.
 
     Raises:
-        ConfigError: a threshold, rescale or max_ratio below 0 or not finite.
+        ConfigError: a threshold, rescale or max_ratio below 0.
     """
 
     needs_base = True
@@ -74,8 +73,8 @@ class Ram(MergeStrategy):
         super().__post_init__()
         for option in ("threshold", "rescale", "max_ratio"):
             value = getattr(self, option)
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"merge=ram: {option}={value} must be a finite number, at least 0.")
+            if not value >= 0:
+                raise ConfigError(f"merge=ram: {option}={value} must be at least 0.")
 
     def prepare(self, sources: Sequence[Model], base: Model | None, probe: Probe | None, reporter: Reporter) -> Plan:
         """The factor of each source, in every part."""

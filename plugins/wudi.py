@@ -1,6 +1,5 @@
 """merge=wudi."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +44,13 @@ class Wudi(PerMatrix):
     of the columns.
 
     Args:
-        time: of the descent, at least 0 and finite; usually 10 to 1000. 0 is the sum of the deltas; a longer time means
+        time: of the descent, at least 0; usually 10 to 1000. 0 is the sum of the deltas; a longer time means
             less interference, and longer deltas.
         scale: of the merged delta; 1 in the paper.
         max_rows: of a linear layer, at least 1; a matrix with more is the table of a vocabulary.
 
     Raises:
-        ConfigError: a time below 0 or not finite, or a max_rows below 1.
+        ConfigError: a time below 0, or a max_rows below 1.
     """
 
     laws = frozenset({Law.single, Law.permutation, Law.scale})
@@ -60,8 +59,8 @@ class Wudi(PerMatrix):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.time < math.inf:
-            raise ConfigError(f"merge=wudi: time={self.time} must be a finite number, at least 0.")
+        if not self.time >= 0:
+            raise ConfigError(f"merge=wudi: time={self.time} must be at least 0.")
 
     def merged_delta(self, deltas: Float[Tensor, "sources rows columns"]) -> Float[Tensor, "rows columns"]:
         """The end of the descent."""

@@ -31,9 +31,9 @@ def test_from_the_base_to_the_source(tmp_path: Path) -> None:
     toy.close(everything, source, 1e-6)
 
 
-@pytest.mark.parametrize("limit", [-1e-4, float("nan"), float("inf")])
+@pytest.mark.parametrize("limit", [-1e-4, -1.0])
 def test_refused_limits(limit: float) -> None:
-    with pytest.raises(ConfigError, match=f"merge=nearswap: limit={limit} must be a finite number, at least 0"):
+    with pytest.raises(ConfigError, match=f"merge=nearswap: limit={limit} must be at least 0"):
         toy.strategy("nearswap", limit=limit)
 
 

@@ -84,9 +84,9 @@ def test_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["threshold", "rescale", "max_ratio"])
-@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-0.1, -1e-3])
 def test_refused_numbers(option: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"merge=ram: {option}={value} must be a finite number, at least 0"):
+    with pytest.raises(ConfigError, match=f"merge=ram: {option}={value} must be at least 0"):
         toy.strategy("ram", **{option: value})
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.contract import Cut, MergeStrategy, Plan
+from lightning_embed.merge.layer_rules import check_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,11 @@ class PerMatrix(MergeStrategy):
     "embed", and it has at most `max_rows` rows. Layers come one at a time; all other parameters are streamed.
 
     Args:
-        scale: of the merged delta.
+        scale: of the merged delta, from -100 to 100.
         max_rows: of a linear layer, at least 1; a matrix with more is the table of a vocabulary.
 
     Raises:
-        ConfigError: a max_rows below 1.
+        ConfigError: a scale outside -100 to 100, or a max_rows below 1.
     """
 
     needs_base = True
@@ -36,6 +37,7 @@ class PerMatrix(MergeStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_factor(f"merge={self.word}", "scale", self.scale)
         if self.max_rows < 1:
             raise ConfigError(f"merge={self.word}: max_rows={self.max_rows} must be at least 1.")
 
