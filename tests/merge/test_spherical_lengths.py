@@ -79,7 +79,7 @@ def _of_words(*counts: int) -> pytest.MarkDecorator:
 @pytest.mark.parametrize("case", CASES)
 def test_no_sources_make_it_longer(word: str, count: int, case: Case) -> None:
     draw, how = torch.Generator().manual_seed(count), toy.strategy(word)
-    for trial in range(40):
+    for trial in range(16):
         vectors = case(count, SIZES[trial % 4], draw).float().double()
         found = torch.tensor(
             toy.coefficients(how, vectors.tolist(), _weights(count, draw) if trial % 3 else [1 / count] * count)
@@ -88,7 +88,7 @@ def test_no_sources_make_it_longer(word: str, count: int, case: Case) -> None:
         assert float((found.double() @ vectors).norm()) <= MOST[word] * longest * (1 + ROUNDING), vectors.tolist()
 
 
-@_of_words(2, 3, 6)
+@_of_words(2, 6)
 @pytest.mark.parametrize("granularity", list(RowGranularity))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_files_make_it_longer(
@@ -184,7 +184,7 @@ def test_the_derivative_is_finite_where_no_arc_is_defined(other: list[float]) ->
 def test_little_changes_of_the_sources_change_little(word: str, count: int, case: Case) -> None:
     """The rounding of float32 is 6e-8; before, it decided on which side of the sphere the result was."""
     draw, how = torch.Generator().manual_seed(7), toy.strategy(word)
-    for _ in range(20):
+    for _ in range(8):
         vectors = case(count, 8, draw)
         moved = vectors + 1e-8 * _random(count, 8, draw)
         there, back = (
@@ -199,7 +199,7 @@ def test_little_changes_of_the_sources_change_little(word: str, count: int, case
 def test_a_search_goes_nowhere_beyond(count: int, case: Case) -> None:
     """Numbers of any sign, with sums of zero too: `self_positioning` divides by a_1 + a_2."""
     draw, how = torch.Generator().manual_seed(count), toy.strategy("self_positioning")
-    for trial in range(20):
+    for trial in range(8):
         vectors = case(count, SIZES[trial % 4], draw)
         a = 2 * _random(1, count, draw)
         if trial % 2:
