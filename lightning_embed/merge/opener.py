@@ -5,11 +5,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lightning_embed.merge.checkpoint.name_matching import Header
 
 
+@runtime_checkable
 class Opener(Protocol):
     """What a library that opens models knows about their directories."""
 
