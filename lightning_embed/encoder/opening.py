@@ -3,10 +3,10 @@
 No code of a model's directory is run: a model with its own classes (`auto_map`) is neither compared nor opened.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
@@ -27,15 +27,6 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spi
 
 class TransformersOpener:
     """An `Opener` (see lightning_embed.merge.opener)."""
-
-    def warm_up(self) -> None:
-        """Begin to import transformers, in a thread."""
-
-        def work() -> None:
-            with suppress(ImportError):  # raised again where it is used
-                from transformers import AutoModel, AutoTokenizer  # noqa: F401
-
-        Thread(target=work, daemon=True).start()
 
     def config(self, folder: Path) -> dict[str, Any]:
         """The config.json of a folder with the defaults of its class; its own code is not run."""
@@ -134,7 +125,9 @@ def _embeddings(folder: Path) -> Iterator[torch.Tensor]:
     model = _sentence_transformer(folder)
     routes = [task for module in model for task in getattr(module, "sub_modules", {})]
     for route in routes or [None]:
-        yield torch.as_tensor(model.encode(_TEXT, task=route, convert_to_tensor=True)).to_dense()
+        yield torch.as_tensor(
+            model.encode(_TEXT, task=route, convert_to_tensor=True, show_progress_bar=False)
+        ).to_dense()
 
 
 def _sentence_transformer(folder: Path) -> Any:
@@ -196,5 +189,11 @@ def _as_checkpoint_error(folder: Path) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     from lightning_embed.encoder.backbone import quiet
 
-    with quiet():
-        yield
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with quiet():
+            yield
+    finally:
+        logger.setLevel(level)

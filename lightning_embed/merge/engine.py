@@ -14,6 +14,7 @@ from lightning_embed.merge.checkpoint.companions import compared_digests, differ
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, replaced
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.tied_weights import one_in_the_model
 from lightning_embed.merge.checkpoint.writer import write_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Source
 from lightning_embed.merge.diagnosis.advice import with_findings
@@ -102,7 +103,8 @@ def merge_models(
     models = open_models(spec.sources, base)
     refuse_overlap(target, models)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
-    layer_scales(strategy.layers or [], inputs[0].parameters)  # refuses a rule without a match before the long work
+    if strategy.layers:  # refuses a rule without a match before the long work
+        layer_scales(strategy.layers, inputs[0].parameters, one_in_the_model(inputs))
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads the files at the time when the merge reads them, and so from memory
         hashes = [readers.submit(model.digests) for model in models]

@@ -14,9 +14,6 @@ from lightning_embed.merge.checkpoint.name_matching import Header
 class Opener(Protocol):
     """What a library that opens models knows about their directories."""
 
-    def warm_up(self) -> None:
-        """Begin to import the library, in a thread, while the merge works."""
-
     def config(self, folder: Path) -> dict[str, Any]:
         """The config.json of a folder with the defaults of its class filled in.
 
