@@ -18,7 +18,9 @@ Tensors = dict[str, TensorInfo]
 def _stored(make: Any, config: Any) -> tuple[dict[str, Any], Tensors]:
     """config.json and header that save_pretrained would write."""
     with torch.device("meta"):
-        model = make(config) if isinstance(make, type) and issubclass(make, torch.nn.Module) else make.from_config(config)
+        model = (
+            make(config) if isinstance(make, type) and issubclass(make, torch.nn.Module) else make.from_config(config)
+        )
     tied = set(getattr(model, "all_tied_weights_keys", {}))
     header = {n: TensorInfo(t.dtype, t.shape) for n, t in model.state_dict().items() if n not in tied}
     return {**model.config.to_dict(), "architectures": [type(model).__name__]}, header
@@ -36,7 +38,10 @@ def test_what_save_pretrained_writes_is_true(family: str, make: Any) -> None:
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "t5"])
 def test_a_grown_vocabulary(family: str) -> None:
     config, header = _stored(transformers.AutoModel, FAMILIES[family]())
-    grown = {n: TensorInfo(i.dtype, torch.Size([107, *i.shape[1:]])) if i.shape[:1] == (100,) else i for n, i in header.items()}
+    grown = {
+        n: TensorInfo(i.dtype, torch.Size([107, *i.shape[1:]])) if i.shape[:1] == (100,) else i
+        for n, i in header.items()
+    }
     assert fitted_class(config, grown) == {"vocab_size": 107}
 
 

@@ -47,7 +47,9 @@ def test_all_tokenizers_of_transformers() -> None:
     import transformers
 
     sources = Path(transformers.__file__).parent.rglob("tokenization*.py")
-    tables = (table for file in sources for table in re.findall(r"VOCAB_FILES_NAMES[^=]*=\s*\{([^}]*)\}", file.read_text()))
+    tables = (
+        table for file in sources for table in re.findall(r"VOCAB_FILES_NAMES[^=]*=\s*\{([^}]*)\}", file.read_text())
+    )
     names = {name for table in tables for name in re.findall(r':\s*"([^"]+)"', table)}
     assert len(names) > 15
     from lightning_embed.merge.checkpoint.allowed import _KEPT

@@ -76,7 +76,9 @@ def test_a_pickle_is_refused_by_name(name: str, tmp_path: Path) -> None:
     folder = _directory(tmp_path / "a", [(ST + "Transformer", ""), (ST + "Dense", "2_Dense")], "")
     (folder / "2_Dense").mkdir()
     (folder / "2_Dense" / name).touch()
-    with pytest.raises(CheckpointError, match=rf"2_Dense/{name} has the weights of the module Dense, .*save_pretrained"):
+    with pytest.raises(
+        CheckpointError, match=rf"2_Dense/{name} has the weights of the module Dense, .*save_pretrained"
+    ):
         layout_of(folder)
 
 
@@ -203,7 +205,11 @@ def test_the_oldest_layout(tiny_model: Path, tmp_path: Path) -> None:
     """0_Transformer beside a model at the root: the result has the layout of the first with modules.json."""
     a, b, _ = _sources("dense", tiny_model, tmp_path)
     (b / "0_Transformer").mkdir()
-    for file in [file for file in b.iterdir() if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json")]:
+    for file in [
+        file
+        for file in b.iterdir()
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json")
+    ]:
         file.rename(b / "0_Transformer" / file.name)
     entries = json.loads((b / "modules.json").read_text())
     entries[0]["path"] = "0_Transformer"
