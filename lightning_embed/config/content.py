@@ -23,8 +23,14 @@ _UNREADABLE = "not readable"
 
 
 def source_paths(patterns: Iterable[str]) -> list[Path]:
-    """Model directories, glob patterns expanded and sorted."""
-    return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
+    """Model directories, `~` and glob patterns expanded, in natural order: e2 before e10."""
+    expanded = [str(Path(pattern).expanduser()) for pattern in patterns]
+    return [Path(path) for pattern in expanded for path in (sorted(glob.glob(pattern), key=_natural) or [pattern])]
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """A key for sorting by the value of the numbers in a path."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:

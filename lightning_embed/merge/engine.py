@@ -153,11 +153,15 @@ def merge_models(
 
 
 def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
-    """Refuse a target that contains one of the models."""
+    """Refuse a target that contains one of the models, or lies in one."""
     for folder in (folder for model in models for folder in model.folders):
         if folder.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
                 f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
+            )
+        if target.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"The target {target} is inside {folder}, which is to be merged. Choose a different target."
             )
 
 

@@ -3,6 +3,7 @@
 Modules that take seconds to import (Lightning, transformers, mteb) are imported only for an evaluation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.names import label
 from lightning_embed.storage.publish import settle_below
-from lightning_embed.storage.unique_names import distinct
+from lightning_embed.storage.unique_names import distinct, named_by_repository
 from lightning_embed.types import BASE
 
 
@@ -99,8 +100,17 @@ def _sources(cfg: DictConfig) -> list[Source]:
     for path in resolved:
         if resolved.count(path) > 1:
             raise ConfigError(f"sources: {path} occurs twice. Remove one; to give it more weight, use merge.weights.")
-    names = list(map(label, distinct(resolved, taken=[BASE])))
+    _refuse_inside(Path(cfg.out), [*paths, *([Path(cfg.base)] if cfg.base is not None else [])])
+    shown = [named_by_repository(path) for path in resolved]
+    unique = shown if len(set(shown)) == len(shown) else resolved  # two snapshots of one repository
+    names = list(map(label, distinct(unique, taken=[BASE])))
     return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
+
+
+def _refuse_inside(out: Path, models: Sequence[Path]) -> None:
+    for model in models:
+        if out.resolve().is_relative_to(model.resolve()):
+            raise ConfigError(f"out={out} is inside {model}, which is to be merged. Choose a different folder.")
 
 
 def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:

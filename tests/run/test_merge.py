@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from safetensors.torch import load_file
 
 from lightning_embed.cli import launch
 from lightning_embed.config import compose
+from lightning_embed.config.content import source_paths
 from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.record.freshness import is_current
@@ -103,6 +105,43 @@ def test_options_of_swept_words() -> None:
     ]
     changed = launch._options_of_swept_words(given, OverridesParser.create().parse_overrides(given[1:]))
     assert changed == [*given[:2], "retrieval_loss.temperature=choice(0.1)", *given[3:]]
+
+
+def test_sources_are_in_natural_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (0, 1, 2, 10, 11, 100):
+        (tmp_path / f"e{number}-1").mkdir()
+    found = source_paths([f"{tmp_path}/e*"])
+    assert [path.name for path in found] == ["e0-1", "e1-1", "e2-1", "e10-1", "e11-1", "e100-1"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert source_paths(["~/e1-*", "~/missing"]) == [tmp_path / "e1-1", tmp_path / "missing"]
+
+
+@pytest.mark.parametrize("place", ["s1", "s1/runs/one", "../models/s0/x"])
+def test_out_inside_a_source(place: str, sources: list[str], tmp_path: Path) -> None:
+    out = f"{tmp_path}/models/{place}"
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"is inside .*/models/s\d, which is to be merged. Choose a different folder"):
+        _merge(*sources, f"out={out}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_folder_of_a_merge_is_not_its_model(sources: list[str], tmp_path: Path) -> None:
+    _merge(*sources, f"out={tmp_path}/one")
+    (merged,) = (tmp_path / "one/merged").iterdir()
+    with pytest.raises(
+        CheckpointError, match=rf"{merged} is the folder of a merge. Give the model in it: {merged}/model."
+    ):
+        _merge(f"sources=[{merged},{tmp_path}/models/s0]", "evaluation=none", "logger=none", f"out={tmp_path}/two")
+
+
+def test_names_of_snapshots(sources: list[str], tmp_path: Path) -> None:
+    paths = []
+    for number, name in enumerate(("models--me--law", "models--me--medicine")):
+        paths.append(tmp_path / "hub" / name / "snapshots" / ("0" * 40))
+        shutil.copytree(tmp_path / f"models/s{number}", paths[-1])
+    _merge(f"sources=[{paths[0]},{paths[1]}]", "evaluation=none", "logger=none", f"out={tmp_path}/one")
+    (record,) = (tmp_path / "one/merged").glob("*/merge.json")
+    assert [source["name"] for source in json.loads(record.read_text())["sources"]] == ["law", "medicine"]
 
 
 def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:

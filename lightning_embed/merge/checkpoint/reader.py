@@ -261,6 +261,8 @@ def _refuse_no_model(path: Path) -> None:
     if not path.is_dir():
         hint = _EXPORT if path.suffix in PICKLES else f"Give the directory that holds config.json and {WEIGHTS_FILE}."
         raise CheckpointError(f"{path} is a file, and a model is a directory. {hint}")
+    if (path / "merge.json").is_file() and (path / "model").is_dir():
+        raise CheckpointError(f"{path} is the folder of a merge. Give the model in it: {path / 'model'}.")
     if not any((path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
         pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
         found = (
