@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, copy_files, differing_files, replaced
-from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.name_matching import agree
+from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.writer import write_tensors
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Source
@@ -75,6 +76,7 @@ def merge_models(
     *,
     output: OutputFormat = OutputFormat(),
     preparation: Preparation | StoredPlan = WITHOUT_PROBE,
+    opener: Converter | None = None,
 ) -> MergeRecord:
     """Merge model directories into `<target>/model/`, and write `<target>/merge.json`.
 
@@ -86,6 +88,7 @@ def merge_models(
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
+        opener: converts models that only other libraries can read; None: they are refused.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
@@ -96,7 +99,7 @@ def merge_models(
     start = time.perf_counter()
     strategy, base = spec.strategy, spec.base
     strategy.validate_inputs([source.size for source in spec.sources], base is not None, preparation.has_probe)
-    models = open_models(spec.sources, base)
+    models = open_models(spec.sources, base, opener)
     refuse_overlap(target, models)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
     layer_scales(strategy.layers or [], inputs[0].parameters)  # refuses a rule without a match before the long work
@@ -141,19 +144,23 @@ def merge_models(
 
 
 def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
-    """Refuse a target that contains one of the models."""
+    """Refuse a target that contains one of the models, or is inside one."""
     for folder in (folder for model in models for folder in model.folders):
+        if target.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"The target {target} is inside {folder}, which is to be merged. Choose a different target."
+            )
         if folder.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
                 f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
             )
 
 
-def open_models(sources: Sequence[Source], base: Path | None) -> list[ModelDirectory]:
+def open_models(sources: Sequence[Source], base: Path | None, opener: Converter | None = None) -> list[ModelDirectory]:
     """Open the sources, then the base, under the names that they agree on."""
-    models = [open_model(source, base) for source in sources]
+    models = [open_model(source, base, opener) for source in sources]
     if base is not None:
-        models.append(ModelDirectory.open(Source(base, "base")))
+        models.append(open_directory(Source(base, "base"), opener))
     names = agree([model.header for model in models], [model.name for model in models])
     return [model.renamed(own) for model, own in zip(models, names, strict=True)]
 

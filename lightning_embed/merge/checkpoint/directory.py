@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.runtime import fault_injection
 from lightning_embed.storage import publish
 from lightning_embed.storage.atomic import write_whole
@@ -112,9 +113,10 @@ def copied_files(folders: Sequence[Path]) -> dict[Path, Path]:
     """All top-level files except for weights, and the folders of sentence-transformers' modules, with their weights."""
     found: dict[Path, Path] = {}
     for folder in folders:
-        top = [path for path in folder.iterdir() if path.is_file() and path.suffix not in _WEIGHTS]
-        modules = [path for module in _module_folders(folder) for path in module.rglob("*") if path.is_file()]
-        found |= {path.relative_to(folder): path for path in sorted([*top, *modules]) if _is_copied(path.name)}
+        top = [path for path in folder.iterdir() if path.suffix not in _WEIGHTS]
+        modules = [path for module in _module_folders(folder) for path in module.rglob("*")]
+        names = (path.relative_to(folder) for path in sorted([*top, *modules]) if _is_copied(path.name))
+        found |= {name: file for name in names if (file := inside(folder, str(name))).is_file()}
     return found
 
 
@@ -126,11 +128,11 @@ def _is_copied(name: str) -> bool:
 
 
 def _module_folders(source: Path) -> list[Path]:
-    modules = source / "modules.json"
+    modules = inside(source, "modules.json")
     listed = _read_json(modules, list[_Module]) if modules.exists() else []
     for path in (path for module in listed if (path := module["path"]) and not _is_below(path)):
         raise CheckpointError(f"{modules}: expected the paths of modules in this directory, found {path!r}. Fix it.")
-    return [source / module["path"] for module in listed if module["path"]]
+    return [inside(source, module["path"]) for module in listed if module["path"]]
 
 
 def _is_below(path: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import (
     INCIDENTAL_FILES,
     MODEL_FOLDER,
@@ -15,7 +16,7 @@ from lightning_embed.merge.checkpoint.directory import (
     copied_files,
     with_dtype,
 )
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.contract import STATISTICS, OutDtype, Source
 from lightning_embed.merge.record.record import MergeRecord
@@ -23,7 +24,13 @@ from lightning_embed.merge.record.statistics import statistics_folders
 from lightning_embed.storage.checksum import sha256
 
 
-def is_current(target: Path, sources: Sequence[Source], base: Path | None, code: Path | None = None) -> bool:
+def is_current(
+    target: Path,
+    sources: Sequence[Source],
+    base: Path | None,
+    code: Path | None = None,
+    opener: Converter | None = None,
+) -> bool:
     """Whether `target` holds a merge of these models, and the models have not changed since.
 
     Args:
@@ -31,6 +38,7 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
         sources: in their order.
         base: model that they started from.
         code: file of the strategy; the merge is out of date if the file is newer.
+        opener: converts models that only other libraries can read; None: they are refused.
 
     Raises:
         CheckpointError: a model cannot be read.
@@ -44,13 +52,15 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
         return False
     if code is not None and code.stat().st_mtime_ns > file.stat().st_mtime_ns:
         return False
-    models = [open_model(source, base) for source in sources]
+    models = [open_model(source, base, opener) for source in sources]
     if base is not None:
-        models.append(ModelDirectory.open(Source(base, "base")))
+        models.append(open_directory(Source(base, "base"), opener))
     return changed_file(record, models) is None
 
 
-def damaged_file(target: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+def damaged_file(
+    target: Path, sources: Sequence[Source], base: Path | None, opener: Converter | None = None
+) -> Path | None:
     """The first file of a merge that is not as it was written; None: all are, or nothing was merged here.
 
     Compared are the weights and the statistics with merge.json, and the files that the merged model has from the first
@@ -60,6 +70,7 @@ def damaged_file(target: Path, sources: Sequence[Source], base: Path | None) -> 
         target: folder of a merge that `is_current`.
         sources: in their order.
         base: model that they started from.
+        opener: as for `is_current`.
 
     Raises:
         CheckpointError: a model cannot be read.
@@ -71,7 +82,7 @@ def damaged_file(target: Path, sources: Sequence[Source], base: Path | None) -> 
     expected = {model / name: digest for name, digest in record.sha256.items()}
     for folder, digests in zip(statistics_folders(target / STATISTICS, len(sources)), record.statistics, strict=False):
         expected |= {folder / name: digest for name, digest in digests.items()}
-    first = copied_files(open_model(sources[0], base).folders)
+    first = copied_files(open_model(sources[0], base, opener).folders)
     expected |= {model / name: sha256(file) for name, file in first.items() if name.name not in INCIDENTAL_FILES}
     config = Path("config.json")
     if record.out_dtype != OutDtype.auto and config in first:
