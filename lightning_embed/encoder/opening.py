@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lightning_embed.encoder.class_fitting import fitted_class
+from lightning_embed.encoder.conversion import LibraryConverter
 from lightning_embed.encoder.manifest import Manifest, write_manifest
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header
@@ -25,7 +26,7 @@ _PLAIN = {"Transformer", "Pooling", "Normalize", "Dropout"}  # nothing in these 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
-class TransformersOpener:
+class TransformersOpener(LibraryConverter):
     """An `Opener` (see lightning_embed.merge.opener)."""
 
     def config(self, folder: Path) -> dict[str, Any]:
@@ -65,6 +66,9 @@ class TransformersOpener:
                 f"The merged model gives NaN or infinity for {_TEXT!r}. Use a different strategy, or out_dtype=float32."
             )
         return None
+
+
+OPENER = TransformersOpener()
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

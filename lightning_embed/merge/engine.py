@@ -11,8 +11,9 @@ import torch
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
 from lightning_embed.merge.checkpoint.agreement import agreed
 from lightning_embed.merge.checkpoint.companions import compared_digests, differing_files
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, replaced
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tied_weights import one_in_the_model
 from lightning_embed.merge.checkpoint.writer import write_model
@@ -89,7 +90,8 @@ def merge_models(
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
-        opener: fits the configuration to the merged weights, and opens the model before it is published; None: neither.
+        opener: converts models that only other libraries can read, fits the configuration to the merged weights, and
+            opens the merged model before it is published; None: nothing of these.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
@@ -100,7 +102,7 @@ def merge_models(
     start = time.perf_counter()
     strategy, base = spec.strategy, spec.base
     strategy.validate_inputs([source.size for source in spec.sources], base is not None, preparation.has_probe)
-    models = open_models(spec.sources, base)
+    models = open_models(spec.sources, base, opener)
     refuse_overlap(target, models)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
     if strategy.layers:  # refuses a rule without a match before the long work
@@ -153,23 +155,23 @@ def merge_models(
 
 
 def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
-    """Refuse a target that contains one of the models, or lies in one."""
+    """Refuse a target that contains one of the models, or is inside one."""
     for folder in (folder for model in models for folder in model.folders):
-        if folder.resolve().is_relative_to(target.resolve()):
-            raise CheckpointError(
-                f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
-            )
         if target.resolve().is_relative_to(folder.resolve()):
             raise CheckpointError(
                 f"The target {target} is inside {folder}, which is to be merged. Choose a different target."
             )
+        if folder.resolve().is_relative_to(target.resolve()):
+            raise CheckpointError(
+                f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
+            )
 
 
-def open_models(sources: Sequence[Source], base: Path | None) -> list[ModelDirectory]:
+def open_models(sources: Sequence[Source], base: Path | None, opener: Converter | None = None) -> list[ModelDirectory]:
     """Open the sources, then the base, under the names that they agree on."""
-    models = [open_model(source, base) for source in sources]
+    models = [open_model(source, base, opener) for source in sources]
     if base is not None:
-        models.append(ModelDirectory.open(Source(base, "base")))
+        models.append(open_directory(Source(base, "base"), opener))
     return agreed(models)
 
 

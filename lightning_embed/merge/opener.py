@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.name_matching import Header
 
 
 @runtime_checkable
-class Opener(Protocol):
+class Opener(Converter, Protocol):
     """What a library that opens models knows about their directories."""
 
     def config(self, folder: Path) -> dict[str, Any]:

@@ -35,6 +35,12 @@ class _Fake:
     def config(self, folder: Path) -> dict[str, Any]:
         return {}
 
+    def dequantised(self, folder: Path) -> Path:
+        raise AssertionError
+
+    def folded(self, adapter: Path, base: Path) -> Path:
+        raise AssertionError
+
     def fitted(self, config: Mapping[str, Any], header: Header) -> dict[str, Any]:
         return dict(self._answer("fitted"))
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from safetensors.torch import load_file
 
 from lightning_embed.cli import launch
 from lightning_embed.config import compose
-from lightning_embed.config.content import source_paths
 from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import CheckpointError, ConfigError
@@ -105,43 +103,6 @@ def test_options_of_swept_words() -> None:
     ]
     changed = launch._options_of_swept_words(given, OverridesParser.create().parse_overrides(given[1:]))
     assert changed == [*given[:2], "retrieval_loss.temperature=choice(0.1)", *given[3:]]
-
-
-def test_sources_are_in_natural_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in (0, 1, 2, 10, 11, 100):
-        (tmp_path / f"e{number}-1").mkdir()
-    found = source_paths([f"{tmp_path}/e*"])
-    assert [path.name for path in found] == ["e0-1", "e1-1", "e2-1", "e10-1", "e11-1", "e100-1"]
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert source_paths(["~/e1-*", "~/missing"]) == [tmp_path / "e1-1", tmp_path / "missing"]
-
-
-@pytest.mark.parametrize("place", ["s1", "s1/runs/one", "../models/s0/x"])
-def test_out_inside_a_source(place: str, sources: list[str], tmp_path: Path) -> None:
-    out = f"{tmp_path}/models/{place}"
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ConfigError, match=r"is inside .*/models/s\d, which is to be merged. Choose a different folder"):
-        _merge(*sources, f"out={out}")
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_the_folder_of_a_merge_is_not_its_model(sources: list[str], tmp_path: Path) -> None:
-    _merge(*sources, f"out={tmp_path}/one")
-    (merged,) = (tmp_path / "one/merged").iterdir()
-    with pytest.raises(
-        CheckpointError, match=rf"{merged} is the folder of a merge. Give the model in it: {merged}/model."
-    ):
-        _merge(f"sources=[{merged},{tmp_path}/models/s0]", "evaluation=none", "logger=none", f"out={tmp_path}/two")
-
-
-def test_names_of_snapshots(sources: list[str], tmp_path: Path) -> None:
-    paths = []
-    for number, name in enumerate(("models--me--law", "models--me--medicine")):
-        paths.append(tmp_path / "hub" / name / "snapshots" / ("0" * 40))
-        shutil.copytree(tmp_path / f"models/s{number}", paths[-1])
-    _merge(f"sources=[{paths[0]},{paths[1]}]", "evaluation=none", "logger=none", f"out={tmp_path}/one")
-    (record,) = (tmp_path / "one/merged").glob("*/merge.json")
-    assert [source["name"] for source in json.loads(record.read_text())["sources"]] == ["law", "medicine"]
 
 
 def test_no_source_twice(sources: list[str], tmp_path: Path) -> None:
@@ -294,3 +255,54 @@ def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_
 def test_names_of_sources_are_no_paths() -> None:
     assert unique_names.distinct([Path("/x"), Path("/a/x")]) == ["x", "a-x"]
     assert unique_names.distinct([Path("/a/x"), Path("/a/base")], taken=["base"]) == ["a-x", "a-base"]
+
+
+def _names(file: Path) -> list[str]:
+    return [source["name"] for source in json.loads(file.read_text())["sources"]]
+
+
+def test_the_folder_of_a_merge_as_a_source_and_as_a_base(sources: list[str], tmp_path: Path) -> None:
+    _merge(*sources, "merge=soup", f"out={tmp_path}/one")
+    (first,) = (tmp_path / "one/merged").iterdir()
+    given = [f"sources=[{first},{tmp_path}/models/s1]", f"base={first}", *sources[1:]]
+    _merge(*given, "merge=task_arithmetic", f"out={tmp_path}/two")
+    (second,) = (tmp_path / "two/merged").iterdir()
+    assert _names(second / "merge.json") == [first.name, "s1"]
+    record = MergeRecord.read(second / "merge.json")
+    assert [model.path for model in (record.sources[0], record.models[-1])] == [str(first / "model")] * 2
+
+
+@pytest.mark.parametrize("out", ["models/s0", "models/s0/runs", "models/s1/a/b", "base/x"])
+def test_out_inside_a_model(out: str, sources: list[str], tmp_path: Path) -> None:
+    toy.write(tmp_path / "base", toy.model(0))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        ConfigError, match=rf"^out=\S+/{out} is inside {tmp_path}/\S+, which is to be merged. Choose a diff"
+    ):
+        _merge(*sources, f"base={tmp_path}/base", f"out={tmp_path}/{out}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_snapshots_of_the_hub(tmp_path: Path) -> None:
+    paths = []
+    for number, name in enumerate(("law", "tax")):
+        snapshot = toy.write(tmp_path / f"hub/models--org--{name}/snapshots/{number:040}", toy.model(number))
+        blobs = snapshot.parent.parent / "blobs"
+        blobs.mkdir()
+        for file in [*snapshot.iterdir()]:
+            file.rename(blobs / file.name)
+            file.symlink_to(f"../../blobs/{file.name}")
+        paths.append(str(snapshot))
+    _merge(f"sources=[{','.join(paths)}]", "evaluation=none", "logger=none", "merge=soup", f"out={tmp_path}/out")
+    (merged,) = (tmp_path / "out/merged").iterdir()
+    assert _names(merged / "merge.json") == ["law", "tax"]
+    assert not (merged / "model/config.json").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "modules.json", "model.safetensors.index.json"])
+def test_a_pipe_does_not_hang(name: str, sources: list[str], tmp_path: Path) -> None:
+    (tmp_path / f"models/s0/{name}").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / f"models/s0/{name}")
+    with pytest.raises(CheckpointError, match=rf"s0/{name}: expected a file, found a pipe or a device"):
+        _merge(*sources, "merge=soup", f"out={tmp_path}/out")
+    assert not list((tmp_path / "out/merged").glob("[!.]*"))
