@@ -1,4 +1,4 @@
-"""The opener of merged models: transformers and sentence-transformers, imported by the methods, since that takes seconds.
+"""The opener of merged models, with transformers and sentence-transformers, which take seconds to import: in methods.
 
 No code of a model's directory is run: a model with its own classes (`auto_map`) is neither compared nor opened.
 """
