@@ -7,6 +7,7 @@ from functools import reduce
 from pathlib import Path
 
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import replaced
 from lightning_embed.merge.contract import Model, OutDtype, Source
 from lightning_embed.merge.diagnosis.advice import with_findings
@@ -15,29 +16,29 @@ from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
 from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
-from lightning_embed.storage.checksum import digests
 
 
-def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
+def examine(sources: Sequence[Source], base: Path | None, target: Path, opener: Converter | None = None) -> MergeRecord:
     """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
         sources: models to compare.
         base: model that they started from; None: the weights themselves are compared.
         target: folder to write; an earlier examination there is replaced.
+        opener: converts models that only other libraries can read; None: they are refused.
 
     Raises:
         CheckpointError: a model cannot be read, or contains NaN.
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
-    models = open_models(sources, base)
+    models = open_models(sources, base, opener)
     refuse_overlap(target, models)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
-        hashes = [reader.submit(digests, model.files) for model in models]
+        hashes = [reader.submit(model.digests) for model in models]
         geometry = summarise(measure_groups(inputs, origin), stable_ranks(inputs, origin) if base else None)
-        records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        records = [model_record(model, models, found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=NO_MERGE,
             options={},

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.preparation import StoredPlan
 from lightning_embed.merge.record.freshness import changed_file
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
@@ -59,23 +61,25 @@ class Replay:
         """The model that the sources started from."""
         return None if self.record.base is None else self._path(self.record.base)
 
-    def repeat(self, strategy: MergeStrategy, target: Path) -> MergeRecord:
+    def repeat(self, strategy: MergeStrategy, target: Path, opener: Opener | None = None) -> MergeRecord:
         """Merge again, without preparation and probe, and compare the result with the record.
 
         Args:
             strategy: built from `options`.
             target: folder to write.
+            opener: converts models that only other libraries can read, and opens the result; None: neither.
 
         Raises:
             CheckpointError: a model has changed or is missing; or the result differs from the record. It is kept then.
         """
-        self._refuse_changes()
+        self._refuse_changes(opener)
         old = self.record
         new = merge_models(
             MergeSpec(strategy, self.sources, self.base, old.seed),
             target,
             output=OutputFormat(old.out_dtype, old.max_shard_bytes),
-            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None),
+            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None, old.fitted),
+            opener=opener,
         )
         for file, digest in old.sha256.items():
             if new.sha256.get(file) != digest:
@@ -92,7 +96,7 @@ class Replay:
     def _path(self, model: ModelRecord) -> Path:
         return (self.file.parent / model.path).resolve()
 
-    def _refuse_changes(self) -> None:
+    def _refuse_changes(self, opener: Converter | None) -> None:
         folders = [*map(self._path, self.record.models)]
         measured = statistics_folders(self._statistics, len(self.record.statistics))
         for folder in (*folders, *measured):
@@ -101,7 +105,8 @@ class Replay:
                     f"{folder} does not exist, and {self.file} merges it. Put it back, or merge again."
                 )
         models, statistics = (
-            [open_model(Source(folder, folder.name), self.base) for folder in some] for some in (folders, measured)
+            [open_model(Source(folder, folder.name), self.base, opener) for folder in some]
+            for some in (folders, measured)
         )
         if (file := changed_file(self.record, models, statistics)) is not None:
             raise CheckpointError(

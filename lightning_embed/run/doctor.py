@@ -11,6 +11,7 @@ from rich.progress import track
 
 from lightning_embed.config.identity import models_hash
 from lightning_embed.config.values import build_options, plain
+from lightning_embed.encoder.conversion import OPENER
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
@@ -76,9 +77,9 @@ def examined_alone(out: Path, sources: Sequence[Source], base: Path | None) -> P
     if len(sources) < 2:
         return None
     target = out / "merged" / f"{NO_MERGE}-{models_hash(sources, base)}"
-    if not is_current(target, sources, base):
+    if not is_current(target, sources, base, opener=OPENER):
         console.print(f"examining {', '.join(source.name for source in sources)}")
-        examine(sources, base, target)
+        examine(sources, base, target, OPENER)
     return target
 
 
@@ -116,7 +117,7 @@ def _landscape(
     known = cached_json(file, StoredLandscape)
     if known is None:
         discard(file)
-        models = open_models(sources, base)
+        models = open_models(sources, base, OPENER)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         landscape = survey(
             models[:-1],

@@ -4,10 +4,10 @@ import json
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Shaped
@@ -15,21 +15,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.inside import inside
+from lightning_embed.merge.checkpoint.modules import Layout, Module, layout_of
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
+from lightning_embed.merge.checkpoint.quantised import refuse_quantised
+from lightning_embed.merge.checkpoint.weight_files import weight_files
+from lightning_embed.merge.checkpoint.wrappers import unwrapped
 from lightning_embed.merge.contract import Source
 from lightning_embed.runtime.finite import is_finite
-from lightning_embed.storage.json_file import read_json
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
-
-
-@dataclass
-class _Index:
-    """The part of an index of shards that is read."""
-
-    weight_map: dict[str, str]
+from lightning_embed.storage.checksum import sha256
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,8 @@ class ModelDirectory:
         places: own name of a tensor -> its place.
         header: own name of a tensor -> its dtype and shape.
         names: the tensors of the merge, under their common and own names.
+        notes: findings that do not prevent a merge, a sentence each.
+        layout: its modules; their tensors have the prefixes of their folders.
     """
 
     path: Path
@@ -59,27 +55,21 @@ class ModelDirectory:
     places: Mapping[str, Place]
     header: Header
     names: Names
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    layout: Layout = field(default=Layout(), kw_only=True)
 
     @classmethod
     def open(cls, source: Source) -> "ModelDirectory":
         """Read the headers of a model directory.
 
         Raises:
-            CheckpointError: no directory, no safetensors in it, or a missing or truncated shard.
+            QuantisedModel: its tensors are codes and scales.
+            CheckpointError: no directory, no safetensors in it, a truncated shard, or an index that does not fit.
         """
-        files = _find_files(source.path)
-        header: dict[str, TensorInfo] = {}
-        places: dict[str, Place] = {}
-        for file in sorted(set(files.values())):
-            infos, starts = read_header(file)
-            header |= infos
-            places |= starts
-        for name in files.keys() - header.keys():
-            raise CheckpointError(
-                f"{source.path}: {INDEX_FILE} lists {name} in {files[name].name}, which has no such tensor. "
-                "Copy the model again."
-            )
-        return cls(source.path, source.name, source.size, places, header, Names({name: name for name in header}, []))
+        header, places, notes = contents(inside(source.path, layout_of(source.path).body))
+        names = Names({name: name for name in header}, [])
+        model = cls(source.path, source.name, source.size, places, header, names, notes=notes)
+        return with_modules(model, source.path)
 
     def renamed(self, names: Names) -> "ModelDirectory":
         """The same directory with different names."""
@@ -103,6 +93,32 @@ class ModelDirectory:
     def files(self) -> list[Path]:
         """The files that hold the weights."""
         return sorted({place.file for place in self.places.values()})
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that hold the weights, by path in the directory."""
+        return {name: sha256(file) for name, file in sorted(self.named_files.items())}
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        """The files that hold the weights, by path in the directory."""
+        return {
+            min((f.relative_to(folder).as_posix() for folder in self.folders if f.is_relative_to(folder)), key=len): f
+            for f in self.files
+        }
+
+    @property
+    def body_header(self) -> Header:
+        """The header of the body alone."""
+        return {name: info for name, info in self.header.items() if not self.is_beside(name)}
+
+    def module_header(self, module: Module) -> Header:
+        """The header of a module beside the body, under the names in its file."""
+        names = self.layout.names_of(module, self.header)
+        return {name.removeprefix(module.prefix): self.header[name] for name in names}
+
+    def is_beside(self, name: str) -> bool:
+        """Whether a tensor belongs to a module beside the body."""
+        return self.layout.prefix_of(name) != ""
 
     @property
     def folders(self) -> list[Path]:
@@ -131,6 +147,63 @@ class ModelDirectory:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
 
 
+Opened = TypeVar("Opened", bound=ModelDirectory)
+
+
+def with_modules(model: Opened, folder: Path, body: str | None = None) -> Opened:
+    """A model with the modules beside the body that the modules.json of `folder` lists; without one, as it is.
+
+    Args:
+        model: the model, opened.
+        folder: the directory of the modules.
+        body: folder of the body in the result; None: as modules.json says.
+
+    Raises:
+        CheckpointError: a module cannot be read.
+    """
+    layout = layout_of(folder)
+    if layout.is_plain:
+        return model
+    header, places, notes = (
+        dict(model.body_header),
+        {name: model.places[name] for name in model.body_header},
+        model.notes,
+    )
+    for module in layout.weighted:
+        infos, starts, found = contents(inside(folder, module.folder))
+        header |= {module.prefix + name: info for name, info in infos.items()}
+        places |= {module.prefix + name: place for name, place in starts.items()}
+        notes += found
+    names = replace(model.names, kept={name: name for name in header})
+    return replace(
+        model,
+        header=header,
+        places=places,
+        names=names,
+        notes=notes,
+        layout=layout if body is None else replace(layout, body=body),
+    )
+
+
+def contents(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, Place], tuple[str, ...]]:
+    """Dtype, shape and place of the tensors of a folder, by name without wrappers, and notes.
+
+    Raises:
+        QuantisedModel: its tensors are codes and scales.
+        CheckpointError: no directory, no safetensors in it, a truncated shard, or an index that does not fit.
+    """
+    weights = weight_files(folder)
+    read = {file: read_header(file) for file in weights.files}
+    weights.check(folder, {file: header for file, (header, _) in read.items()})
+    infos = {name: info for header, _ in read.values() for name, info in header.items()}
+    starts = {name: place for _, places in read.values() for name, place in places.items()}
+    refuse_quantised(folder, infos)
+    own, notes = unwrapped(infos, folder)
+    header = {name: infos[stored] for name, stored in own.items()}
+    places = {name: starts[stored] for name, stored in own.items()}
+    return header, places, (*weights.notes, *notes)
+
+
 def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
     """Dtype, shape and place of the tensors of a file.
 
@@ -147,7 +220,10 @@ def _places(file: Path) -> dict[str, Place]:
     """The places of the tensors of a file that safetensors has validated; its API does not report them."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        entries = json.loads(stream.read(length))
+        pairs = json.loads(stream.read(length), object_pairs_hook=list)
+    entries = {name: dict(entry) for name, entry in pairs}
+    if len(entries) < len(pairs):
+        raise CheckpointError(f"{file}: its header lists a tensor twice. Save the model again.")
     return {
         name: Place(file, 8 + length + entry["data_offsets"][0])
         for name, entry in entries.items()
@@ -176,39 +252,6 @@ def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
             f"{place.file} has changed since the merge began ({error}). Do not change models during a merge."
         ) from None
     return torch.frombuffer(memory, dtype=info.dtype, count=info.shape.numel(), offset=before).view(info.shape)
-
-
-def _find_files(path: Path) -> dict[str, Path]:
-    """Name of every tensor -> its file."""
-    _refuse_no_model(path)
-    index = path / INDEX_FILE
-    if not index.exists():
-        with _opened(path / WEIGHTS_FILE) as tensors:
-            return dict.fromkeys(tensors.keys(), path / WEIGHTS_FILE)
-    found = read_json(index, _Index, "Copy the model again.")
-    files = {name: path / file for name, file in found["weight_map"].items()}
-    for outside in (file for file in found["weight_map"].values() if Path(file).name != file):
-        raise CheckpointError(f"{index}: expected names of files beside it, found {outside!r}. Copy the model again.")
-    for missing in sorted({file.name for file in files.values() if not file.exists()}):
-        raise CheckpointError(f"{path} has no {missing}, which its {INDEX_FILE} names. Copy the missing shards.")
-    return files
-
-
-def _refuse_no_model(path: Path) -> None:
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist. Give a model directory.")
-    if not path.is_dir():
-        hint = _EXPORT if path.suffix in PICKLES else f"Give the directory that holds config.json and {WEIGHTS_FILE}."
-        raise CheckpointError(f"{path} is a file, and a model is a directory. {hint}")
-    if not any((path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
-        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
-        found = (
-            f"only {', '.join(pickles)}. {_EXPORT}" if pickles else "none. Give a directory that save_pretrained wrote."
-        )
-        raise CheckpointError(f"{path}: expected {WEIGHTS_FILE} or {INDEX_FILE}, found {found}")
-
-
-_EXPORT = "A pickle can run code and is never opened: export it, with save_pretrained, to a directory with safetensors."
 
 
 @contextmanager
