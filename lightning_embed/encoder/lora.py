@@ -1,4 +1,4 @@
-"""LoRA: low-rank adapters that train in place of the backbone's weights. The only module that imports peft."""
+"""LoRA: low-rank adapters that train in place of the backbone's weights. For training, the one module with peft."""
 
 from typing import Any
 
