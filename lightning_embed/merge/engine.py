@@ -170,4 +170,5 @@ def model_record(
         dropped=model.dropped,
         lent=sorted(model.names.lent.values()),
         differing_files=differing_files(first.folders, model.folders),
+        notes=list(model.notes),
     )

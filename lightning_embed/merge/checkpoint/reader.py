@@ -4,7 +4,7 @@ import json
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class ModelDirectory:
         places: own name of a tensor -> its place.
         header: own name of a tensor -> its dtype and shape.
         names: the tensors of the merge, under their common and own names.
+        notes: findings that do not prevent a merge, a sentence each.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class ModelDirectory:
     places: Mapping[str, Place]
     header: Header
     names: Names
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @classmethod
     def open(cls, source: Source) -> "ModelDirectory":

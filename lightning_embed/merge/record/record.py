@@ -36,6 +36,7 @@ class ModelRecord:
         dropped: tensors without a part in the merge: position buffers, heads that some models lack.
         lent: tensors that some models lack and that the merged model has, unchanged, from this one.
         differing_files: configuration files that differ from those of the first source, which the merged model has.
+        notes: findings about the model that do not prevent a merge, a sentence each.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelRecord:
     dropped: list[str]
     lent: list[str]
     differing_files: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -175,13 +177,14 @@ class MergeRecord:
             raise CheckpointError(f"{file}: {error}. {_remedy(file)}") from None
 
     def remarks(self) -> list[str]:
-        """Remarks on everything that the merged model does not have from all sources: one short line each."""
+        """Remarks on the models, and on everything that the merged one has not from all: one short line each."""
         first, lines = self.sources[0].name, []
         for source in self.sources:
             if source.differing_files:
                 files = _listed(source.differing_files)
                 lines.append(f"{source.name} differs from {first} in {files}; the merged model has those of {first}.")
         for model in self.models:
+            lines += [f"{model.name}: {note}" for note in model.notes]
             if model.dropped:
                 lines.append(f"Left out of {model.name}: {_listed(model.dropped)}.")
             if model.lent:
