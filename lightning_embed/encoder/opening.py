@@ -1,5 +1,6 @@
 """The opener of merged models, with transformers and sentence-transformers, which are imported by the methods."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,13 @@ class TransformersOpener:
             return stored
         filled: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(stored).to_dict()
         return filled
+
+    def token_ids(self, folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
+        """The token ids of texts; None: the tokenizer does not open, or runs code of the folder."""
+        from transformers import AutoTokenizer
+
+        try:
+            ids: list[list[int]] = AutoTokenizer.from_pretrained(folder, local_files_only=True)(list(texts))["input_ids"]
+        except Exception:  # of any class: the tokenizers of the library read their files in many ways
+            return None
+        return ids

@@ -11,6 +11,7 @@ import torch
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, copy_files, differing_files, replaced
 from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.meaning import compare
 from lightning_embed.merge.checkpoint.name_matching import agree
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.writer import write_tensors
@@ -19,6 +20,7 @@ from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import summarise
 from lightning_embed.merge.layer_rules import layer_scales
 from lightning_embed.merge.merged_model import MergedModel
+from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.preparation import WITHOUT_PROBE, Preparation, StoredPlan
 from lightning_embed.merge.record.freshness import copied_digests
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, recorded_path, versions
@@ -75,6 +77,7 @@ def merge_models(
     *,
     output: OutputFormat = OutputFormat(),
     preparation: Preparation | StoredPlan = WITHOUT_PROBE,
+    opener: Opener | None = None,
 ) -> MergeRecord:
     """Merge model directories into `<target>/model/`, and write `<target>/merge.json`.
 
@@ -86,11 +89,12 @@ def merge_models(
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
+        opener: knows the defaults of configurations, and tokenizers.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
         CheckpointError: a model cannot be read, or contains NaN; or `target` must not be replaced.
-        CheckpointMismatch: the models do not fit together.
+        CheckpointMismatch: the models do not fit together, or mean different things by the same tensors.
         PluginError: the strategy broke its contract.
     """
     start = time.perf_counter()
@@ -98,6 +102,7 @@ def merge_models(
     strategy.validate_inputs([source.size for source in spec.sources], base is not None, preparation.has_probe)
     models = open_models(spec.sources, base)
     refuse_overlap(target, models)
+    models = compare(models, len(spec.sources), strategy.allow or [], opener)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
     layer_scales(strategy.layers or [], inputs[0].parameters)  # refuses a rule without a match before the long work
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:

@@ -8,23 +8,28 @@ from pathlib import Path
 
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.checkpoint.directory import replaced
+from lightning_embed.merge.checkpoint.meaning import compare
 from lightning_embed.merge.contract import Model, OutDtype, Source
 from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks
 from lightning_embed.merge.engine import model_record, open_models, refuse_overlap
 from lightning_embed.merge.layer_names import layer_of
+from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
 from lightning_embed.storage.checksum import digests
 
 
-def examine(sources: Sequence[Source], base: Path | None, target: Path) -> MergeRecord:
+def examine(
+    sources: Sequence[Source], base: Path | None, target: Path, opener: Opener | None = None
+) -> MergeRecord:
     """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
         sources: models to compare.
         base: model that they started from; None: the weights themselves are compared.
         target: folder to write; an earlier examination there is replaced.
+        opener: knows the defaults of configurations, and tokenizers.
 
     Raises:
         CheckpointError: a model cannot be read, or contains NaN.
@@ -33,6 +38,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path) -> Merge
     start = time.perf_counter()
     models = open_models(sources, base)
     refuse_overlap(target, models)
+    models = compare(models, len(sources), [], opener, refuse=False)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
         hashes = [reader.submit(digests, model.files) for model in models]

@@ -133,12 +133,12 @@ def test_remarks(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         (path / "vocab.txt").write_text(f"words {number > 1}")
         (path / "prompts.json").write_text(f"[{number}]")
-    record = merge_models(
-        MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths], paths[0]), tmp_path / "merged"
-    )
+    how = toy.strategy("soup", allow=["tokens"])
+    record = merge_models(MergeSpec(how, [Source(p, p.name) for p in paths], paths[0]), tmp_path / "merged")
     assert record.remarks() == [
         "b differs from a in prompts.json; the merged model has those of a.",
         "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
+        'c: tokens: missing (a: "words False" with id 0); allowed.',
         "Left out of b: embeddings.position_ids.",
         "Taken from b unchanged, because not all models have them: pooler.weight.",
     ]
@@ -160,7 +160,8 @@ def test_merged_directory_opens_with_sentence_transformers(tiny_model: Path, tmp
         paths.append(tmp_path / mode)
         SentenceTransformer(modules=modules, prompts={"query": f"ask {mode}: "}, device="cpu").save(str(paths[-1]))
     record = merge_models(
-        MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths], tiny_model), tmp_path / "merged"
+        MergeSpec(toy.strategy("soup", allow=["pooling"]), [Source(p, p.name) for p in paths], tiny_model),
+        tmp_path / "merged",
     )
     assert record.sources[1].differing_files == [
         "1_Pooling/config.json", "2_Dense/model.safetensors", "config_sentence_transformers.json",
