@@ -138,9 +138,9 @@ def test_remarks(tmp_path: Path) -> None:
     assert record.remarks() == [
         "b differs from a in prompts.json; the merged model has those of a.",
         "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
-        'c: tokens: missing (a: "words False" with id 0); allowed.',
         "Left out of b: embeddings.position_ids.",
         "Taken from b unchanged, because not all models have them: pooler.weight.",
+        'c: tokens: missing (a: "words False" with id 0); allowed.',
     ]
     many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
     assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]

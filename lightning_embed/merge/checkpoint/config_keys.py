@@ -98,6 +98,8 @@ def _is_harmless(key: str, first: Mapping[str, Any], other: Mapping[str, Any]) -
         return not {str(first.get("model_type")), str(other.get("model_type"))} & _COUNTS_PADDING
     if key.rpartition(".")[2] == "max_position_embeddings":
         return not (_scales_positions(first) or _scales_positions(other))  # a table of positions has it as a shape
+    if key.endswith(".model_type"):
+        return True  # of a part: versions of transformers name it differently
     return any(map(_HARMLESS.fullmatch, key.split(".")))
 
 
