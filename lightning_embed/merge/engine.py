@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
-from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, copy_files, differing_files, replaced
+from lightning_embed.merge.checkpoint.agreement import agreed
+from lightning_embed.merge.checkpoint.companions import compared_digests, differing_files
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, replaced
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.meaning import compare
-from lightning_embed.merge.checkpoint.name_matching import agree
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
-from lightning_embed.merge.checkpoint.writer import write_tensors
+from lightning_embed.merge.checkpoint.writer import write_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Source
 from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import summarise
 from lightning_embed.merge.layer_rules import layer_scales
+from lightning_embed.merge.merged_directory import MergedDirectory
 from lightning_embed.merge.merged_model import MergedModel
 from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.preparation import WITHOUT_PROBE, Preparation, StoredPlan
-from lightning_embed.merge.record.freshness import copied_digests
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, recorded_path, versions
 from lightning_embed.merge.record.statistics import open_statistics
-from lightning_embed.storage.checksum import digests
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,21 @@ def merge_models(
 ) -> MergeRecord:
     """Merge model directories into `<target>/model/`, and write `<target>/merge.json`.
 
-    Configuration, tokenizer, pooling and prompts are those of the first source. Arithmetic is float32. Parameters that
-    no source has changed are the base's, bit for bit.
+    Configuration and tokenizer are those of the first source, pooling and prompts those of the first model that has
+    them. Arithmetic is float32. Parameters that no source has changed are the base's, bit for bit.
 
     Args:
         spec: models and strategy.
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
-        opener: knows the defaults of configurations, and tokenizers.
+        opener: knows the defaults of configurations, fits the configuration to the merged weights, and opens the model
+            before it is published; None: neither.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
         CheckpointError: a model cannot be read, or contains NaN; or `target` must not be replaced.
-        CheckpointMismatch: the models do not fit together, or mean different things by the same tensors.
+        CheckpointMismatch: the models do not fit together, mean different things by the same tensors, or no class opens the merged tensors.
         PluginError: the strategy broke its contract.
     """
     start = time.perf_counter()
@@ -107,19 +108,22 @@ def merge_models(
     layer_scales(strategy.layers or [], inputs[0].parameters)  # refuses a rule without a match before the long work
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads the files at the time when the merge reads them, and so from memory
-        hashes = [readers.submit(digests, model.files) for model in models]
+        hashes = [readers.submit(model.digests) for model in models]
+        result = MergedDirectory(models, output.torch_dtype, opener)
+        header = MergedModel(strategy, inputs, origin, {}, output.torch_dtype, spec.seed).header
+        fitted = readers.submit(result.fitted, header, preparation.fitted)
         opened = time.perf_counter()
         plan = preparation.plan(strategy, inputs, origin, folder)
         statistics = open_statistics(folder / STATISTICS, inputs)
-        statistics_hashes = [readers.submit(digests, model.files) for model in statistics]
+        statistics_hashes = [readers.submit(model.digests) for model in statistics]
         prepared = time.perf_counter()
         merged = MergedModel(strategy, inputs, origin, plan, output.torch_dtype, spec.seed, statistics)
         model_folder = folder / MODEL_FOLDER
         model_folder.mkdir()
-        written = write_tensors(model_folder, merged.header, merged.pieces, output.max_shard_bytes)
+        written = write_model(model_folder, result.layout, merged.header, merged.pieces, output.max_shard_bytes)
         done = time.perf_counter()
-        copy_files(inputs[0].folders, model_folder, None if output.torch_dtype is None else output.out_dtype)
-        records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        files, notes = result.complete(model_folder, fitted.result())
+        records = [model_record(model, models, found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=strategy.word,
             options=asdict(strategy),
@@ -137,7 +141,11 @@ def merge_models(
             prepare_seconds=round(prepared - opened, 3),
             merge_seconds=round(done - prepared, 3),
             statistics=[found.result() for found in statistics_hashes],
-            copied=copied_digests(inputs[0].folders),
+            copied=compared_digests(models),
+            files=files,
+            modules_of=result.modules_of,
+            fitted=fitted.result(),
+            notes=notes,
             probe_rows=preparation.rows_seen,
             looks_at=dict(preparation.looks_at),
         )
@@ -159,12 +167,11 @@ def open_models(sources: Sequence[Source], base: Path | None) -> list[ModelDirec
     models = [open_model(source, base) for source in sources]
     if base is not None:
         models.append(ModelDirectory.open(Source(base, "base")))
-    names = agree([model.header for model in models], [model.name for model in models])
-    return [model.renamed(own) for model, own in zip(models, names, strict=True)]
+    return agreed(models)
 
 
 def model_record(
-    model: ModelDirectory, first: ModelDirectory, hashes: Future[dict[str, str]], target: Path
+    model: ModelDirectory, models: Sequence[ModelDirectory], hashes: Future[dict[str, str]], target: Path
 ) -> ModelRecord:
     """The record of a model in merge.json."""
     return ModelRecord(
@@ -174,6 +181,6 @@ def model_record(
         sha256=hashes.result(),
         dropped=model.dropped,
         lent=sorted(model.names.lent.values()),
-        differing_files=differing_files(first.folders, model.folders),
+        differing_files=differing_files(models, model),
         notes=list(model.notes),
     )

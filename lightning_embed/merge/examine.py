@@ -17,12 +17,9 @@ from lightning_embed.merge.engine import model_record, open_models, refuse_overl
 from lightning_embed.merge.layer_names import layer_of
 from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
-from lightning_embed.storage.checksum import digests
 
 
-def examine(
-    sources: Sequence[Source], base: Path | None, target: Path, opener: Opener | None = None
-) -> MergeRecord:
+def examine(sources: Sequence[Source], base: Path | None, target: Path, opener: Opener | None = None) -> MergeRecord:
     """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
@@ -41,9 +38,9 @@ def examine(
     models = compare(models, len(sources), [], opener, refuse=False)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
-        hashes = [reader.submit(digests, model.files) for model in models]
+        hashes = [reader.submit(model.digests) for model in models]
         geometry = summarise(measure_groups(inputs, origin), stable_ranks(inputs, origin) if base else None)
-        records = [model_record(model, models[0], found, target) for model, found in zip(models, hashes, strict=True)]
+        records = [model_record(model, models, found, target) for model, found in zip(models, hashes, strict=True)]
         record = MergeRecord(
             strategy=NO_MERGE,
             options={},

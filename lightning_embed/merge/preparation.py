@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning_embed.errors import PluginError
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Model, Plan, Probe, Reporter
@@ -30,6 +30,9 @@ class Preparation:
     probe: Probe | None = None
     looks_at: Mapping[str, Any] = field(default_factory=dict)
     reporter: Reporter = field(default_factory=_Silent)
+
+    fitted: ClassVar[None] = None
+    """Nothing is known of the configuration that opens the merged weights."""
 
     @property
     def has_probe(self) -> bool:
@@ -64,11 +67,13 @@ class StoredPlan:
         stored: the plan.
         looks_at: options of the probe at that time, kept in merge.json.
         statistics: folder of the statistics of that merge; None: it has none.
+        fitted: the changes of configurations at that time; None: unknown.
     """
 
     stored: Plan
     looks_at: Mapping[str, Any] = field(default_factory=dict)
     statistics: Path | None = None
+    fitted: dict[str, dict[str, Any]] | None = None
 
     has_probe = True
     """The stored plan has the results of a probe, where the strategy needs one."""

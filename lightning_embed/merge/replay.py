@@ -9,6 +9,7 @@ from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
+from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.preparation import StoredPlan
 from lightning_embed.merge.record.freshness import changed_file
 from lightning_embed.merge.record.record import MergeRecord, ModelRecord, versions
@@ -59,12 +60,13 @@ class Replay:
         """The model that the sources started from."""
         return None if self.record.base is None else self._path(self.record.base)
 
-    def repeat(self, strategy: MergeStrategy, target: Path) -> MergeRecord:
+    def repeat(self, strategy: MergeStrategy, target: Path, opener: Opener | None = None) -> MergeRecord:
         """Merge again, without preparation and probe, and compare the result with the record.
 
         Args:
             strategy: built from `options`.
             target: folder to write.
+            opener: opens the merged model before it is published; None: it is not opened.
 
         Raises:
             CheckpointError: a model has changed or is missing; or the result differs from the record. It is kept then.
@@ -75,7 +77,8 @@ class Replay:
             MergeSpec(strategy, self.sources, self.base, old.seed),
             target,
             output=OutputFormat(old.out_dtype, old.max_shard_bytes),
-            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None),
+            preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None, old.fitted),
+            opener=opener,
         )
         for file, digest in old.sha256.items():
             if new.sha256.get(file) != digest:

@@ -19,6 +19,7 @@ from lightning_embed import registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config.identity import evaluation_hash, merge_hash
 from lightning_embed.config.values import plain, shown_config
+from lightning_embed.encoder.opening import TransformersOpener
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE, settle
@@ -112,7 +113,7 @@ class Finalize:
         target = self._out / "merged" / self.name
         if self.replay is not None:
             console.print(f"repeating {self.replay.file}")
-            self.replay.repeat(self.strategy, target)
+            self.replay.repeat(self.strategy, target, TransformersOpener())
         else:
             settle(target)
             if not self._is_kept(target, self.sources, Path(inspect.getfile(type(self.strategy)))):
@@ -210,14 +211,16 @@ class Finalize:
         target = self._out / "folded" / source.name
         if not self._is_kept(target, [source]):
             soup = registry.build("merge", {"name": "soup"})
-            merge_models(MergeSpec(soup, [source], self.base), target, output=OutputFormat("auto"))
+            merge_models(
+                MergeSpec(soup, [source], self.base), target, output=OutputFormat("auto"), opener=TransformersOpener()
+            )
         return target / MODEL_FOLDER
 
     def _is_kept(self, target: Path, sources: Sequence[Source], code: Path | None = None) -> bool:
         """Whether a merge of these models by this code is there, as it was written."""
         if not is_current(target, sources, self.base, code):
             return False
-        if (file := damaged_file(target, sources, self.base)) is None:
+        if (file := damaged_file(target)) is None:
             return True
         console.print(f"{file} is not the file that was merged. Merging again.", markup=False, highlight=False)
         return False
@@ -238,6 +241,7 @@ class Finalize:
                 target,
                 output=OutputFormat(self.cfg.out_dtype),
                 preparation=Preparation(probe, probe_options, _Curves(loggers, line)),
+                opener=TransformersOpener(),
             )
         for remark in record.remarks():
             console.print(remark, markup=False, highlight=False)

@@ -55,13 +55,13 @@ def test_a_damaged_file(dtype: str, name: str, damage: str, tmp_path: Path) -> N
     sources, base = _sources(tmp_path)
     target = tmp_path / "merged" / "soup"
     merge_models(MergeSpec(toy.strategy("soup"), sources, base), target, output=OutputFormat(dtype))
-    assert damaged_file(target, sources, base) is None
+    assert damaged_file(target) is None
     (target / "model" / "README.md").write_text("its card is written later, and again")
     (target / "geometry.svg").write_text("so are its pictures")
-    assert damaged_file(target, sources, base) is None
+    assert damaged_file(target) is None
     DAMAGES[damage](target / "model" / name)
     assert is_current(target, sources, base), "its record does not change with it"
-    assert damaged_file(target, sources, base) == target / "model" / name
+    assert damaged_file(target) == target / "model" / name
 
 
 def test_shards_and_statistics(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_shards_and_statistics(tmp_path: Path) -> None:
     probe = Preparation(QuadraticProbe.around(toy.family(1)[0]))
     spec = MergeSpec(toy.strategy("fisher"), sources, base)
     merge_models(spec, target, output=OutputFormat(max_shard_bytes=300), preparation=probe)
-    assert damaged_file(target, sources, base) is None
+    assert damaged_file(target) is None
     shards = sorted((target / "model").glob("*.safetensors"))
     assert len(shards) > 1
     for file in (shards[-1], target / STATISTICS / "1" / "model.safetensors"):
         whole = file.read_bytes()
         _flip(file)
-        assert damaged_file(target, sources, base) == file
+        assert damaged_file(target) == file
         file.write_bytes(whole)
-    assert damaged_file(target, sources, base) is None
+    assert damaged_file(target) is None

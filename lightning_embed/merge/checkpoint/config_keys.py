@@ -43,7 +43,9 @@ _CHANGED_BY_TRAINING = re.compile(
     r"(.*\.)?(is_causal|is_decoder|use_bidirectional_attention|use_sliding_window|sliding_window|max_window_layers"
     r"|layer_types|rope_.*|max_position_embeddings|local_rope_theta|global_rope_theta)(\..*)?"
 )
-_HEADS = re.compile(r"(For[A-Z]\w*|(With)?LMHeadModel|DoubleHeadsModel|EncoderModel|PreTrainedModel|PreTraining|Model)$")
+_HEADS = re.compile(
+    r"(For[A-Z]\w*|(With)?LMHeadModel|DoubleHeadsModel|EncoderModel|PreTrainedModel|PreTraining|Model)$"
+)
 
 
 def config_differences(
@@ -111,5 +113,3 @@ def _scales_positions(config: Any) -> bool:
     return any(kind not in (None, "default", "linear") for kind in kinds if isinstance(kind, str | None)) or any(
         _scales_positions(value) for key, value in config.items() if key != "model_type"
     )
-
-

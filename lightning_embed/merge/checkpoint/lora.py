@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,17 @@ from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE as CONFIG_FILE
+from lightning_embed.merge.checkpoint.modules import layout_of
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo, prefixes_of
-from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE, ModelDirectory, Place, mapped, read_header
+from lightning_embed.merge.checkpoint.reader import (
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    ModelDirectory,
+    Place,
+    mapped,
+    module_contents,
+    read_header,
+)
 from lightning_embed.merge.contract import Source
 from lightning_embed.storage.json_file import read_json
 
@@ -134,7 +143,23 @@ def open_model(source: Source, base: Path | None) -> ModelDirectory:
     options = _read_options(source.path / CONFIG_FILE)
     below = _base(source, options, base)
     _refuse_unscaled(source.path / CONFIG_FILE, options)
-    return _adapted(source, ModelDirectory.open(Source(below, source.name)), options)
+    return _with_own_modules(_adapted(source, ModelDirectory.open(Source(below, source.name)), options))
+
+
+def _with_own_modules(model: AdaptedModel) -> AdaptedModel:
+    """The model with the modules beside the adapter, where its directory has a modules.json; else with the base's."""
+    layout = layout_of(model.path)
+    if layout.is_plain:
+        return model
+    header, places = module_contents(model.path, layout)
+    body = model.body_header
+    return replace(
+        model,
+        header={**body, **header},
+        places={**{name: model.places[name] for name in body}, **places},
+        names=Names({name: name for name in (*body, *header)}, model.names.dropped),
+        layout=replace(layout, body=model.layout.body),
+    )
 
 
 def _read_options(file: Path) -> dict[str, Any]:
@@ -217,6 +242,7 @@ def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) 
         below.path,
         changes,
         [key for name, key in whole.items() if name not in own],
+        layout=below.layout,
     )
 
 

@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointMismatch
+from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, companions
 from lightning_embed.merge.checkpoint.config_keys import config_differences, excused_for_base, is_origin
 from lightning_embed.merge.checkpoint.difference import Difference
 from lightning_embed.merge.checkpoint.pooling import Chain, chain_differences, read_chain
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.sample_texts import SAMPLE_TEXTS
 from lightning_embed.merge.checkpoint.tokens import (
+    FILES,
     TOKENS,
     Tokenizer,
     read_tokenizer,
     same_tokenizer,
     step_differences,
     token_differences,
-    tokenizer_files,
 )
 from lightning_embed.merge.opener import Opener
 from lightning_embed.storage.json_file import read_json
 
-CONFIG_FILE = "config.json"
 _SHOWN = 4
 _ADDED_TOKENS = 50  # of each tokenizer, in the sample texts
 
@@ -41,9 +41,14 @@ class Meaning:
     opener: Opener | None
 
     @cached_property
+    def files(self) -> dict[str, Path]:
+        """Configuration and tokenizer."""
+        return companions(self.model).body
+
+    @property
     def config_file(self) -> Path | None:
         """Its config.json."""
-        return next((file for folder in reversed(self.folders) if (file := folder / CONFIG_FILE).is_file()), None)
+        return self.files.get(CONFIG_FILE)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class Meaning:
     @cached_property
     def tokenizer_files(self) -> dict[str, Path]:
         """The files of its tokenizer."""
-        return tokenizer_files(self.folders)
+        return {name: file for name, file in self.files.items() if name in FILES}
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -71,12 +76,7 @@ class Meaning:
     @cached_property
     def chain(self) -> Chain:
         """Its modules behind the body."""
-        return read_chain(self.model.folders)
-
-    @property
-    def folders(self) -> list[Path]:
-        """Where configuration and tokenizer are."""
-        return self.model.folders
+        return read_chain(self.model)
 
     def token_texts(self, texts: Sequence[str]) -> list[list[str]] | None:
         """The tokens of texts, as the library cuts them; None if that is not known."""

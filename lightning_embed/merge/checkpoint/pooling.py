@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, companions
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
-from lightning_embed.merge.checkpoint.inside import inside
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.storage.json_file import read_json
 
-MODULES_FILE = "modules.json"
 _REMEDY = "Fix it, or export the model again."
 _OPTIONS_FILES = ("sentence_bert_config.json", "config_sentence_transformers.json")
 # Of the user: where a text is cut, what precedes it, how embeddings are compared; and how the program opens the model.
@@ -29,14 +29,6 @@ _MODES = {
 _ABSENT = {"do_lower_case": False}
 
 
-@dataclass
-class _Module:
-    """The part of an entry of modules.json that is read."""
-
-    path: str
-    type: str = ""
-
-
 @dataclass(frozen=True)
 class Chain:
     """What follows the body.
@@ -52,33 +44,23 @@ class Chain:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_chain(folders: Sequence[Path]) -> Chain:
+def read_chain(model: ModelDirectory) -> Chain:
     """Read the modules of a model.
-
-    Args:
-        folders: of the model; of two with modules, the last counts.
 
     Raises:
         CheckpointError: a broken file, or a path that leads out of the directory.
     """
-    folder = next((folder for folder in reversed(folders) if inside(folder, MODULES_FILE).exists()), None)
-    if folder is None:
-        return Chain()
-    modules = read_json(inside(folder, MODULES_FILE), list[_Module], _REMEDY)
-    kinds = [module.get("type", "").rpartition(".")[2] for module in modules]
-    options: dict[str, Any] = {}
-    for place in ("", modules[0]["path"] if modules else ""):
-        for name in _OPTIONS_FILES:
-            options |= _entries(inside(folder, f"{place}/{name}" if place else name))
-    pooling: dict[str, Any] = {}
-    for kind, module in zip(kinds, modules, strict=True):
-        if kind == "Pooling":
-            pooling |= _modes(_entries(inside(folder, f"{module['path']}/config.json")))
-    return Chain(kinds, pooling, {**_ABSENT, **options})
+    files, options, pooling = companions(model).modules, dict[str, Any](), dict[str, Any]()
+    for file in (file for file in files.values() if file.name in _OPTIONS_FILES):
+        options |= _entries(file)
+    for module in (module for module in model.layout.modules if module.kind == "Pooling"):
+        own = files.get(f"{module.folder}/{CONFIG_FILE}")
+        pooling |= _modes({} if own is None else _entries(own))
+    return Chain([module.kind for module in model.layout.modules], pooling, {**_ABSENT, **options})
 
 
 def _entries(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(file, dict, _REMEDY) if file.is_file() else {}
+    found: dict[str, Any] = read_json(file, dict, _REMEDY)
     return found
 
 
@@ -86,7 +68,9 @@ def _modes(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a pooling, in the words of current versions (one word, or a list), with their defaults."""
     modes = options.get("pooling_mode")
     if modes is None:
-        modes = [_MODES.get(key.removeprefix(_FLAG), key) for key, on in options.items() if key.startswith(_FLAG) and on]
+        modes = [
+            _MODES.get(key.removeprefix(_FLAG), key) for key, on in options.items() if key.startswith(_FLAG) and on
+        ]
     several = sorted({modes} if isinstance(modes, str) else set(map(str, modes)))
     return {"mode": "+".join(several) or "mean", "include_prompt": options.get("include_prompt", True)}
 

@@ -15,9 +15,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.inside import inside
+from lightning_embed.merge.checkpoint.modules import Layout, Module, layout_of
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
 from lightning_embed.merge.contract import Source
 from lightning_embed.runtime.finite import is_finite
+from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.json_file import read_json
 
 WEIGHTS_FILE = "model.safetensors"
@@ -52,6 +55,7 @@ class ModelDirectory:
         header: own name of a tensor -> its dtype and shape.
         names: the tensors of the merge, under their common and own names.
         notes: findings that do not prevent a merge, a sentence each.
+        layout: its modules; their tensors have the prefixes of their folders.
     """
 
     path: Path
@@ -61,6 +65,7 @@ class ModelDirectory:
     header: Header
     names: Names
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    layout: Layout = field(default=Layout(), kw_only=True)
 
     @classmethod
     def open(cls, source: Source) -> "ModelDirectory":
@@ -69,19 +74,19 @@ class ModelDirectory:
         Raises:
             CheckpointError: no directory, no safetensors in it, or a missing or truncated shard.
         """
-        files = _find_files(source.path)
-        header: dict[str, TensorInfo] = {}
-        places: dict[str, Place] = {}
-        for file in sorted(set(files.values())):
-            infos, starts = read_header(file)
-            header |= infos
-            places |= starts
-        for name in files.keys() - header.keys():
-            raise CheckpointError(
-                f"{source.path}: {INDEX_FILE} lists {name} in {files[name].name}, which has no such tensor. "
-                "Copy the model again."
-            )
-        return cls(source.path, source.name, source.size, places, header, Names({name: name for name in header}, []))
+        layout = layout_of(source.path)
+        header, places = _contents(inside(source.path, layout.body))
+        beside = module_contents(source.path, layout)
+        names = {name: name for name in (*header, *beside[0])}
+        return cls(
+            source.path,
+            source.name,
+            source.size,
+            places | beside[1],
+            header | beside[0],
+            Names(names, []),
+            layout=layout,
+        )
 
     def renamed(self, names: Names) -> "ModelDirectory":
         """The same directory with different names."""
@@ -105,6 +110,32 @@ class ModelDirectory:
     def files(self) -> list[Path]:
         """The files that hold the weights."""
         return sorted({place.file for place in self.places.values()})
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that hold the weights, by path in the directory."""
+        return {name: sha256(file) for name, file in sorted(self.named_files.items())}
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        """The files that hold the weights, by path in the directory."""
+        return {
+            min((f.relative_to(folder).as_posix() for folder in self.folders if f.is_relative_to(folder)), key=len): f
+            for f in self.files
+        }
+
+    @property
+    def body_header(self) -> Header:
+        """The header of the body alone."""
+        return {name: info for name, info in self.header.items() if not self.is_beside(name)}
+
+    def module_header(self, module: Module) -> Header:
+        """The header of a module beside the body, under the names in its file."""
+        names = self.layout.names_of(module, self.header)
+        return {name.removeprefix(module.prefix): self.header[name] for name in names}
+
+    def is_beside(self, name: str) -> bool:
+        """Whether a tensor belongs to a module beside the body."""
+        return self.layout.prefix_of(name) != ""
 
     @property
     def folders(self) -> list[Path]:
@@ -131,6 +162,34 @@ class ModelDirectory:
 
     def _infos(self) -> Iterator[tuple[str, TensorInfo]]:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
+
+
+def module_contents(folder: Path, layout: Layout) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
+    """Dtype, shape and place of the tensors of the modules beside the body, with the prefixes of their modules."""
+    header: dict[str, TensorInfo] = {}
+    places: dict[str, Place] = {}
+    for module in layout.weighted:
+        infos, starts = _contents(inside(folder, module.folder))
+        header |= {module.prefix + name: info for name, info in infos.items()}
+        places |= {module.prefix + name: place for name, place in starts.items()}
+    return header, places
+
+
+def _contents(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
+    """Dtype, shape and place of the tensors of all weights files of a folder."""
+    files = _find_files(folder)
+    header: dict[str, TensorInfo] = {}
+    places: dict[str, Place] = {}
+    for file in sorted(set(files.values())):
+        infos, starts = read_header(file)
+        header |= infos
+        places |= starts
+    for name in files.keys() - header.keys():
+        raise CheckpointError(
+            f"{folder}: {INDEX_FILE} lists {name} in {files[name].name}, which has no such tensor. "
+            "Copy the model again."
+        )
+    return header, places
 
 
 def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:

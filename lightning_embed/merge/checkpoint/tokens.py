@@ -1,7 +1,7 @@
 """Tokenizers as their files describe them: the id of every token, and the settings that decide the tokens of a text."""
 
 import filecmp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ FILES = frozenset(
     }
 )  # fmt: skip
 """The files of a tokenizer, which are copied together."""
-_OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space", "add_bos_token", "add_eos_token")
+_OPTIONS = (
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
+    "add_prefix_space",
+    "add_bos_token",
+    "add_eos_token",
+)
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")
 
@@ -41,11 +48,6 @@ class Tokenizer:
     steps: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     opaque: Path | None = None
-
-
-def tokenizer_files(folders: Sequence[Path]) -> dict[str, Path]:
-    """Name -> path of the files of a tokenizer; of two folders with the same file, the last counts."""
-    return {name: folder / name for folder in folders for name in sorted(FILES) if (folder / name).is_file()}
 
 
 def same_tokenizer(first: Mapping[str, Path], other: Mapping[str, Path]) -> bool:
@@ -85,7 +87,7 @@ def _from_one_file(content: Mapping[str, Any], settings: Mapping[str, Any], role
     vocabulary, added = model.get("vocab") or {}, content.get("added_tokens") or []
     rest = {key: value for key, value in model.items() if key not in ("vocab", "dropout")}
     if isinstance(vocabulary, list):  # Unigram: [piece, score]
-        rest["scores"] = {piece: score for piece, score in vocabulary}
+        rest["scores"] = dict(vocabulary)
         vocabulary = {piece: number for number, (piece, _) in enumerate(vocabulary)}
     if "merges" in rest:  # as "a b" in files of earlier versions
         rest["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in rest["merges"]]
@@ -140,7 +142,9 @@ def _moved(first: Mapping[str, int], other: Mapping[str, int], with_missing: boo
     """The tokens of the first model that have another id in the other one, or none."""
     if first == other:
         return None
-    wrong = [token for token, number in first.items() if other.get(token, number if not with_missing else None) != number]
+    wrong = [
+        token for token, number in first.items() if other.get(token, number if not with_missing else None) != number
+    ]
     if not wrong:
         return None
     token, more = min(wrong, key=first.__getitem__), f" (and {len(wrong) - 1} more tokens)" if len(wrong) > 1 else ""

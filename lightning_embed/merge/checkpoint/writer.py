@@ -7,6 +7,7 @@ JSON, padded with spaces; the tensors in order. The header is known before the f
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.merge.checkpoint.modules import Layout
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.runtime import fault_injection
@@ -35,6 +37,32 @@ _DTYPES = {
     torch.uint64: "U64",
     torch.bool: "BOOL",
 }
+
+
+def write_model(
+    folder: Path,
+    layout: Layout,
+    header: Header,
+    pieces: Callable[[Sequence[str]], Iterable[Shaped[Tensor, "..."]]],
+    max_shard_bytes: int,
+) -> dict[str, str]:
+    """Write the tensors of each module into its folder, under the names that it had there; see `write_tensors`.
+
+    Returns path in `folder` -> SHA-256.
+    """
+    digests: dict[str, str] = {}
+    for module in layout.weights:
+        own = {name.removeprefix(module.prefix): header[name] for name in layout.names_of(module, header)}
+        (folder / module.folder).mkdir(parents=True, exist_ok=True)
+        written = write_tensors(folder / module.folder, own, partial(_prefixed, pieces, module.prefix), max_shard_bytes)
+        digests |= {(Path(module.folder) / file).as_posix(): digest for file, digest in written.items()}
+    return digests
+
+
+def _prefixed(
+    pieces: Callable[[Sequence[str]], Iterable[Shaped[Tensor, "..."]]], prefix: str, names: Sequence[str]
+) -> Iterable[Shaped[Tensor, "..."]]:
+    return pieces([prefix + name for name in names])
 
 
 def write_tensors(

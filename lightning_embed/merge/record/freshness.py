@@ -1,6 +1,5 @@
 """Comparison of merge.json with the models on disk, by content: an older model may have replaced a newer one."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,16 +7,12 @@ from pathlib import Path
 import torch
 
 from lightning_embed.errors import CheckpointError
-from lightning_embed.merge.checkpoint.directory import (
-    INCIDENTAL_FILES,
-    MODEL_FOLDER,
-    RECORD_FILE,
-    copied_files,
-    with_dtype,
-)
+from lightning_embed.merge.checkpoint.allowed import is_licence
+from lightning_embed.merge.checkpoint.companions import chosen_files
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
 from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
-from lightning_embed.merge.contract import STATISTICS, OutDtype, Source
+from lightning_embed.merge.contract import STATISTICS, Source
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.merge.record.statistics import statistics_folders
 from lightning_embed.storage.checksum import sha256
@@ -50,33 +45,24 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
     return changed_file(record, models) is None
 
 
-def damaged_file(target: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+def damaged_file(target: Path) -> Path | None:
     """The first file of a merge that is not as it was written; None: all are, or nothing was merged here.
 
-    Compared are the weights and the statistics with merge.json, and the files that the merged model has from the first
-    source with that; its config.json has the dtype of the weights besides.
+    Compared are the files of the model, licences and cards excepted, and the statistics. Earlier versions have recorded
+    the weights and the statistics alone.
 
     Args:
         target: folder of a merge that `is_current`.
-        sources: in their order.
-        base: model that they started from.
-
-    Raises:
-        CheckpointError: a model cannot be read.
     """
     record = MergeRecord.read(target / RECORD_FILE)
     if not record.sha256:
         return None
     model = target / MODEL_FOLDER
-    expected = {model / name: digest for name, digest in record.sha256.items()}
-    for folder, digests in zip(statistics_folders(target / STATISTICS, len(sources)), record.statistics, strict=False):
+    files = {name: digest for name, digest in record.files.items() if not is_licence(Path(name).name)}
+    expected = {model / name: digest for name, digest in (record.sha256 | files).items()}
+    folders = statistics_folders(target / STATISTICS, len(record.sources))
+    for folder, digests in zip(folders, record.statistics, strict=False):
         expected |= {folder / name: digest for name, digest in digests.items()}
-    first = copied_files(open_model(sources[0], base).folders)
-    expected |= {model / name: sha256(file) for name, file in first.items() if name.name not in INCIDENTAL_FILES}
-    config = Path("config.json")
-    if record.out_dtype != OutDtype.auto and config in first:
-        text = with_dtype(first[config], record.out_dtype)
-        expected[model / config] = hashlib.sha256(text.encode()).hexdigest()
     wrong = (file for file, digest in expected.items() if not file.is_file() or sha256(file) != digest)
     return next(wrong, None)
 
@@ -95,22 +81,19 @@ def changed_file(
     """
     recorded = [own.sha256 for own in record.models] + (record.statistics if statistics else [])
     compared = [
-        (model.path, {file.name: file for file in model.files}, then)
-        for model, then in zip([*models, *statistics], recorded, strict=True)
+        (model.path, model.named_files, then) for model, then in zip([*models, *statistics], recorded, strict=True)
     ]
     if record.copied:
-        compared.append((models[0].path, _copied(models[0].folders), record.copied))
+        compared.append((models[0].path, _copied(models, record), record.copied))
     with ThreadPoolExecutor(torch.get_num_threads()) as readers:
         return next(filter(None, readers.map(lambda each: _differing(*each), compared)), None)
 
 
-def copied_digests(folders: Sequence[Path]) -> dict[str, str]:
-    """SHA-256, by path, of the files that a merged model has from the first source, except for weights."""
-    return {name: sha256(file) for name, file in _copied(folders).items()}
-
-
-def _copied(folders: Sequence[Path]) -> dict[str, Path]:
-    return {str(name): file for name, file in copied_files(folders).items() if name.name not in INCIDENTAL_FILES}
+def _copied(models: Sequence[ModelDirectory], record: MergeRecord) -> dict[str, Path]:
+    """The files that the merged model has from its models; those too that only an earlier version copied."""
+    chosen = {path: file for path, file in chosen_files(models).items() if not is_licence(Path(path).name)}
+    earlier = {path: folder / path for folder in models[0].folders for path in record.copied}
+    return {path: file for path, file in earlier.items() if file.is_file()} | chosen
 
 
 def _differing(folder: Path, files: Mapping[str, Path], recorded: Mapping[str, str]) -> Path | None:

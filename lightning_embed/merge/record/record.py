@@ -90,6 +90,10 @@ class _Stored:
     looks_at: dict[str, Any] = field(default_factory=dict)
     statistics: list[dict[str, str]] = field(default_factory=list)
     copied: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    modules_of: str | None = None
+    fitted: dict[str, dict[str, Any]] | None = None
+    notes: list[str] = field(default_factory=list)
     max_shard_bytes: int = 0
     probe_rows: float = 0.0
 
@@ -131,6 +135,10 @@ class MergeRecord:
         merge_seconds: share of `seconds` for merging and writing.
         statistics: of each source: file of its statistics -> digest.
         copied: file that the merged model has from the first source, except for weights -> digest.
+        files: file of the merged model, except for weights -> digest, as written.
+        modules_of: model whose modules.json the merged model has, if it is not the first source.
+        fitted: path of a configuration -> entries that were changed to open the merged weights; None: not compared.
+        notes: remarks on the merged directory, a sentence each.
         probe_rows: rows that the strategy evaluated, with repetitions; rows without a gradient count a third.
         looks_at: options of its probe; empty: no probe.
     """
@@ -152,6 +160,10 @@ class MergeRecord:
     merge_seconds: float = 0.0
     statistics: list[dict[str, str]] = field(default_factory=list)
     copied: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    modules_of: str | None = None
+    fitted: dict[str, dict[str, Any]] | None = None
+    notes: list[str] = field(default_factory=list)
     probe_rows: float = 0.0
     looks_at: dict[str, Any] = field(default_factory=dict)
 
@@ -179,10 +191,15 @@ class MergeRecord:
     def remarks(self) -> list[str]:
         """Remarks on the models, and on everything that the merged one has not from all: one short line each."""
         first, lines = self.sources[0].name, []
+        if self.modules_of is not None:
+            lines.append(
+                f"{first} has no modules.json: pooling and prompts of the merged model are those of {self.modules_of}."
+            )
+        whose = f"the merged model has those of {first}" if self.modules_of is None else "the merged model has others"
         for source in self.sources:
             if source.differing_files:
                 files = _listed(source.differing_files)
-                lines.append(f"{source.name} differs from {first} in {files}; the merged model has those of {first}.")
+                lines.append(f"{source.name} differs from {first} in {files}; {whose}.")
         for model in self.models:
             lines += [f"{model.name}: {note}" for note in model.notes]
             if model.dropped:
@@ -191,7 +208,7 @@ class MergeRecord:
                 lines.append(
                     f"Taken from {model.name} unchanged, because not all models have them: {_listed(model.lent)}."
                 )
-        return lines
+        return lines + self.notes
 
     def write(self, folder: Path) -> None:
         """Write merge.json."""
