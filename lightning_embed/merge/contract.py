@@ -43,6 +43,13 @@ class OutDtype(StrEnum):
     auto = "auto"
 
 
+class Vocabulary(StrEnum):
+    """The model whose vocabulary and tokenizer a merged model has, where those of its models differ."""
+
+    base = "base"
+    first = "first"  # source
+
+
 class Law(StrEnum):
     """Laws that a strategy can promise for its default options; tests/merge/test_laws.py tests the promise.
 
