@@ -19,15 +19,13 @@ from torch import Tensor
 
 from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError
 from lightning_embed.merge.checkpoint.companions import companions
-from lightning_embed.merge.checkpoint.name_matching import Names, TensorInfo
+from lightning_embed.merge.checkpoint.name_matching import Names, TensorInfo, may_have_rows_of_tokens
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tokens import FILES, Tokenizer, read_tokenizer
 from lightning_embed.merge.contract import Vocabulary
-from lightning_embed.merge.layer_names import layer_of
 
 _CHUNK_BYTES = 2**24
 _EMBEDDING = re.compile(r"emb|wte|shared", re.IGNORECASE)
-_OTHER_TABLES = re.compile(r"position|wpe|type_emb|token_type|segment|rel_|relative", re.IGNORECASE)
 ABSENT = -1
 
 
@@ -229,7 +227,7 @@ def _vocabulary_of(model: ModelDirectory) -> _Vocabulary:
     tables = [
         info.shape[0]
         for name, info in model.header.items()
-        if len(info.shape) == 2 and _EMBEDDING.search(name) and not _OTHER_TABLES.search(name) and _is_outside(name)
+        if len(info.shape) == 2 and _EMBEDDING.search(name) and may_have_rows_of_tokens(name)
     ]
     if not tables:
         raise CheckpointError(f"{model.path}: vocabulary= moves rows of the input embedding, and found none.")
@@ -242,14 +240,9 @@ def _has_row_per_token(model: ModelDirectory, name: str, info: TensorInfo, rows:
         len(info.shape) > 0
         and info.shape[0] == rows
         and info.dtype.is_floating_point
-        and _is_outside(name)
-        and not _OTHER_TABLES.search(name)
+        and may_have_rows_of_tokens(name)
         and not model.is_beside(name)
     )
-
-
-def _is_outside(name: str) -> bool:
-    return not any(part.isdigit() for part in layer_of(name).split("."))
 
 
 def vocabulary_entries(config: Mapping[str, Any]) -> dict[str, Any]:
