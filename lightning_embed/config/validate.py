@@ -26,7 +26,7 @@ _REGISTERED = {
     "loss": ("retrieval_loss", "sts_loss", "label_loss"),
     "merge": ("merge",),
 }
-_IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
+_IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "vocabulary", "probe")
 
 
 def validate_config(

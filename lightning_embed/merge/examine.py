@@ -19,7 +19,13 @@ from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.record.record import NO_MERGE, MergeRecord, versions
 
 
-def examine(sources: Sequence[Source], base: Path | None, target: Path, opener: Opener | None = None) -> MergeRecord:
+def examine(
+    sources: Sequence[Source],
+    base: Path | None,
+    target: Path,
+    opener: Opener | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> MergeRecord:
     """Write `<target>/merge.json` with the geometry of the sources, as a merge does, and without a model.
 
     Args:
@@ -27,15 +33,16 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path, opener: 
         base: model that they started from; None: the weights themselves are compared.
         target: folder to write; an earlier examination there is replaced.
         opener: knows the defaults of configurations, and tokenizers.
+        vocabulary: model to whose vocabulary the rows of the others are moved.
 
     Raises:
         CheckpointError: a model cannot be read, or contains NaN.
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
-    models = open_models(sources, base)
+    models = open_models(sources, base, vocabulary)
     refuse_overlap(target, models)
-    models = compare(models, len(sources), [], opener, refuse=False)
+    models = compare(models, len(sources), [], opener, remapped=vocabulary is not None, refuse=False)
     inputs, origin = models[: len(sources)], models[-1] if base else None
     with replaced(target) as folder, ThreadPoolExecutor(1) as reader:
         hashes = [reader.submit(model.digests) for model in models]
@@ -54,6 +61,7 @@ def examine(sources: Sequence[Source], base: Path | None, target: Path, opener: 
             seconds=round(time.perf_counter() - start, 3),
             bytes=0,
             versions=versions(),
+            vocabulary=None if vocabulary is None else str(vocabulary),
         )
         record.write(folder)
     return record

@@ -26,6 +26,7 @@ from lightning_embed.merge.checkpoint.tokens import (
     step_differences,
     token_differences,
 )
+from lightning_embed.merge.checkpoint.vocabulary import vocabulary_entries
 from lightning_embed.merge.opener import Opener
 from lightning_embed.storage.json_file import read_json
 
@@ -128,6 +129,8 @@ def compare(
 
 def _differences(first: Meaning, other: Meaning, *, is_base: bool, remapped: bool) -> Iterator[Difference]:
     for each in (*_of_configs(first, other), *chain_differences(first.chain, other.chain)):
+        if remapped and each.harmless and vocabulary_entries({each.key: None}):
+            continue
         excused = is_base and (excused_for_base(each) or each.key.startswith(("pooling", "modules", "do_lower_case")))
         yield replace(each, harmless=each.harmless or excused)
     for each in () if remapped else _of_tokenizers(first, other, is_base):
@@ -193,7 +196,7 @@ def _notes(first: str, found: Sequence[Difference], wrong: Sequence[Difference],
     harmless = [each for each in found if each.harmless and not is_origin(each.key) and not is_base]
     allowed = [each for each in found if not each.harmless and each not in wrong]
     for what, each in (
-        ("no effect on embeddings", harmless),
+        ("without effect on the merged model", harmless),
         ("allowed", allowed),
         ("a merge refuses this", wrong),
     ):

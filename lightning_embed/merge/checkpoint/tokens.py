@@ -126,10 +126,10 @@ def token_differences(first: Tokenizer, other: Tokenizer, *, is_base: bool) -> I
         return
     if found := _moved(first.ids, other.ids, with_missing=not is_base):
         yield found
+    elif not is_base and (extra := other.ids.keys() - first.ids.keys()):
+        yield Difference(TOKENS, "without", f"with {_examples(extra)}", harmless=True)
     if is_base:
         return
-    if extra := other.ids.keys() - first.ids.keys():
-        yield Difference(TOKENS, "without", f"with {_examples(extra)}", harmless=True)
     yield from differences(first.model, other.model, "tokenizer")
 
 
