@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_embed.merge.blocks.stream import for_each_parameter, read_blocks
 from lightning_embed.merge.checkpoint.directory import replaced
 from lightning_embed.merge.checkpoint.meaning import compare
-from lightning_embed.merge.contract import Model, OutDtype, Source
+from lightning_embed.merge.contract import Model, OutDtype, Source, Vocabulary
 from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import Sums, measure, summarise
 from lightning_embed.merge.diagnosis.stable_rank import stable_ranks

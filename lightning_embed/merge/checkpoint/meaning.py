@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointMismatch
-from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, companions
+from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, Companions, companions
 from lightning_embed.merge.checkpoint.config_keys import config_differences, excused_for_base, is_origin
 from lightning_embed.merge.checkpoint.difference import Difference
 from lightning_embed.merge.checkpoint.pooling import Chain, chain_differences, read_chain
@@ -42,14 +42,14 @@ class Meaning:
     opener: Opener | None
 
     @cached_property
-    def files(self) -> dict[str, Path]:
-        """Configuration and tokenizer."""
-        return companions(self.model).body
+    def files(self) -> Companions:
+        """Its files beside the weights."""
+        return companions(self.model)
 
     @property
     def config_file(self) -> Path | None:
         """Its config.json."""
-        return self.files.get(CONFIG_FILE)
+        return self.files.body.get(CONFIG_FILE)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Meaning:
     @cached_property
     def tokenizer_files(self) -> dict[str, Path]:
         """The files of its tokenizer."""
-        return {name: file for name, file in self.files.items() if name in FILES}
+        return {name: file for name, file in self.files.body.items() if name in FILES}
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -77,7 +77,7 @@ class Meaning:
     @cached_property
     def chain(self) -> Chain:
         """Its modules behind the body."""
-        return read_chain(self.model)
+        return read_chain(self.model.layout, self.files.modules)
 
     def token_texts(self, texts: Sequence[str]) -> list[list[str]] | None:
         """The tokens of texts, as the library cuts them; None if that is not known."""

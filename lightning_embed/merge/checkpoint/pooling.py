@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, companions
+from lightning_embed.merge.checkpoint.companions import CONFIG_FILE
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
-from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.modules import Layout
 from lightning_embed.storage.json_file import read_json
 
 _REMEDY = "Fix it, or export the model again."
@@ -44,19 +44,23 @@ class Chain:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_chain(model: ModelDirectory) -> Chain:
-    """Read the modules of a model.
+def read_chain(layout: Layout, files: Mapping[str, Path]) -> Chain:
+    """Read what follows the body.
+
+    Args:
+        layout: of the model.
+        files: path in the directory -> file, of modules.json and what belongs to it.
 
     Raises:
         CheckpointError: a broken file, or a path that leads out of the directory.
     """
-    files, options, pooling = companions(model).modules, dict[str, Any](), dict[str, Any]()
+    options, pooling = dict[str, Any](), dict[str, Any]()
     for file in (file for file in files.values() if file.name in _OPTIONS_FILES):
         options |= _entries(file)
-    for module in (module for module in model.layout.modules if module.kind == "Pooling"):
+    for module in (module for module in layout.modules if module.kind == "Pooling"):
         own = files.get(f"{module.folder}/{CONFIG_FILE}")
         pooling |= _modes({} if own is None else _entries(own))
-    return Chain([module.kind for module in model.layout.modules], pooling, {**_ABSENT, **options})
+    return Chain([module.kind for module in layout.modules], pooling, {**_ABSENT, **options})
 
 
 def _entries(file: Path) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def read_tokenizer(files: Mapping[str, Path]) -> Tokenizer | None:
         return Tokenizer({line: number for number, line in enumerate(lines)} | added, {}, settings, roles)
     if "vocab.json" in files:
         merges = _lines(files["merges.txt"]) if "merges.txt" in files else []
-        model = {"merges": [line for line in merges if not line.startswith("#version")]} if merges else {}
+        merges = [line for line in merges if line and not line.startswith("#version")]
+        model = {"merges": merges} if merges else {}
         return Tokenizer(_content(files, "vocab.json") | added, model, settings, roles)
     opaque = next((files[name] for name in _PIECES if name in files), None)
     return None if opaque is None else Tokenizer({}, {}, settings, roles, opaque)
