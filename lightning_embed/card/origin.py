@@ -1,16 +1,15 @@
 """Origin of a model that a run did not make: name, licence and training, from its card or its path."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_embed.card.training import Training
+from lightning_embed.storage.unique_names import repository
 
 FILE = "README.md"
 KEY = "lightning_embed"  # of our own entry in the front matter; the hub ignores it
-_SNAPSHOT = re.compile(r".*/models--(?P<name>[^/]+)/snapshots/[^/]+/?")
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,7 @@ class Origin:
 
 
 def _hub_name(path: str) -> str | None:
-    if found := _SNAPSHOT.fullmatch(str(Path(path).absolute())):
-        return found["name"].replace("--", "/")
-    return None if Path(path).exists() else path
+    return repository(Path(path)) or (None if Path(path).exists() else path)
 
 
 def _front_matter(path: str, revision: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed.cli import failures
+from lightning_embed.cli.quoting import quoted
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
@@ -171,5 +172,6 @@ def _arguments() -> tuple[list[str], str | None, bool]:
     """Overrides, --config-dir and --multirun of the command line, in which flags may stand between overrides."""
     parsed = hydra_utils.get_args_parser().parse_intermixed_args()
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
-    sys.argv[1:] = [*flags, *parsed.overrides]  # Hydra itself requires flags first
-    return parsed.overrides, parsed.config_dir, parsed.multirun
+    overrides = quoted(parsed.overrides)
+    sys.argv[1:] = [*flags, *overrides]  # Hydra itself requires flags first
+    return overrides, parsed.config_dir, parsed.multirun

@@ -1,6 +1,7 @@
 """Hashes of the content of the files that a config names, independent of their path and date."""
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import LightningEmbedError
+from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.checksum import digest, directory_digest, sha256
@@ -23,8 +25,15 @@ _UNREADABLE = "not readable"
 
 
 def source_paths(patterns: Iterable[str]) -> list[Path]:
-    """Model directories, glob patterns expanded and sorted."""
-    return [Path(path) for pattern in patterns for path in (sorted(glob.glob(pattern)) or [pattern])]
+    """Model directories, glob patterns expanded and in their natural order (e2 before e10), `~` as the user's folder."""
+    expanded = map(os.path.expanduser, patterns)
+    return [Path(path) for pattern in expanded for path in (sorted(glob.glob(pattern), key=_natural) or [pattern])]
+
+
+def model_folder(path: Path) -> Path:
+    """The directory of a model, also where `path` is the folder of a merge, which has the model in `model/`."""
+    is_merge = (path / RECORD_FILE).is_file() and (path / MODEL_FOLDER).is_dir()
+    return path / MODEL_FOLDER if is_merge else path
 
 
 def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str]) -> dict[str, str]:
@@ -45,6 +54,7 @@ def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str])
 
 def model_content(path: str, revision: str | None) -> str:
     """Of a directory its content, of a name on the hub its commit."""
+    path = os.path.expanduser(path)
     if _HUB_NAME.fullmatch(path) and not Path(path).is_dir():
         return f"{path}@{hub.commit(path, revision, 'model') or revision}"
     with suppress(OSError):
@@ -56,6 +66,12 @@ def model_content(path: str, revision: str | None) -> str:
 def files_content(files: Sequence[Path]) -> str:
     """The hash of files in their order; a missing file counts as absent."""
     return digest([sha256(file) if file.is_file() else None for file in files])
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """The sort key of a path, in which numbers count as numbers."""
+    parts = re.split(r"([0-9]+)", path)
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
 def in_words(content: str) -> str:

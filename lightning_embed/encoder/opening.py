@@ -3,15 +3,16 @@
 No code of a model's directory is run: a model with its own classes (`auto_map`) is neither compared nor opened.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
 
 from lightning_embed.encoder.class_fitting import fitted_class
+from lightning_embed.encoder.conversion import LibraryConverter
 from lightning_embed.encoder.manifest import Manifest, write_manifest
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header
@@ -25,17 +26,8 @@ _PLAIN = {"Transformer", "Pooling", "Normalize", "Dropout"}  # nothing in these 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
-class TransformersOpener:
+class TransformersOpener(LibraryConverter):
     """An `Opener` (see lightning_embed.merge.opener)."""
-
-    def warm_up(self) -> None:
-        """Begin to import transformers, in a thread."""
-
-        def work() -> None:
-            with suppress(ImportError):  # raised again where it is used
-                from transformers import AutoModel, AutoTokenizer  # noqa: F401
-
-        Thread(target=work, daemon=True).start()
 
     def config(self, folder: Path) -> dict[str, Any]:
         """The config.json of a folder with the defaults of its class; its own code is not run."""
@@ -88,6 +80,9 @@ class TransformersOpener:
         return None
 
 
+OPENER = TransformersOpener()
+
+
 def _stored(folder: Path) -> dict[str, Any] | None:
     """The config.json of a folder; None: it has none."""
     if not (folder / CONFIG_FILE).exists():
@@ -115,22 +110,23 @@ def _not_opened(folder: Path) -> str | None:
         return f"it has no {CONFIG_FILE}"
     if stored is not None and (reason := _reason(stored)) is not None:
         return reason
-    for kind in (entry["type"] for entry in _listed(folder) if not entry["type"].startswith("sentence_transformers.")):
-        return f"its module {kind} is code in its directory, which a merge does not run"
+    for name in (name for name, _ in _listed(folder) if not name.startswith("sentence_transformers.")):
+        return f"its module {name} is code in its directory, which a merge does not run"
     size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
     half = str((stored or {}).get("dtype")) in ("float16", "bfloat16")
     return "it is large; its tensors fit its configuration" if size * (1 + half) > _MAX_BYTES else None
 
 
-def _listed(folder: Path) -> list[dict[str, str]]:
+def _listed(folder: Path) -> list[tuple[str, str]]:
+    """Class and folder of the modules in modules.json."""
     file = folder / _MODULES_FILE
-    entries: list[dict[str, str]] = read_json(file, list[dict[str, Any]], "Copy it again.") if file.exists() else []
-    return entries
+    entries = read_json(file, list[dict[str, Any]], "Copy it again.") if file.exists() else []
+    return [(str(entry.get("type", "")), str(entry.get("path", ""))) for entry in entries]
 
 
 def _modules(folder: Path) -> list[tuple[str, str]]:
     """Kind and folder of the modules."""
-    return [(entry["type"].rpartition(".")[2], entry["path"]) for entry in _listed(folder)]
+    return [(name.rpartition(".")[2], path) for name, path in _listed(folder)]
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -146,7 +142,9 @@ def _embeddings(folder: Path) -> Iterator[torch.Tensor]:
     model = _sentence_transformer(folder)
     routes = [task for module in model for task in getattr(module, "sub_modules", {})]
     for route in routes or [None]:
-        yield torch.as_tensor(model.encode(_TEXT, task=route, convert_to_tensor=True)).to_dense()
+        yield torch.as_tensor(
+            model.encode(_TEXT, task=route, convert_to_tensor=True, show_progress_bar=False)
+        ).to_dense()
 
 
 def _sentence_transformer(folder: Path) -> Any:
@@ -161,9 +159,17 @@ def _sentence_transformer(folder: Path) -> Any:
 
 def _hidden_states(folder: Path) -> Iterator[torch.Tensor]:
     """The hidden states of a text by a Hugging Face directory; none without a tokenizer."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import (
+        MODEL_FOR_TEXT_ENCODING_MAPPING,
+        AutoConfig,
+        AutoModel,
+        AutoModelForTextEncoding,
+        AutoTokenizer,
+    )
 
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    auto = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel  # T5's encoder
+    model = auto.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True).eval()
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     if not _has_tokenizer(folder):
@@ -185,9 +191,9 @@ def _true_dtype(config: Mapping[str, Any], header: Header) -> dict[str, Any]:
         if info.dtype.is_floating_point:
             name = str(info.dtype).removeprefix("torch.")
             sizes[name] = sizes.get(name, 0) + info.shape.numel()
-    stored = config.get("dtype", config.get("torch_dtype"))
-    true = max(sizes, key=lambda name: sizes[name], default=stored)
-    return {} if stored in (None, true) else {"dtype": true}
+    true = max(sizes, key=lambda name: sizes[name], default=None)
+    stored = {config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None}
+    return {"dtype": true} if true is not None and stored - {true} else {}
 
 
 @contextmanager
@@ -208,5 +214,11 @@ def _as_checkpoint_error(folder: Path) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     from lightning_embed.encoder.backbone import quiet
 
-    with quiet():
-        yield
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with quiet():
+            yield
+    finally:
+        logger.setLevel(level)

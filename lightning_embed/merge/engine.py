@@ -11,10 +11,12 @@ import torch
 from lightning_embed.errors import CheckpointError, ConfigError, nearest
 from lightning_embed.merge.checkpoint.agreement import agreed
 from lightning_embed.merge.checkpoint.companions import compared_digests, differing_files
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, replaced
-from lightning_embed.merge.checkpoint.lora import open_model
 from lightning_embed.merge.checkpoint.meaning import compare
+from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.tied_weights import one_in_the_model
 from lightning_embed.merge.checkpoint.tokens import FILES as TOKENIZER_FILES
 from lightning_embed.merge.checkpoint.vocabulary import RemappedModel, align, with_lenders
 from lightning_embed.merge.checkpoint.writer import write_model
@@ -94,8 +96,9 @@ def merge_models(
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
-        opener: knows the defaults of configurations, fits the configuration to the merged weights, and opens the model
-            before it is published; None: neither.
+        opener: converts models that only other libraries can read, knows the defaults of configurations, fits the
+            configuration to the merged weights, and opens the merged model before it is published; None: nothing of
+            these.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
@@ -106,11 +109,12 @@ def merge_models(
     start = time.perf_counter()
     strategy, base = spec.strategy, spec.base
     strategy.validate_inputs([source.size for source in spec.sources], base is not None, preparation.has_probe)
-    models = open_models(spec.sources, base, spec.vocabulary)
+    models = open_models(spec.sources, base, opener, spec.vocabulary)
     refuse_overlap(target, models)
     models = compare(models, len(spec.sources), strategy.allow or [], opener, remapped=spec.vocabulary is not None)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
-    layer_scales(strategy.layers or [], inputs[0].parameters)  # refuses a rule without a match before the long work
+    if strategy.layers:  # refuses a rule without a match before the long work
+        layer_scales(strategy.layers, inputs[0].parameters, one_in_the_model(inputs))
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads the files at the time when the merge reads them, and so from memory
         hashes = [readers.submit(model.digests) for model in models]
@@ -160,8 +164,12 @@ def merge_models(
 
 
 def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
-    """Refuse a target that contains one of the models."""
+    """Refuse a target that contains one of the models, or is inside one."""
     for folder in (folder for model in models for folder in model.folders):
+        if target.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"The target {target} is inside {folder}, which is to be merged. Choose a different target."
+            )
         if folder.resolve().is_relative_to(target.resolve()):
             raise CheckpointError(
                 f"The target {target} would replace {folder}, which is to be merged. Choose a different target."
@@ -169,12 +177,15 @@ def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
 
 
 def open_models(
-    sources: Sequence[Source], base: Path | None, vocabulary: Vocabulary | None = None
+    sources: Sequence[Source],
+    base: Path | None,
+    opener: Converter | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[ModelDirectory]:
     """Open the sources, then the base, under the names that they agree on, and with one vocabulary."""
-    models = [open_model(source, base) for source in sources]
+    models = [open_model(source, base, opener) for source in sources]
     if base is not None:
-        models.append(ModelDirectory.open(Source(base, "base")))
+        models.append(open_directory(Source(base, "base"), opener))
     return with_lenders(agreed(align(models, len(sources), vocabulary)), len(sources), vocabulary)
 
 

@@ -32,7 +32,8 @@ def examine(
         sources: models to compare.
         base: model that they started from; None: the weights themselves are compared.
         target: folder to write; an earlier examination there is replaced.
-        opener: knows the defaults of configurations, and tokenizers.
+        opener: converts models that only other libraries can read, knows the defaults of configurations, and
+            tokenizes; None: such models are refused, and what is absent in a file is not compared.
         vocabulary: model to whose vocabulary the rows of the others are moved.
 
     Raises:
@@ -40,7 +41,7 @@ def examine(
         CheckpointMismatch: the models do not fit together.
     """
     start = time.perf_counter()
-    models = open_models(sources, base, vocabulary)
+    models = open_models(sources, base, opener, vocabulary)
     refuse_overlap(target, models)
     models = compare(models, len(sources), [], opener, remapped=vocabulary is not None, refuse=False)
     inputs, origin = models[: len(sources)], models[-1] if base else None

@@ -12,7 +12,7 @@ from lightning_embed.errors import CheckpointError, CheckpointMismatch, PluginEr
 from lightning_embed.merge.blocks.stream import Block, Span, in_parallel, not_finite, spans
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
-from lightning_embed.merge.checkpoint.tied_weights import tied
+from lightning_embed.merge.checkpoint.tied_weights import one_in_the_model, tied
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Plan
 from lightning_embed.merge.diagnosis.geometry import Sums, measure
 from lightning_embed.merge.layer_names import layer_of
@@ -117,7 +117,8 @@ class MergedModel:
 
     @cached_property
     def _scales(self) -> dict[str, float]:
-        return layer_scales(self.strategy.layers or [], self.sources[0].parameters)
+        layers = self.strategy.layers or []
+        return layer_scales(layers, self.sources[0].parameters, one_in_the_model(self.sources) if layers else {})
 
     @cached_property
     def _tied(self) -> dict[str, str]:

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.name_matching import Header
 
 
 @runtime_checkable
-class Opener(Protocol):
+class Opener(Converter, Protocol):
     """What a library that opens models knows about their directories."""
-
-    def warm_up(self) -> None:
-        """Begin to import the library, in a thread, while the merge works."""
 
     def config(self, folder: Path) -> dict[str, Any]:
         """The config.json of a folder with the defaults of its class filled in.

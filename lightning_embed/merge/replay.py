@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_model
 from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source, Vocabulary
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.opener import Opener
@@ -71,12 +72,12 @@ class Replay:
         Args:
             strategy: built from `options`.
             target: folder to write.
-            opener: opens the merged model before it is published; None: it is not opened.
+            opener: converts models that only other libraries can read, and opens the result; None: neither.
 
         Raises:
             CheckpointError: a model has changed or is missing; or the result differs from the record. It is kept then.
         """
-        self._refuse_changes()
+        self._refuse_changes(opener)
         old = self.record
         new = merge_models(
             MergeSpec(strategy, self.sources, self.base, old.seed, self.vocabulary),
@@ -100,7 +101,7 @@ class Replay:
     def _path(self, model: ModelRecord) -> Path:
         return (self.file.parent / model.path).resolve()
 
-    def _refuse_changes(self) -> None:
+    def _refuse_changes(self, opener: Converter | None) -> None:
         folders = [*map(self._path, self.record.models)]
         measured = statistics_folders(self._statistics, len(self.record.statistics))
         for folder in (*folders, *measured):
@@ -109,7 +110,8 @@ class Replay:
                     f"{folder} does not exist, and {self.file} merges it. Put it back, or merge again."
                 )
         models, statistics = (
-            [open_model(Source(folder, folder.name), self.base) for folder in some] for some in (folders, measured)
+            [open_model(Source(folder, folder.name), self.base, opener) for folder in some]
+            for some in (folders, measured)
         )
         if (file := changed_file(self.record, models, statistics)) is not None:
             raise CheckpointError(

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from lightning_embed.config.identity import models_hash
 from lightning_embed.config.values import build_options, plain
-from lightning_embed.encoder.opening import TransformersOpener
+from lightning_embed.encoder.opening import OPENER
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.merge import Probe, Source, Vocabulary
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
@@ -80,9 +80,9 @@ def examined_alone(
         return None
     hashed = models_hash(sources, base)
     target = out / "merged" / f"{NO_MERGE}-{hashed}{'' if vocabulary is None else f'-{vocabulary}'}"
-    if not is_current(target, sources, base):
+    if not is_current(target, sources, base, opener=OPENER):
         console.print(f"examining {', '.join(source.name for source in sources)}")
-        record = examine(sources, base, target, TransformersOpener(), vocabulary)
+        record = examine(sources, base, target, OPENER, vocabulary)
         for note in (f"{model.name}: {note}" for model in record.models for note in model.notes):
             console.print(note, markup=False, highlight=False)
     return target
@@ -123,7 +123,7 @@ def _landscape(
     if known is None:
         discard(file)
         # The probe has the tokenizer of the base.
-        models = open_models(sources, base, None if cfg.vocabulary is None else Vocabulary.base)
+        models = open_models(sources, base, OPENER, None if cfg.vocabulary is None else Vocabulary.base)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         landscape = survey(
             models[:-1],

@@ -19,11 +19,12 @@ from lightning_embed import registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config.identity import evaluation_hash, merge_hash
 from lightning_embed.config.values import plain, shown_config
-from lightning_embed.encoder.opening import TransformersOpener
+from lightning_embed.encoder.opening import OPENER
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source, Vocabulary
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE, settle
 from lightning_embed.merge.checkpoint.lora import is_adapter
+from lightning_embed.merge.checkpoint.quantised import is_quantised
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.preparation import Preparation
 from lightning_embed.merge.record.freshness import damaged_file, is_current
@@ -42,6 +43,10 @@ _SHOWN = 4  # metrics of a strategy on the status line
 
 Scores = Callable[..., Results]
 """Scores the model in a directory, or the ensemble of the models in several."""
+
+
+def _is_converted(model: Path) -> bool:
+    return is_adapter(model) or is_quantised(model)
 
 
 def strategy_of(cfg: DictConfig) -> MergeStrategy | None:
@@ -113,7 +118,7 @@ class Finalize:
         target = self._out / "merged" / self.name
         if self.replay is not None:
             console.print(f"repeating {self.replay.file}")
-            self.replay.repeat(self.strategy, target, TransformersOpener())
+            self.replay.repeat(self.strategy, target, OPENER)
         else:
             settle(target)
             if not self._is_kept(target, self.sources, Path(inspect.getfile(type(self.strategy)))):
@@ -203,7 +208,7 @@ class Finalize:
         """The sources as directories that an encoder can load: adapters are folded into `<out>/folded/<name>/`."""
         computes = self._needs_probe or self.scores is not None
         return {
-            source.name: self._folded(source) if computes and is_adapter(source.path) else source.path
+            source.name: self._folded(source) if computes and _is_converted(source.path) else source.path
             for source in self.sources
         }
 
@@ -218,7 +223,7 @@ class Finalize:
             allow = None if self.strategy is None else self.strategy.allow
             soup = registry.build("merge", {"name": "soup", "allow": allow})
             spec = MergeSpec(soup, [source], self.base, vocabulary=vocabulary)
-            merge_models(spec, target, output=OutputFormat("auto"), opener=TransformersOpener())
+            merge_models(spec, target, output=OutputFormat("auto"), opener=OPENER)
         return target / MODEL_FOLDER
 
     @property
@@ -235,7 +240,7 @@ class Finalize:
 
     def _is_kept(self, target: Path, sources: Sequence[Source], code: Path | None = None) -> bool:
         """Whether a merge of these models by this code is there, as it was written."""
-        if not is_current(target, sources, self.base, code):
+        if not is_current(target, sources, self.base, code, OPENER):
             return False
         if (file := damaged_file(target)) is None:
             return True
@@ -258,7 +263,7 @@ class Finalize:
                 target,
                 output=OutputFormat(self.cfg.out_dtype),
                 preparation=Preparation(probe, probe_options, _Curves(loggers, line)),
-                opener=TransformersOpener(),
+                opener=OPENER,
             )
         for remark in record.remarks():
             console.print(remark, markup=False, highlight=False)

@@ -3,6 +3,7 @@
 Modules that take seconds to import (Lightning, transformers, mteb) are imported only for an evaluation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 
 from lightning_embed.config import run_yaml, schema
 from lightning_embed.config.components import check_signature
-from lightning_embed.config.content import source_paths
+from lightning_embed.config.content import model_folder, source_paths
 from lightning_embed.config.identity import Identity, freeze
 from lightning_embed.config.queries import has_tests
 from lightning_embed.errors import ConfigError
@@ -57,7 +58,7 @@ def prepare(cfg: DictConfig) -> PreparedMerge:
     identity = freeze(cfg)
     replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if replay is None:
-        strategy, sources, base = strategy_of(cfg), _sources(cfg), None if cfg.base is None else Path(cfg.base)
+        strategy, sources, base = strategy_of(cfg), _sources(cfg), _base(cfg)
     else:
         strategy, sources, base = schema.built("merge", replay.options), replay.sources, replay.base
     has_data = bool(cfg.data.datasets)
@@ -92,15 +93,29 @@ def _sources(cfg: DictConfig) -> list[Source]:
     sizes = list(cfg.sizes) if cfg.sizes is not None else [None] * len(paths)
     if len(sizes) != len(paths):
         raise ConfigError(f"sizes has {len(sizes)} numbers for {len(paths)} sources: give one each, or null.")
-    for path in (*paths, *([Path(cfg.base)] if cfg.base is not None else [])):
+    base = _base(cfg)
+    for path in (*paths, *([base] if base is not None else [])):
         if not path.is_dir():
             raise ConfigError(f"{path} is not a directory: sources and base are local model directories.")
-    resolved = [path.resolve() for path in paths]
+    folders = [model_folder(path) for path in paths]
+    resolved = [folder.resolve() for folder in folders]
     for path in resolved:
         if resolved.count(path) > 1:
             raise ConfigError(f"sources: {path} occurs twice. Remove one; to give it more weight, use merge.weights.")
-    names = list(map(label, distinct(resolved, taken=[BASE])))
-    return [Source(path, name, size) for path, name, size in zip(paths, names, sizes, strict=True)]
+    _refuse_out_inside(Path(cfg.out), [*folders, *([base] if base is not None else [])])
+    names = list(map(label, distinct([path.resolve() for path in paths], taken=[BASE])))
+    return [Source(folder, name, size) for folder, name, size in zip(folders, names, sizes, strict=True)]
+
+
+def _base(cfg: DictConfig) -> Path | None:
+    return None if cfg.base is None else model_folder(Path(cfg.base).expanduser())
+
+
+def _refuse_out_inside(out: Path, models: Sequence[Path]) -> None:
+    """Refuse to write into a model that is to be merged, which would change it."""
+    for model in models:
+        if out.resolve().is_relative_to(model.resolve()):
+            raise ConfigError(f"out={out} is inside {model}, which is to be merged. Choose a different out.")
 
 
 def _measuring(cfg: DictConfig) -> tuple[Scores | None, MakeProbe | None]:

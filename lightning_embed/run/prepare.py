@@ -14,12 +14,13 @@ from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.values import plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.conversion import OPENER
 from lightning_embed.errors import ConfigError, DataError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
-from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.open_model import open_directory
 from lightning_embed.run import build, doctor
 from lightning_embed.run.check_rows import check_rows
 from lightning_embed.run.check_signal import check_signal
@@ -134,7 +135,7 @@ def _sources_of(
     ]
     for source in sources:
         if source.path.parent != models and not is_adapter(source.path):
-            ModelDirectory.open(source)
+            open_directory(source, OPENER)
     return sources
 
 

@@ -1,10 +1,12 @@
 """Digests of files, model directories and plain values; an unchanged file is not read again."""
 
+import errno
 import hashlib
 import json
 import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -45,10 +47,12 @@ def sha256(file: Path) -> str:
     process that asks reads nothing.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a pipe or a device, which would never end.
     """
     path = file.resolve()
     now = path.stat()
+    if not (stat.S_ISREG(now.st_mode) or stat.S_ISDIR(now.st_mode)):
+        raise OSError(errno.EINVAL, "a pipe or a device", str(file))
     key = (str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     digest = _digests.setdefault(key, _Digest())
     with digest.lock:
@@ -108,15 +112,23 @@ def begin(files: Iterable[Path]) -> None:
 
 
 def _model_files(folder: Path) -> Iterator[Path]:
+    """The regular files of a model; each folder once, and of one that a link leads to outside, its own files alone."""
+    root, seen = Path(os.path.realpath(folder)), set[Path]()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        is_top = Path(parent) == folder
-        folders[:] = [
-            name for name in folders if not (name.startswith(".") or (is_top and _OTHER_FOLDERS.fullmatch(name)))
-        ]
+        is_top, real = Path(parent) == folder, Path(os.path.realpath(parent))
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if real.is_relative_to(root) and not (name.startswith(".") or (is_top and _OTHER_FOLDERS.fullmatch(name)))
+        )
         has_safetensors = any(name.endswith(".safetensors") for name in names)
         for name in names:
             foreign = has_safetensors and name.endswith(_OTHER_WEIGHTS)
-            if not (name.startswith(".") or name in _CARDS or foreign):
+            if not (name.startswith(".") or name in _CARDS or foreign) and Path(parent, name).is_file():
                 yield Path(parent, name)
 
 

@@ -12,7 +12,7 @@ from lightning_embed.merge.checkpoint.modules import layout_of
 from lightning_embed.merge.checkpoint.name_matching import Names
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.engine import MergeSpec, merge_models
-from tests.merge import toy
+from tests.merge import toy, zoo
 
 FILES = {
     "config.json": '{"model_type": "bert", "dtype": "float32", "transformers_version": "5"}',
@@ -119,3 +119,52 @@ def test_remarks(tmp_path: Path) -> None:
     ]
     many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
     assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]
+
+
+def _pooled(folder: Path, tiny_model: Path, seed: int, mode: str) -> Path:
+    body = zoo.Transformer(str(tiny_model))
+    torch.manual_seed(seed)
+    for parameter in body.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    modules = [body, zoo.Pooling(32, pooling_mode=mode)]
+    zoo.SentenceTransformer(modules=modules, prompts={"query": "ask: "}, device="cpu").save(str(folder))
+    return folder
+
+
+def _plain(folder: Path) -> Path:
+    """The directory without what sentence-transformers adds."""
+    for name in ("modules.json", "1_Pooling/config.json", "config_sentence_transformers.json"):
+        (folder / name).unlink()
+    (folder / "sentence_bert_config.json").unlink(missing_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("owner", ["second", "third", "base"])
+def test_pooling_of_a_model_that_is_not_the_first(owner: str, tiny_model: Path, tmp_path: Path) -> None:
+    names = ["first", "second", "third", "base"]
+    paths = {name: _pooled(tmp_path / name, tiny_model, seed, "cls") for seed, name in enumerate(names)}
+    for name in names:
+        if name != owner:
+            _plain(paths[name])
+    sources = [Source(paths[name], name) for name in names[:3]]
+    record = merge_models(MergeSpec(toy.strategy("soup"), sources, paths["base"]), tmp_path / "merged")
+    merged = zoo.SentenceTransformer(str(tmp_path / "merged/model"), device="cpu")
+    assert (merged[1].pooling_mode, merged.prompts["query"]) == ("cls", "ask: ")
+    zoo.close(zoo.tensors(tmp_path / "merged/model"), zoo.mean([paths[name] for name in names[:3]]))
+    assert record.remarks() == [
+        f"first has no modules.json: pooling and prompts of the merged model are those of {owner}."
+    ]
+
+
+def test_what_is_not_copied_is_not_compared(tiny_model: Path, tmp_path: Path) -> None:
+    paths = [_pooled(tmp_path / name, tiny_model, seed, "mean") for seed, name in enumerate("ab")]
+    for name in ("trainer_state.json", "data.jsonl", "README.md", "LICENSE"):
+        (paths[0] / name).write_text("{}")
+    config = json.loads((paths[0] / "config.json").read_text())
+    (paths[0] / "config.json").write_text(json.dumps(config | {"_name_or_path": "/home/me"}))
+    record = merge_models(MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths]), tmp_path / "merged")
+    assert record.remarks() == []
+    names = {file.name for file in (tmp_path / "merged/model").iterdir()}
+    assert "LICENSE" in names
+    assert not names & {"trainer_state.json", "data.jsonl", "README.md"}
+    assert "/home/me" not in (tmp_path / "merged/model/config.json").read_text()

@@ -64,3 +64,20 @@ class _Untouchable(QuadraticProbe):
 def test_no_base(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"merge=soup: layers=\['.\*=0.5'\] are shares of the way from the base"):
         toy.merge(tmp_path, toy.strategy("soup", layers=[".*=0.5"]), toy.family(2)[1])
+
+
+TWICE = {"lm_head.weight": "embeddings.weight", "decoder.weight": "embeddings.weight"}
+MATRICES = [*NAMES, *TWICE]
+
+
+@pytest.mark.parametrize("name", ["embeddings.weight", *TWICE])
+def test_a_rule_for_one_name_of_a_matrix_counts_for_all(name: str) -> None:
+    found = layer_scales([rf"{name}=0.25"], MATRICES, TWICE)
+    assert {found["embeddings.weight"], *(found[other] for other in TWICE)} == {0.25}
+    assert found["layer.0.weight"] == 1
+
+
+def test_rules_that_differ_for_one_matrix() -> None:
+    assert layer_scales(["emb.*=0.5", "lm.*=0.5"], MATRICES, TWICE)["decoder.weight"] == 0.5
+    with pytest.raises(ConfigError, match=r"embeddings.weight=0.5, lm_head.weight=0, but these names are one matrix"):
+        layer_scales(["emb.*=0.5", "lm.*=0"], MATRICES, TWICE)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_embed.config import schema
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge import Source
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_model
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.replay import Replay
 from tests.merge import toy

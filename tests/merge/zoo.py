@@ -18,7 +18,9 @@ from sentence_transformers.sentence_transformer.modules import (
     StaticEmbedding,
     Transformer,
     WeightedLayerPooling,
+    WordEmbeddings,
 )
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -26,8 +28,13 @@ DIM = 32
 
 
 def _layers(path: Path) -> list[Any]:
-    body = Transformer(str(path), config_args={"output_hidden_states": True})
+    body = Transformer(str(path), config_kwargs={"output_hidden_states": True})
     return [body, WeightedLayerPooling(DIM, num_hidden_layers=2, layer_start=1), Pooling(DIM), Normalize()]
+
+
+def _words() -> WordEmbeddings:
+    words = ["the", "red", "cat", "dog", "sees"]
+    return WordEmbeddings(WhitespaceTokenizer(words), torch.randn(5, 8).numpy(), update_embeddings=True)
 
 
 def _static(path: Path) -> StaticEmbedding:
@@ -46,7 +53,8 @@ CHAINS: dict[str, Callable[[Path], list[Any]]] = {
     "two-dense": lambda path: [Transformer(str(path)), Pooling(DIM), Dense(DIM, 24), Dense(24, 8, bias=False)],
     "layer-norm": lambda path: [Transformer(str(path)), Pooling(DIM, pooling_mode="cls"), LayerNorm(DIM), Dense(DIM, 8)],
     "cnn": lambda path: [Transformer(str(path)), CNN(DIM, 8), Pooling(24)],
-    "lstm": lambda path: [Transformer(str(path)), LSTM(DIM, 8), Pooling(16)],
+    "lstm": lambda path: [_words(), LSTM(8, 8), Pooling(16)],
+    "word-embeddings": lambda path: [_words(), Pooling(8), Dense(8, 4)],
     "layer-pooling": _layers,
     "static": lambda path: [_static(path), Normalize()],
     "static-dense": lambda path: [_static(path), Dense(16, 8)],

@@ -15,7 +15,7 @@ from lightning_embed.cli import launch
 from lightning_embed.config import compose
 from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.record.freshness import is_current
@@ -255,3 +255,54 @@ def test_adapters_are_measured_as_what_they_are_folded_to(tiny_model: Path, tmp_
 def test_names_of_sources_are_no_paths() -> None:
     assert unique_names.distinct([Path("/x"), Path("/a/x")]) == ["x", "a-x"]
     assert unique_names.distinct([Path("/a/x"), Path("/a/base")], taken=["base"]) == ["a-x", "a-base"]
+
+
+def _names(file: Path) -> list[str]:
+    return [source["name"] for source in json.loads(file.read_text())["sources"]]
+
+
+def test_the_folder_of_a_merge_as_a_source_and_as_a_base(sources: list[str], tmp_path: Path) -> None:
+    _merge(*sources, "merge=soup", f"out={tmp_path}/one")
+    (first,) = (tmp_path / "one/merged").iterdir()
+    given = [f"sources=[{first},{tmp_path}/models/s1]", f"base={first}", *sources[1:]]
+    _merge(*given, "merge=task_arithmetic", f"out={tmp_path}/two")
+    (second,) = (tmp_path / "two/merged").iterdir()
+    assert _names(second / "merge.json") == [first.name, "s1"]
+    record = MergeRecord.read(second / "merge.json")
+    assert [model.path for model in (record.sources[0], record.models[-1])] == [str(first / "model")] * 2
+
+
+@pytest.mark.parametrize("out", ["models/s0", "models/s0/runs", "models/s1/a/b", "base/x"])
+def test_out_inside_a_model(out: str, sources: list[str], tmp_path: Path) -> None:
+    toy.write(tmp_path / "base", toy.model(0))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        ConfigError, match=rf"^out=\S+/{out} is inside {tmp_path}/\S+, which is to be merged. Choose a diff"
+    ):
+        _merge(*sources, f"base={tmp_path}/base", f"out={tmp_path}/{out}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_snapshots_of_the_hub(tmp_path: Path) -> None:
+    paths = []
+    for number, name in enumerate(("law", "tax")):
+        snapshot = toy.write(tmp_path / f"hub/models--org--{name}/snapshots/{number:040}", toy.model(number))
+        blobs = snapshot.parent.parent / "blobs"
+        blobs.mkdir()
+        for file in [*snapshot.iterdir()]:
+            file.rename(blobs / file.name)
+            file.symlink_to(f"../../blobs/{file.name}")
+        paths.append(str(snapshot))
+    _merge(f"sources=[{','.join(paths)}]", "evaluation=none", "logger=none", "merge=soup", f"out={tmp_path}/out")
+    (merged,) = (tmp_path / "out/merged").iterdir()
+    assert _names(merged / "merge.json") == ["law", "tax"]
+    assert not (merged / "model/config.json").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "modules.json", "model.safetensors.index.json"])
+def test_a_pipe_does_not_hang(name: str, sources: list[str], tmp_path: Path) -> None:
+    (tmp_path / f"models/s0/{name}").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / f"models/s0/{name}")
+    with pytest.raises(CheckpointError, match=rf"s0/{name}: expected a file, found a pipe or a device"):
+        _merge(*sources, "merge=soup", f"out={tmp_path}/out")
+    assert not list((tmp_path / "out/merged").glob("[!.]*"))

@@ -99,3 +99,37 @@ def test_a_model_directory_is_what_a_model_is_loaded_from(tmp_path: Path) -> Non
         before = after
     (tmp_path / "tokenizer.json").rename(tmp_path / "vocab.json")
     assert checksum.directory_digest(tmp_path) != before
+
+
+def test_pipes_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    before = checksum.directory_digest(tmp_path / "model")
+    os.mkfifo(tmp_path / "model/model.safetensors")
+    (tmp_path / "model/zero").symlink_to("/dev/zero")
+    assert checksum.directory_digest(tmp_path / "model") == before
+    for name in ("model.safetensors", "zero"):
+        with pytest.raises(OSError, match="a pipe or a device"):
+            checksum.sha256(tmp_path / "model" / name)
+
+
+@pytest.mark.parametrize("links", [{"loop": "."}, {"a/up": ".."}, {"a/b": "../b", "b/a": "../a"}, {"self": "self"}])
+def test_links_that_never_end(links: dict[str, str], tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text("{}")
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    found = set(checksum.model_digests(tmp_path))
+    assert len(found) == 2, "each folder once"
+    assert {"a/config.json"} <= found <= {"a/config.json", "b/config.json", "a/b/config.json"}
+
+
+def test_a_folder_elsewhere(tmp_path: Path) -> None:
+    """Its own files count, so that a change is noticed, and not all that is below: it may be the root."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    (tmp_path / "elsewhere/config.json").write_text("{}")
+    (tmp_path / "elsewhere/deep/data").write_text("{}")
+    (tmp_path / "model/1_Pooling").symlink_to("../elsewhere")
+    assert set(checksum.model_digests(tmp_path / "model")) == {"1_Pooling/config.json"}

@@ -22,7 +22,8 @@ _TOKENIZER = r"""
 """
 _CONFIG = r"""
     config\.json | modules\.json | config_sentence_transformers\.json |
-    (generation|processor|(\w+_)?preprocessor|image_processor|audio_tokenizer|sentence_[\w-]+|router)_config\.json
+    (generation|processor|(\w+_)?preprocessor|image_processor|audio_tokenizer|sentence_[\w-]+|router)_config\.json |
+    (wordembedding|(whitespace|phrase)tokenizer|cnn|lstm|bow)_config\.json
 """
 _PROMPTS = r"[\w-]+\.jinja | chat_template\.json | prompts?\.json"
 _LICENCE = r"(licen[cs]es?|notices?|copying|copyright|use_policy)([._-][\w.-]*)?"

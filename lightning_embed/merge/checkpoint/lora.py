@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,16 @@ from torch import Tensor
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE as CONFIG_FILE
-from lightning_embed.merge.checkpoint.modules import layout_of
+from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo, prefixes_of
-from lightning_embed.merge.checkpoint.reader import (
-    INDEX_FILE,
-    WEIGHTS_FILE,
-    ModelDirectory,
-    Place,
-    mapped,
-    module_contents,
-    read_header,
-)
+from lightning_embed.merge.checkpoint.reader import ModelDirectory, Place, mapped, read_header, with_modules
+from lightning_embed.merge.checkpoint.weight_files import INDEX_FILE, WEIGHTS_FILE
+from lightning_embed.merge.checkpoint.wrappers import unwrapped
 from lightning_embed.merge.contract import Source
 from lightning_embed.storage.json_file import read_json
 
 ADAPTER_FILE = "adapter_model.safetensors"
+PICKLE = "adapter_model.bin"
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<side>[AB])(?:\.weight)?")
 
 _FOLDED = {
@@ -43,6 +38,10 @@ _SILENT = {
 _FOLD_BY_PEFT = "Fold it with peft's merge_and_unload, and merge the result."
 _SAVE_AGAIN = "Save the adapter again."
 _STARTS_AT_THE_BASE = (True, False, "gaussian", "eva", "orthogonal")  # other methods change the base first
+
+
+class MoreThanLora(CheckpointError):
+    """An adapter that only peft can fold."""
 
 
 @dataclass
@@ -91,24 +90,25 @@ class AdaptedModel(ModelDirectory):
     """A base with a LoRA adapter, as peft writes one (Hu et al. 2021, LoRA, arXiv 2106.09685): W + scale * B A.
 
     Args:
-        base: directory of the base.
+        base: the model that it adapts.
         changes: own name of a weight of the base -> how the adapter changes it.
         absent: tensors of the adapter for modules that the base lacks: heads.
     """
 
-    base: Path
+    base: ModelDirectory
     changes: Mapping[str, LowRank]
     absent: list[str]
 
     @property
     def files(self) -> list[Path]:
         """The weights of base and adapter, and the adapter's options, on which the result depends too."""
-        return [*super().files, self.path / ADAPTER_FILE, self.path / CONFIG_FILE]
+        own = {place.file for place in self.places.values() if place.file.is_relative_to(self.path)}
+        return sorted({*self.base.files, *own, self.path / ADAPTER_FILE, self.path / CONFIG_FILE})
 
     @property
     def folders(self) -> list[Path]:
         """The folders of base and adapter; files beside the adapter (pooling, prompts) take precedence."""
-        return [self.base, self.path]
+        return [*self.base.folders, self.path]
 
     @property
     def dropped(self) -> list[str]:
@@ -126,44 +126,43 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG_FILE).exists()
 
 
-def open_model(source: Source, base: Path | None) -> ModelDirectory:
-    """Open a model directory, or an adapter with its base.
-
-    Args:
-        source: the directory.
-        base: the run's base, used for an adapter whose options name no local directory.
+def read_options(folder: Path) -> dict[str, Any]:
+    """The options of an adapter.
 
     Raises:
-        CheckpointError: the model or its base cannot be read, or this kind of adapter cannot be folded.
+        CheckpointError: they cannot be read, or the directory holds a model besides, or a pickle instead of weights.
     """
-    if not is_adapter(source.path):
-        return ModelDirectory.open(source)
-    if any((source.path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
-        raise CheckpointError(f"{source.path} holds a model and an adapter. Remove the one that is not to be merged.")
-    options = _read_options(source.path / CONFIG_FILE)
-    below = _base(source, options, base)
-    _refuse_unscaled(source.path / CONFIG_FILE, options)
-    return _with_own_modules(_adapted(source, ModelDirectory.open(Source(below, source.name)), options))
+    if any(inside(folder, file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
+        raise CheckpointError(f"{folder} holds a model and an adapter. Remove the one that is not to be merged.")
+    options: dict[str, Any] = read_json(inside(folder, CONFIG_FILE), _Options, _SAVE_AGAIN)
+    if not inside(folder, ADAPTER_FILE).is_file() and inside(folder, PICKLE).is_file():
+        raise CheckpointError(
+            f"{folder}: expected {ADAPTER_FILE}, found {PICKLE}. A pickle can run code and is never opened: save it "
+            f"again with peft, PeftModel.from_pretrained(<base>, {str(folder)!r}).save_pretrained(...)."
+        )
+    return options
 
 
-def _with_own_modules(model: AdaptedModel) -> AdaptedModel:
-    """The model with the modules beside the adapter, where its directory has a modules.json; else with the base's."""
-    layout = layout_of(model.path)
-    if layout.is_plain:
-        return model
-    header, places = module_contents(model.path, layout)
-    body = model.body_header
-    return replace(
-        model,
-        header={**body, **header},
-        places={**{name: model.places[name] for name in body}, **places},
-        names=Names({name: name for name in (*body, *header)}, model.names.dropped),
-        layout=replace(layout, body=model.layout.body),
-    )
+def fold_lora(source: Source, below: ModelDirectory, options: Mapping[str, Any]) -> AdaptedModel:
+    """The adapter in the directory of `source`, folded into its base on reading.
+
+    Args:
+        source: the adapter.
+        below: its base.
+        options: of the adapter.
+
+    Raises:
+        MoreThanLora: an adapter of a different kind.
+        CheckpointError: its weights cannot be read, or do not fit the base.
+    """
+    file = source.path / CONFIG_FILE
+    _refuse_more(file, options)
+    _refuse_unscaled(file, options)
+    return with_modules(_adapted(source, below, options), source.path, below.layout.body)
 
 
-def _read_options(file: Path) -> dict[str, Any]:
-    options: dict[str, Any] = read_json(file, _Options, _SAVE_AGAIN)
+def _refuse_more(file: Path, options: Mapping[str, Any]) -> None:
+    """Refuse an adapter that is more than plain LoRA."""
     kind = options["peft_type"]
     others = {key: value for key, value in options.items() if value and key not in _FOLDED | _SILENT}
     if kind != "LORA":
@@ -171,8 +170,7 @@ def _read_options(file: Path) -> dict[str, Any]:
     if options.get("init_lora_weights", True) not in _STARTS_AT_THE_BASE:
         others["init_lora_weights"] = options["init_lora_weights"]
     for key, value in others.items():
-        raise CheckpointError(f"{file}: {key}={value!r} is more than plain LoRA. {_FOLD_BY_PEFT}")
-    return options
+        raise MoreThanLora(f"{file}: {key}={value!r} is more than plain LoRA. {_FOLD_BY_PEFT}")
 
 
 def _refuse_unscaled(file: Path, options: Mapping[str, Any]) -> None:
@@ -192,30 +190,20 @@ def _misread(pattern: str) -> str | None:
     return None
 
 
-def _base(source: Source, options: Mapping[str, Any], base: Path | None) -> Path:
-    named = options.get("base_model_name_or_path")
-    if named and Path(named).is_dir():
-        return Path(named)
-    if base is None:
-        raise CheckpointError(
-            f"{source.path} is an adapter of {named!r}, which is not a directory on this machine. "
-            "Give base=<a directory of that model>."
-        )
-    return base
-
-
 def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) -> AdaptedModel:
     """Match the tensors of the adapter with those of the base."""
-    file = source.path / ADAPTER_FILE
+    file = inside(source.path, ADAPTER_FILE)
     header, places = read_header(file)
     factors: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
-    for key in header:
-        name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    bare, notes = unwrapped((key.removeprefix("base_model.model.") for key in header), file)
+    keys = {stored.removeprefix("base_model.model."): stored for stored in header}
+    for short, stored in bare.items():
+        name, key = short.replace(".base_layer.", "."), keys[stored]
         if found := _FACTOR.fullmatch(name):
             factors.setdefault(f"{found['module']}.weight", {})[found["side"]] = key
         elif ".lora_" in name:
-            raise CheckpointError(f"{file} holds {key}, which is not a part of plain LoRA. {_FOLD_BY_PEFT}")
+            raise MoreThanLora(f"{file} holds {key}, which is not a part of plain LoRA. {_FOLD_BY_PEFT}")
         else:
             whole[name] = key
     own = _own_names([*factors, *whole], below.header)
@@ -239,9 +227,10 @@ def _adapted(source: Source, below: ModelDirectory, options: Mapping[str, Any]) 
         {**below.places, **{name: places[key] for name, key in kept.items()}},
         {**below.header, **{name: header[key] for name, key in kept.items()}},
         Names(names, []),
-        below.path,
+        below,
         changes,
         [key for name, key in whole.items() if name not in own],
+        notes=(*below.notes, *notes),
         layout=below.layout,
     )
 
@@ -265,8 +254,8 @@ def _low_rank(
     file: Path,
 ) -> LowRank:
     if keys.keys() != {"A", "B"} or any(len(header[key].shape) != 2 for key in keys.values()):
-        raise CheckpointError(
-            f"{file} has no two matrices for {name}: only linear layers and embeddings can be folded."
+        raise MoreThanLora(
+            f"{file} has no two matrices for {name}: only linear layers and embeddings can be folded. {_FOLD_BY_PEFT}"
         )
     down, up = keys["A"], keys["B"]
     module, rank = name.removesuffix(".weight"), header[down].shape[0]

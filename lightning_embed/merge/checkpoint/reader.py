@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Shaped
@@ -18,21 +18,12 @@ from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.merge.checkpoint.modules import Layout, Module, layout_of
 from lightning_embed.merge.checkpoint.name_matching import Header, Names, TensorInfo
+from lightning_embed.merge.checkpoint.quantised import refuse_quantised
+from lightning_embed.merge.checkpoint.weight_files import weight_files
+from lightning_embed.merge.checkpoint.wrappers import unwrapped
 from lightning_embed.merge.contract import Source
 from lightning_embed.runtime.finite import is_finite
 from lightning_embed.storage.checksum import sha256
-from lightning_embed.storage.json_file import read_json
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
-
-
-@dataclass
-class _Index:
-    """The part of an index of shards that is read."""
-
-    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,21 +63,13 @@ class ModelDirectory:
         """Read the headers of a model directory.
 
         Raises:
-            CheckpointError: no directory, no safetensors in it, or a missing or truncated shard.
+            QuantisedModel: its tensors are codes and scales.
+            CheckpointError: no directory, no safetensors in it, a truncated shard, or an index that does not fit.
         """
-        layout = layout_of(source.path)
-        header, places = _contents(inside(source.path, layout.body))
-        beside = module_contents(source.path, layout)
-        names = {name: name for name in (*header, *beside[0])}
-        return cls(
-            source.path,
-            source.name,
-            source.size,
-            places | beside[1],
-            header | beside[0],
-            Names(names, []),
-            layout=layout,
-        )
+        header, places, notes = contents(inside(source.path, layout_of(source.path).body))
+        names = Names({name: name for name in header}, [])
+        model = cls(source.path, source.name, source.size, places, header, names, notes=notes)
+        return with_modules(model, source.path)
 
     def renamed(self, names: Names) -> "ModelDirectory":
         """The same directory with different names."""
@@ -164,32 +147,61 @@ class ModelDirectory:
         return ((name, self.header[own]) for name, own in sorted(self.names.kept.items()))
 
 
-def module_contents(folder: Path, layout: Layout) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
-    """Dtype, shape and place of the tensors of the modules beside the body, with the prefixes of their modules."""
-    header: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
+Opened = TypeVar("Opened", bound=ModelDirectory)
+
+
+def with_modules(model: Opened, folder: Path, body: str | None = None) -> Opened:
+    """A model with the modules beside the body that the modules.json of `folder` lists; without one, as it is.
+
+    Args:
+        model: the model, opened.
+        folder: the directory of the modules.
+        body: folder of the body in the result; None: as modules.json says.
+
+    Raises:
+        CheckpointError: a module cannot be read.
+    """
+    layout = layout_of(folder)
+    if layout.is_plain:
+        return model
+    header, places, notes = (
+        dict(model.body_header),
+        {name: model.places[name] for name in model.body_header},
+        model.notes,
+    )
     for module in layout.weighted:
-        infos, starts = _contents(inside(folder, module.folder))
+        infos, starts, found = contents(inside(folder, module.folder))
         header |= {module.prefix + name: info for name, info in infos.items()}
         places |= {module.prefix + name: place for name, place in starts.items()}
-    return header, places
+        notes += found
+    names = replace(model.names, kept={name: name for name in header})
+    return replace(
+        model,
+        header=header,
+        places=places,
+        names=names,
+        notes=notes,
+        layout=layout if body is None else replace(layout, body=body),
+    )
 
 
-def _contents(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
-    """Dtype, shape and place of the tensors of all weights files of a folder."""
-    files = _find_files(folder)
-    header: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
-    for file in sorted(set(files.values())):
-        infos, starts = read_header(file)
-        header |= infos
-        places |= starts
-    for name in files.keys() - header.keys():
-        raise CheckpointError(
-            f"{folder}: {INDEX_FILE} lists {name} in {files[name].name}, which has no such tensor. "
-            "Copy the model again."
-        )
-    return header, places
+def contents(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, Place], tuple[str, ...]]:
+    """Dtype, shape and place of the tensors of a folder, by name without wrappers, and notes.
+
+    Raises:
+        QuantisedModel: its tensors are codes and scales.
+        CheckpointError: no directory, no safetensors in it, a truncated shard, or an index that does not fit.
+    """
+    weights = weight_files(folder)
+    read = {file: read_header(file) for file in weights.files}
+    weights.check(folder, {file: header for file, (header, _) in read.items()})
+    infos = {name: info for header, _ in read.values() for name, info in header.items()}
+    starts = {name: place for _, places in read.values() for name, place in places.items()}
+    refuse_quantised(folder, infos)
+    own, notes = unwrapped(infos, folder)
+    header = {name: infos[stored] for name, stored in own.items()}
+    places = {name: starts[stored] for name, stored in own.items()}
+    return header, places, (*weights.notes, *notes)
 
 
 def read_header(file: Path) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
@@ -208,7 +220,10 @@ def _places(file: Path) -> dict[str, Place]:
     """The places of the tensors of a file that safetensors has validated; its API does not report them."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        entries = json.loads(stream.read(length))
+        pairs = json.loads(stream.read(length), object_pairs_hook=list)
+    entries = {name: dict(entry) for name, entry in pairs}
+    if len(entries) < len(pairs):
+        raise CheckpointError(f"{file}: its header lists a tensor twice. Save the model again.")
     return {
         name: Place(file, 8 + length + entry["data_offsets"][0])
         for name, entry in entries.items()
@@ -237,39 +252,6 @@ def mapped(place: Place, info: TensorInfo) -> Shaped[Tensor, "..."]:
             f"{place.file} has changed since the merge began ({error}). Do not change models during a merge."
         ) from None
     return torch.frombuffer(memory, dtype=info.dtype, count=info.shape.numel(), offset=before).view(info.shape)
-
-
-def _find_files(path: Path) -> dict[str, Path]:
-    """Name of every tensor -> its file."""
-    _refuse_no_model(path)
-    index = path / INDEX_FILE
-    if not index.exists():
-        with _opened(path / WEIGHTS_FILE) as tensors:
-            return dict.fromkeys(tensors.keys(), path / WEIGHTS_FILE)
-    found = read_json(index, _Index, "Copy the model again.")
-    files = {name: path / file for name, file in found["weight_map"].items()}
-    for outside in (file for file in found["weight_map"].values() if Path(file).name != file):
-        raise CheckpointError(f"{index}: expected names of files beside it, found {outside!r}. Copy the model again.")
-    for missing in sorted({file.name for file in files.values() if not file.exists()}):
-        raise CheckpointError(f"{path} has no {missing}, which its {INDEX_FILE} names. Copy the missing shards.")
-    return files
-
-
-def _refuse_no_model(path: Path) -> None:
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist. Give a model directory.")
-    if not path.is_dir():
-        hint = _EXPORT if path.suffix in PICKLES else f"Give the directory that holds config.json and {WEIGHTS_FILE}."
-        raise CheckpointError(f"{path} is a file, and a model is a directory. {hint}")
-    if not any((path / file).exists() for file in (WEIGHTS_FILE, INDEX_FILE)):
-        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
-        found = (
-            f"only {', '.join(pickles)}. {_EXPORT}" if pickles else "none. Give a directory that save_pretrained wrote."
-        )
-        raise CheckpointError(f"{path}: expected {WEIGHTS_FILE} or {INDEX_FILE}, found {found}")
-
-
-_EXPORT = "A pickle can run code and is never opened: export it, with save_pretrained, to a directory with safetensors."
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
+from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.contract import Model
+from lightning_embed.merge.layer_names import layer_of
 
 _PREFIX = 64  # elements that distinguish almost all pairs of matrices
 
@@ -27,6 +29,19 @@ def tied(models: Sequence[Model]) -> dict[str, str]:
         else:
             found[name] = earlier
     return found
+
+
+def one_in_the_model(models: Sequence[ModelDirectory]) -> dict[str, str]:
+    """Those of `tied` that the architecture ties: in the body, and not both in numbered layers, which may be copies."""
+
+    def counts(name: str) -> bool:
+        return layer_of(name) == name.partition(".")[0]
+
+    return {
+        name: other
+        for name, other in tied(models).items()
+        if (counts(name) or counts(other)) and not (models[0].is_beside(name) or models[0].is_beside(other))
+    }
 
 
 def _equal(models: Sequence[Model], one: str, other: str) -> bool:

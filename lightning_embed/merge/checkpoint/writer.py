@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.modules import Layout
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
-from lightning_embed.merge.checkpoint.reader import INDEX_FILE, WEIGHTS_FILE
+from lightning_embed.merge.checkpoint.weight_files import INDEX_FILE, WEIGHTS_FILE
 from lightning_embed.runtime import fault_injection
 from lightning_embed.storage.atomic import write_whole
 

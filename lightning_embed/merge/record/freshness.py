@@ -9,8 +9,9 @@ import torch
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.allowed import is_licence
 from lightning_embed.merge.checkpoint.companions import chosen_files
+from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
-from lightning_embed.merge.checkpoint.lora import open_model
+from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.contract import STATISTICS, Source, Vocabulary
 from lightning_embed.merge.record.record import MergeRecord
@@ -18,7 +19,13 @@ from lightning_embed.merge.record.statistics import statistics_folders
 from lightning_embed.storage.checksum import sha256
 
 
-def is_current(target: Path, sources: Sequence[Source], base: Path | None, code: Path | None = None) -> bool:
+def is_current(
+    target: Path,
+    sources: Sequence[Source],
+    base: Path | None,
+    code: Path | None = None,
+    opener: Converter | None = None,
+) -> bool:
     """Whether `target` holds a merge of these models, and the models have not changed since.
 
     Args:
@@ -26,6 +33,7 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
         sources: in their order.
         base: model that they started from.
         code: file of the strategy; the merge is out of date if the file is newer.
+        opener: converts models that only other libraries can read; None: they are refused.
 
     Raises:
         CheckpointError: a model cannot be read.
@@ -39,9 +47,9 @@ def is_current(target: Path, sources: Sequence[Source], base: Path | None, code:
         return False
     if code is not None and code.stat().st_mtime_ns > file.stat().st_mtime_ns:
         return False
-    models = [open_model(source, base) for source in sources]
+    models = [open_model(source, base, opener) for source in sources]
     if base is not None:
-        models.append(ModelDirectory.open(Source(base, "base")))
+        models.append(open_directory(Source(base, "base"), opener))
     return changed_file(record, models) is None
 
 
