@@ -161,7 +161,7 @@ def test_the_delta_of_a_token_that_a_source_lacks_is_zero(tmp_path: Path) -> Non
     tokens = [*SPECIAL, *WORDS]
     base = _write(tmp_path / "base", tokens, 9, dtype=torch.float32)[0]
     small = _write(tmp_path / "small", [*SPECIAL, "cat"], 1, dtype=torch.bfloat16)[0]
-    (source, origin) = open_models([Source(small, "small")], base, Vocabulary.base)
+    (source, origin) = open_models([Source(small, "small")], base, vocabulary=Vocabulary.base)
     deltas = source.tensor(TABLE).float() - origin.tensor(TABLE).float()
     assert [bool(row.any()) for row in deltas] == [token in (*SPECIAL, "cat") for token in tokens]
     merged = _merge(tmp_path / "out", [small], base, Vocabulary.base, "task_arithmetic")
@@ -314,6 +314,6 @@ def test_different_sizes_without_the_option_name_it(tmp_path: Path) -> None:
 def test_the_same_rows_are_read_in_parallel_once(tmp_path: Path) -> None:
     one = _write(tmp_path / "one", [*SPECIAL, *WORDS], 0)[0]
     two = _write(tmp_path / "two", WORDS[::-1], 1)[0]
-    _, model = open_models([Source(one, "one"), Source(two, "two")], None, Vocabulary.first)
+    _, model = open_models([Source(one, "one"), Source(two, "two")], None, vocabulary=Vocabulary.first)
     found = [model.tensor(TABLE) for _ in range(3)]
     assert all(left.data_ptr() == right.data_ptr() for left, right in pairwise(found))

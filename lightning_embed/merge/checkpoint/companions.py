@@ -151,9 +151,9 @@ def _joined(folder: str, name: str) -> str:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    if one.suffix == ".json":
-        return bool(content(one) == content(other))
-    return filecmp.cmp(one, other, shallow=False)
+    if filecmp.cmp(one, other, shallow=False):
+        return True
+    return one.suffix == ".json" and bool(content(one) == content(other))
 
 
 def _read_json(file: Path, shape: Any) -> Any:

@@ -201,13 +201,13 @@ def _inside(vocabulary: _Vocabulary) -> set[int]:
 
 def _rows(old: _Vocabulary, new: _Vocabulary) -> Int[Tensor, " rows"]:
     """The old row of each new row."""
-    found = torch.full((new.rows,), ABSENT)
+    found = [ABSENT] * new.rows
     theirs, same_role = old.tokenizer.ids, _by_role(old.tokenizer, new.tokenizer)
     for token, number in new.tokenizer.ids.items():
         own = theirs.get(token, theirs.get(same_role.get(token, token), ABSENT))
         if number < new.rows and own < old.rows:
             found[number] = own
-    return found
+    return torch.tensor(found)
 
 
 def _by_role(old: Tokenizer, new: Tokenizer) -> dict[str, str]:
