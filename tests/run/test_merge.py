@@ -340,14 +340,14 @@ def test_vocabularies_are_merged_by_token(
 def test_what_differs_is_allowed_by_name(sources: list[str], tmp_path: Path) -> None:
     """Each of these options is another merge, with its own folder."""
     _with_tokens(sources, tmp_path)
-    for options in (["merge.allow=[tokens]"], ["vocabulary=first"], [f"base={tmp_path}/models/s1", "vocabulary=base"]):
+    for options in (["merge.allow=[tokens]"], ["vocabulary=first"]):
         _merge(*sources, *options, f"out={tmp_path}/out")
-    assert len([path for path in (tmp_path / "out/merged").iterdir() if path.name.startswith("soup-")]) == 3
+    assert len([path for path in (tmp_path / "out/merged").iterdir() if path.name.startswith("soup-")]) == 2
     with pytest.raises(CheckpointMismatch, match=r"tokens:"):
         _merge(*sources, f"out={tmp_path}/out")
 
 
-@pytest.mark.parametrize("word", ["union", "last", "true"])
+@pytest.mark.parametrize("word", ["union", "last", "s0"])
 def test_an_unknown_vocabulary(word: str) -> None:
     with pytest.raises(ConfigError, match=rf"vocabulary={word}: Invalid value '?{word}"):
         compose.check_command("merge", ["sources=[a,b]", f"vocabulary={word}"])
