@@ -1,5 +1,6 @@
 """The class of transformers that opens given tensors, found on the meta device, where nothing has memory."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,20 +51,33 @@ def fitted_class(config: Mapping[str, Any], header: Header) -> dict[str, Any]:
     Raises:
         CheckpointMismatch: none of them opens the tensors.
     """
-    best: _Report | None = None
+    problems: dict[str, int] = {}  # what is wrong -> how much
     for cls in _classes(config):
-        vocabulary: dict[str, Any] = {}
-        report = _report(cls, config, header)
-        if report.resized and (vocabulary := _vocabulary(config, report)):
-            report = _report(cls, {**config, **vocabulary}, header)
+        try:
+            report, vocabulary = _fitting_report(cls, config, header)
+        except Exception as error:  # classes raise errors of many types for options that contradict each other
+            problems[f"{cls.__name__} cannot be built ({str(error).strip().partition(chr(10))[0].rstrip('.')})"] = (
+                sys.maxsize
+            )
+            continue
         if report.fits:
             named = config.get("architectures")
             return vocabulary | ({"architectures": [cls.__name__]} if named and named != [cls.__name__] else {})
-        best = report if best is None or len(report.missing) < len(best.missing) else best
+        problems[f"{report.name}: {report}"] = len(report.missing)
+    if not problems:  # a family without a class for its body
+        return {}
     raise CheckpointMismatch(
-        f"No class of transformers opens the merged tensors with the first source's config.json; {best.name if best else ''}: "
-        f"{best}. Export the first source again, with its config.json, or put a complete model first."
+        "No class of transformers opens the merged tensors with the first source's config.json; "
+        f"{min(problems, key=lambda problem: problems[problem])}. "
+        "Export the first source again, with its config.json, or put a complete model first."
     )
+
+
+def _fitting_report(cls: Any, config: Mapping[str, Any], header: Header) -> tuple[_Report, dict[str, Any]]:
+    """How tensors fit a class, and the changes for a vocabulary of a different size."""
+    report = _report(cls, config, header)
+    vocabulary = _vocabulary(config, report)
+    return (_report(cls, {**config, **vocabulary}, header), vocabulary) if vocabulary else (report, {})
 
 
 def _classes(config: Mapping[str, Any]) -> Iterator[Any]:

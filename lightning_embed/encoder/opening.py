@@ -1,4 +1,4 @@
-"""The opener of merged models: transformers and sentence-transformers, imported by the methods, since that takes seconds.
+"""The opener of merged models, with transformers and sentence-transformers, which take seconds to import: in methods.
 
 No code of a model's directory is run: a model with its own classes (`auto_map`) is neither compared nor opened.
 """
@@ -175,6 +175,8 @@ def _hidden_states(folder: Path) -> Iterator[torch.Tensor]:
     if not _has_tokenizer(folder):
         return
     tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)(_TEXT, return_tensors="pt")
+    if tokens["input_ids"].numel() == 0:  # a tokenizer without the letters of the text
+        return
     rows = model.get_input_embeddings().num_embeddings
     if (largest := int(tokens["input_ids"].max())) >= rows:
         raise CheckpointError(

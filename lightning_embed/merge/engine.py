@@ -125,6 +125,8 @@ def merge_models(
         plan = preparation.plan(strategy, inputs, origin, folder)
         statistics = open_statistics(folder / STATISTICS, inputs)
         statistics_hashes = [readers.submit(model.digests) for model in statistics]
+        if fitted.done():  # no class opens the result: said before the long work, where that is known by now
+            fitted.result()
         prepared = time.perf_counter()
         merged = MergedModel(strategy, inputs, origin, plan, output.torch_dtype, spec.seed, statistics)
         model_folder = folder / MODEL_FOLDER

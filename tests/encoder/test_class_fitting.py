@@ -90,6 +90,7 @@ MISFITS: dict[str, tuple[dict[str, Any], Callable[[], Tensors], str]] = {
     "another width": ({"hidden_size": 32}, lambda: _bert()[1], r"is \[.*\], expected \[.*32"),
     "more positions": ({"max_position_embeddings": 64}, lambda: _bert()[1], r"position_embeddings.weight is \[34, 16\], expected \[64, 16\]"),
     "an embedding is missing": ({}, lambda: {n: i for n, i in _bert()[1].items() if "word_embeddings" not in n}, r"word_embeddings.weight is missing"),
+    "options that contradict each other": ({"num_attention_heads": 5}, lambda: _bert()[1], r"BertModel cannot be built \(The hidden size"),
     "nothing": ({}, dict, "is missing"),
     "another family": ({}, lambda: _stored(transformers.AutoModel, FAMILIES["qwen3"]())[1], "is missing"),
     "two vocabularies": ({}, lambda: {n: TensorInfo(i.dtype, torch.Size([9, *i.shape[1:]])) if n.endswith("token_type_embeddings.weight") else i for n, i in _bert()[1].items()}, r"\[9, 16\], expected \[2, 16\]"),

@@ -26,6 +26,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # peft and transformers warn 
 SIZES: dict[str, Any] = {"vocab_size": 100, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}  # fmt: skip
 
 
+VOCABULARY = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwords"
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(conversion, "CACHE", tmp_path / "cache")
@@ -37,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "bert"
     torch.manual_seed(0)
     transformers.BertModel(transformers.BertConfig(**SIZES)).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("words")
+    (folder / "vocab.txt").write_text(VOCABULARY)
     return folder
 
 
@@ -134,7 +137,7 @@ def test_made_once_and_merged_and_repeated(base: Path, tmp_path: Path, cache: Pa
     record = merge_models(MergeSpec(toy.strategy("soup"), [source, Source(base, "b")]), target, opener=OPENER)
     original, merged = toy.read(base), toy.read(target / "model")
     toy.close(merged, {name: (original[name] + expected[name]) / 2 for name in expected}, 1e-6)
-    assert (target / "model/vocab.txt").read_text() == "words"
+    assert (target / "model/vocab.txt").read_text() == VOCABULARY
     assert record.sources[0].sha256.keys() == {"adapter_config.json", "adapter_model.safetensors", "model.safetensors"}
     assert "a: its adapter was folded by peft." in record.remarks()
     assert is_current(target, [source, Source(base, "b")], None, opener=OPENER)

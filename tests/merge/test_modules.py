@@ -220,3 +220,31 @@ def test_the_oldest_layout(tiny_model: Path, tmp_path: Path) -> None:
     assert not (merged / "model.safetensors").exists()
     at_root = _merge("soup", [a, b], tmp_path / "other")
     torch.testing.assert_close(zoo.encode(merged, ["the cat"]), zoo.encode(at_root, ["the cat"]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_an_adapter_beside_modules(has_own: bool, tiny_model: Path, tmp_path: Path) -> None:
+    """Modules beside the adapter are its own; where it has no modules.json, they are those of its base."""
+    base, other, _ = _sources("dense", tiny_model, tmp_path)
+    adapter, name = tmp_path / "adapter", "encoder.layer.0.attention.self.query"
+    adapter.mkdir()
+    options = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "base_model_name_or_path": str(base)}
+    (adapter / "adapter_config.json").write_text(json.dumps(options))
+    factors = {"A": torch.randn(2, zoo.DIM), "B": torch.randn(zoo.DIM, 2)}
+    save_file(
+        {f"base_model.model.{name}.lora_{side}.weight": factor for side, factor in factors.items()},
+        adapter / "adapter_model.safetensors",
+    )
+    if has_own:
+        shutil.copy(other / "modules.json", adapter)
+        for folder in ("1_Pooling", "2_Dense"):
+            shutil.copytree(other / folder, adapter / folder)
+    merged = zoo.tensors(_merge("soup", [adapter], tmp_path / "merged", base))
+    owner = other if has_own else base
+    assert torch.equal(merged["2_Dense:linear.weight"], zoo.tensors(owner)["2_Dense:linear.weight"])
+    expected = zoo.tensors(base)[f".:{name}.weight"] + factors["B"] @ factors["A"]
+    torch.testing.assert_close(merged[f".:{name}.weight"], expected, rtol=0, atol=1e-5)
+    record = json.loads((tmp_path / "merged/merge.json").read_text())
+    assert sorted(record["sources"][0]["sha256"]) == [
+        "2_Dense/model.safetensors", "adapter_config.json", "adapter_model.safetensors", "model.safetensors",
+    ]  # fmt: skip

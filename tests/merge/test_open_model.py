@@ -134,6 +134,27 @@ def test_a_quantised_model(base: Path, tmp_path: Path) -> None:
     assert model.renamed(model.names).notes == model.notes
 
 
+def test_a_quantised_body_in_its_own_folder(tmp_path: Path) -> None:
+    """Older sentence-transformers directories: 0_Transformer/, with modules beside it."""
+    folder = tmp_path / "q"
+    _quantised(folder / "0_Transformer")
+    toy.write(folder / "2_Dense", {"linear.weight": torch.ones(2, 2)})
+    modules = [{"path": "0_Transformer", "type": "x.Transformer"}, {"path": "2_Dense", "type": "x.Dense"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    recorder = Recorder(toy.write(tmp_path / "copy", toy.model(0)))
+    model = open_model(Source(folder, "a"), None, recorder)
+    assert recorder.calls == [("dequantised", "0_Transformer")]
+    assert torch.equal(model.tensor(NAME), toy.model(0)[NAME])
+    assert model.tensor("2_Dense.linear.weight").tolist() == [[1, 1], [1, 1]]
+    assert [file.relative_to(folder).as_posix() for file in model.files] == [
+        "0_Transformer/config.json", "0_Transformer/model.safetensors", "2_Dense/model.safetensors",
+    ]  # fmt: skip
+    _adapter(tmp_path / "a", use_dora=True)
+    recorder = Recorder(recorder.copy)
+    open_model(Source(tmp_path / "a", "a"), folder, recorder)
+    assert recorder.calls == [("dequantised", "0_Transformer"), ("folded", "a", "copy")]
+
+
 @pytest.mark.parametrize("options", [{"use_dora": True}, {"peft_type": "LOHA"}, {"init_lora_weights": "pissa"}])
 def test_an_adapter_of_a_different_kind(options: dict[str, Any], base: Path, tmp_path: Path) -> None:
     recorder = Recorder(toy.write(tmp_path / "copy", toy.model(3)))

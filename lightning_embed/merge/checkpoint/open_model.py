@@ -8,7 +8,9 @@ from typing import Any
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.conversion import Converter, converted
 from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE
+from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.merge.checkpoint.lora import ADAPTER_FILE, MoreThanLora, fold_lora, is_adapter, read_options
+from lightning_embed.merge.checkpoint.modules import layout_of
 from lightning_embed.merge.checkpoint.quantised import QuantisedModel
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE, weight_files
@@ -42,8 +44,9 @@ def open_directory(source: Source, opener: Converter | None = None) -> ModelDire
     except QuantisedModel:
         if opener is None:
             raise
-        copy = ModelDirectory.open(replace(source, path=opener.dequantised(source.path)))
-        files = [*weight_files(source.path).files, source.path / CONFIG_FILE]
+        body = inside(source.path, layout_of(source.path).body)
+        copy = ModelDirectory.open(replace(source, path=opener.dequantised(body)))
+        files = [*weight_files(body).files, body / CONFIG_FILE]
         return converted(copy, source.path, files, [source.path], "its quantised weights were dequantised.")
 
 
@@ -56,7 +59,9 @@ def _open_adapter(source: Source, base: Path | None, opener: Converter | None) -
     except MoreThanLora:
         if opener is None:
             raise
-        readable = below.folders[-1]  # where it was dequantised, the copy
+        readable = below.folders[-1]  # where it was dequantised, the copy, which is the body alone
+        if (readable / below.layout.body).is_dir():
+            readable = inside(readable, below.layout.body)
         copy = ModelDirectory.open(replace(source, path=opener.folded(source.path, readable)))
         copy = replace(copy, notes=below.notes)
         files = [*below.files, source.path / ADAPTER_FILE, source.path / ADAPTER_CONFIG_FILE]
