@@ -317,3 +317,13 @@ def test_the_same_rows_are_read_in_parallel_once(tmp_path: Path) -> None:
     _, model = open_models([Source(one, "one"), Source(two, "two")], None, vocabulary=Vocabulary.first)
     found = [model.tensor(TABLE) for _ in range(3)]
     assert all(left.data_ptr() == right.data_ptr() for left, right in pairwise(found))
+
+
+@pytest.mark.parametrize("value", ["union", 1, ["base"]])
+def test_a_recipe_with_another_word(value: object, tmp_path: Path) -> None:
+    path = _write(tmp_path / "s", SPECIAL, 0)[0]
+    _merge(tmp_path / "out", [path], None, Vocabulary.first)
+    file = tmp_path / "out/merge.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"vocabulary": value}))
+    with pytest.raises(ConfigError, match=r"recipe=.*merge.json is not a merge.json of this version \(.*vocabulary"):
+        Replay.read(file)

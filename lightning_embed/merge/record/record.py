@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -95,7 +95,7 @@ class _Stored:
     fitted: dict[str, dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
     max_shard_bytes: int = 0
-    vocabulary: str | None = None
+    vocabulary: Literal["base", "first"] | None = None
     probe_rows: float = 0.0
 
 
