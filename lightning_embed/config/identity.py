@@ -184,7 +184,12 @@ def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None,
         base: model that they started from.
         data: `probe_hash` and `dev_hash`, where the strategy uses a probe or dev scores.
     """
-    options = [plain(config.merge, as_words=True), config.seed, str(config.out_dtype)]
+    strategy = plain(config.merge, as_words=True)
+    if strategy.get("allow") is None:  # without it, merges of earlier versions keep their names
+        strategy.pop("allow", None)
+    options = [strategy, config.seed, str(config.out_dtype)]
+    if config.vocabulary is not None:
+        options.append(str(config.vocabulary))
     return digest([options, _models(sources, base), *data])
 
 

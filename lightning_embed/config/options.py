@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING as UNSET
 
-from lightning_embed.merge import OutDtype
+from lightning_embed.merge import OutDtype, Vocabulary
 from lightning_embed.types import StepMode
 
 
@@ -20,6 +20,8 @@ class RunOptions:
         group: group of the logged runs of this command.
         part: part of the run that is being logged; set by the run.
         out_dtype: dtype of a merged model's weights.
+        vocabulary: model whose vocabulary and tokenizer a merged model has, base or first (source), where those of the
+            models differ: rows of embeddings are moved by token. null: differing vocabularies are refused.
         measure_sources: evaluate the sources of the merge too, besides the base and the merged model.
         ensemble: also evaluate the mean of the sources' similarities, which runs N encoders.
         remember_embeddings: keep the embeddings of evaluated texts in the cache folder, for further evaluations of the
@@ -55,6 +57,7 @@ class RunOptions:
     license: str | None = None
     base_model: str | None = None
     out_dtype: OutDtype = OutDtype.float32
+    vocabulary: Vocabulary | None = None
     evaluation: Any = UNSET
     logger: Any = UNSET
     experiment: Any = None

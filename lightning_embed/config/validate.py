@@ -27,7 +27,7 @@ _REGISTERED = {
     "merge": ("merge",),
 }
 _BOUNDED = ("encoder", "mining", "probe", "doctor")
-_IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "probe")
+_IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "vocabulary", "probe")
 
 
 def validate_config(

@@ -4,7 +4,7 @@ No code of a model's directory is run: a model with its own classes (`auto_map`)
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,18 @@ class TransformersOpener(LibraryConverter):
 
         filled: dict[str, Any] = CONFIG_MAPPING[stored["model_type"]].from_dict(stored).to_dict()
         return filled
+
+    def token_ids(self, folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
+        """The token ids of texts; None: the tokenizer does not open, or is code of the folder."""
+        from transformers import AutoTokenizer
+
+        try:
+            ids: list[list[int]] = AutoTokenizer.from_pretrained(folder, local_files_only=True)(list(texts))[
+                "input_ids"
+            ]
+        except Exception:  # of any class: the tokenizers of the library read their files in many ways
+            return None
+        return ids
 
     def fitted(self, config: Mapping[str, Any], header: Header) -> dict[str, Any]:
         """The entries to change in a config.json so that its class opens these tensors: see `fitted_class`."""

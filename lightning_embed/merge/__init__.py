@@ -19,6 +19,7 @@ from lightning_embed.merge.contract import Plan as Plan
 from lightning_embed.merge.contract import Probe as Probe
 from lightning_embed.merge.contract import Reporter as Reporter
 from lightning_embed.merge.contract import Source as Source
+from lightning_embed.merge.contract import Vocabulary as Vocabulary
 from lightning_embed.merge.layer_rules import check_factor as check_factor
 from lightning_embed.merge.layer_rules import layer_scales as layer_scales
 from lightning_embed.merge.methods.from_statistics import Batches as Batches

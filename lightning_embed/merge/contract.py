@@ -43,6 +43,13 @@ class OutDtype(StrEnum):
     auto = "auto"
 
 
+class Vocabulary(StrEnum):
+    """The model whose vocabulary and tokenizer a merged model has, where those of its models differ."""
+
+    base = "base"
+    first = "first"  # source
+
+
 class Law(StrEnum):
     """Laws that a strategy can promise for its default options; tests/merge/test_laws.py tests the promise.
 
@@ -156,6 +163,8 @@ class MergeStrategy(ABC):
     Args:
         layers: rules "<regular expression>=<number>": a parameter goes that share of the way from the base to its
             merged value (0: it stays the base's; 1: as without a rule). The first match counts; needs the base.
+        allow: settings in which the models may differ although the same weights then mean different things, by the
+            names that the refusal prints (`rope_theta`, `pooling`, `tokens` ...).
 
     Raises:
         ConfigError: a rule with a syntax error.
@@ -169,6 +178,7 @@ class MergeStrategy(ABC):
     laws: ClassVar[frozenset[Law]] = frozenset()
 
     layers: list[str] | None = None
+    allow: list[str] | None = None
 
     def __post_init__(self) -> None:
         parse_rules(self.layers or [])

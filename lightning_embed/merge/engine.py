@@ -13,11 +13,14 @@ from lightning_embed.merge.checkpoint.agreement import agreed
 from lightning_embed.merge.checkpoint.companions import compared_digests, differing_files
 from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, replaced
+from lightning_embed.merge.checkpoint.meaning import compare
 from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.tied_weights import one_in_the_model
+from lightning_embed.merge.checkpoint.tokens import FILES as TOKENIZER_FILES
+from lightning_embed.merge.checkpoint.vocabulary import RemappedModel, align, with_lenders
 from lightning_embed.merge.checkpoint.writer import write_model
-from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Source
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, OutDtype, Source, Vocabulary
 from lightning_embed.merge.diagnosis.advice import with_findings
 from lightning_embed.merge.diagnosis.geometry import summarise
 from lightning_embed.merge.layer_rules import layer_scales
@@ -38,12 +41,15 @@ class MergeSpec:
         sources: models to merge, in the order that the strategy sees.
         base: model that all sources started from; needed by strategies that use deltas, and for the geometry.
         seed: of random strategies.
+        vocabulary: model whose vocabulary the merged model has; the rows of the others are moved by token. None: the
+            vocabularies are the same.
     """
 
     strategy: MergeStrategy
     sources: Sequence[Source]
     base: Path | None = None
     seed: int = 0
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)
@@ -90,27 +96,29 @@ def merge_models(
         target: folder to write; an earlier merge there is replaced once the new one is complete.
         output: dtype and file sizes of the merged weights.
         preparation: the source of the plan.
-        opener: converts models that only other libraries can read, fits the configuration to the merged weights, and
-            opens the merged model before it is published; None: nothing of these.
+        opener: converts models that only other libraries can read, knows the defaults of configurations, fits the
+            configuration to the merged weights, and opens the merged model before it is published; None: nothing of
+            these.
 
     Raises:
         ConfigError: the strategy cannot merge these models.
         CheckpointError: a model cannot be read, or contains NaN; or `target` must not be replaced.
-        CheckpointMismatch: the models do not fit together, or no class opens the merged tensors.
+        CheckpointMismatch: the models do not fit together, mean different things by the same tensors, or no class opens the merged tensors.
         PluginError: the strategy broke its contract.
     """
     start = time.perf_counter()
     strategy, base = spec.strategy, spec.base
     strategy.validate_inputs([source.size for source in spec.sources], base is not None, preparation.has_probe)
-    models = open_models(spec.sources, base, opener)
+    models = open_models(spec.sources, base, opener, spec.vocabulary)
     refuse_overlap(target, models)
+    models = compare(models, len(spec.sources), strategy.allow or [], opener, remapped=spec.vocabulary is not None)
     inputs, origin = models[: len(spec.sources)], models[-1] if base else None
     if strategy.layers:  # refuses a rule without a match before the long work
         layer_scales(strategy.layers, inputs[0].parameters, one_in_the_model(inputs))
     with replaced(target) as folder, ThreadPoolExecutor(torch.get_num_threads()) as readers:
         # hashing reads the files at the time when the merge reads them, and so from memory
         hashes = [readers.submit(model.digests) for model in models]
-        result = MergedDirectory(models, output.torch_dtype, opener)
+        result = MergedDirectory(models, output.torch_dtype, opener, spec.vocabulary)
         header = MergedModel(strategy, inputs, origin, {}, output.torch_dtype, spec.seed).header
         fitted = readers.submit(result.fitted, header, preparation.fitted)
         opened = time.perf_counter()
@@ -141,10 +149,11 @@ def merge_models(
             bytes=sum((model_folder / file).stat().st_size for file in written),
             versions=versions(),
             max_shard_bytes=output.max_shard_bytes,
+            vocabulary=None if spec.vocabulary is None else str(spec.vocabulary),
             prepare_seconds=round(prepared - opened, 3),
             merge_seconds=round(done - prepared, 3),
             statistics=[found.result() for found in statistics_hashes],
-            copied=compared_digests(models),
+            copied=compared_digests(models, spec.vocabulary),
             files=files,
             modules_of=result.modules_of,
             fitted=fitted.result(),
@@ -169,18 +178,26 @@ def refuse_overlap(target: Path, models: Sequence[ModelDirectory]) -> None:
             )
 
 
-def open_models(sources: Sequence[Source], base: Path | None, opener: Converter | None = None) -> list[ModelDirectory]:
-    """Open the sources, then the base, under the names that they agree on."""
+def open_models(
+    sources: Sequence[Source],
+    base: Path | None,
+    opener: Converter | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> list[ModelDirectory]:
+    """Open the sources, then the base, under the names that they agree on, and with one vocabulary."""
     models = [open_model(source, base, opener) for source in sources]
     if base is not None:
         models.append(open_directory(Source(base, "base"), opener))
-    return agreed(models)
+    return with_lenders(agreed(align(models, len(sources), vocabulary)), len(sources), vocabulary)
 
 
 def model_record(
     model: ModelDirectory, models: Sequence[ModelDirectory], hashes: Future[dict[str, str]], target: Path
 ) -> ModelRecord:
     """The record of a model in merge.json."""
+    files = differing_files(models, model)
+    if isinstance(model, RemappedModel):  # its own tokenizer is the reason
+        files = [file for file in files if Path(file).name not in TOKENIZER_FILES]
     return ModelRecord(
         name=model.name,
         path=recorded_path(model.path, target),
@@ -188,6 +205,6 @@ def model_record(
         sha256=hashes.result(),
         dropped=model.dropped,
         lent=sorted(model.names.lent.values()),
-        differing_files=differing_files(models, model),
+        differing_files=files,
         notes=list(model.notes),
     )

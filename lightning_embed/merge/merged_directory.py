@@ -8,10 +8,19 @@ from typing import Any
 
 import torch
 
-from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, chosen_files, copy_files, lender, read_config
+from lightning_embed.merge.checkpoint.companions import (
+    CONFIG_FILE,
+    chosen_files,
+    companions,
+    copy_files,
+    lender,
+    read_config,
+)
 from lightning_embed.merge.checkpoint.modules import Layout, Module
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.vocabulary import vocabulary_entries
+from lightning_embed.merge.contract import Vocabulary
 from lightning_embed.merge.opener import Opener
 from lightning_embed.storage.checksum import sha256
 
@@ -27,11 +36,13 @@ class MergedDirectory:
         models: the sources, then the base, under their common names.
         dtype: of the merged weights; None: those of the first source.
         opener: opens the result; None: it is not opened.
+        vocabulary: model whose tokenizer the result has; None: the first source.
     """
 
     models: Sequence[ModelDirectory]
     dtype: torch.dtype | None
     opener: Opener | None
+    vocabulary: Vocabulary | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -74,7 +85,10 @@ class MergedDirectory:
             CheckpointError: the model does not open.
         """
         dtype = {} if self.dtype is None else {"dtype": str(self.dtype).removeprefix("torch.")}
-        changes = {path: {**dtype, **(fitted or {}).get(path, {})} for path, _ in self._configs.values()}
+        changes = {
+            path: {**dtype, **self._of_vocabulary(path), **(fitted or {}).get(path, {})}
+            for path, _ in self._configs.values()
+        }
         copy_files(self._files, folder, changes)
         remarks = [] if self.opener is None else [self.opener.complete(folder), self.opener.check(folder)]
         weights = (".safetensors", ".safetensors.index.json")
@@ -83,7 +97,18 @@ class MergedDirectory:
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        return chosen_files(self.models)
+        return chosen_files(self.models, self.vocabulary)
+
+    def _of_vocabulary(self, path: str) -> dict[str, Any]:
+        """The entries of a configuration that describe a vocabulary which is not that of the first source."""
+        if self.vocabulary is not Vocabulary.base or path != self._body_config:
+            return {}
+        file = companions(self.models[-1]).body.get(CONFIG_FILE)
+        return {} if file is None else vocabulary_entries(read_config(file))
+
+    @property
+    def _body_config(self) -> str:
+        return (Path(self.layout.body) / CONFIG_FILE).as_posix()
 
     @cached_property
     def _configs(self) -> dict[Module, tuple[str, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 `merge/` does not import transformers: `lightning_embed.encoder.opening` implements the protocol, and a run passes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +24,9 @@ class Opener(Converter, Protocol):
         Raises:
             CheckpointError: the config.json cannot be read.
         """
+
+    def token_ids(self, folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
+        """The token ids of texts by the tokenizer of a folder; None: the library cannot open it."""
 
     def fitted(self, config: Mapping[str, Any], header: Header) -> dict[str, Any]:
         """The entries to change in a config.json so that its class opens these tensors.

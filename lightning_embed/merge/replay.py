@@ -8,7 +8,7 @@ from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER
 from lightning_embed.merge.checkpoint.open_model import open_model
-from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source
+from lightning_embed.merge.contract import STATISTICS, MergeStrategy, Source, Vocabulary
 from lightning_embed.merge.engine import MergeSpec, OutputFormat, merge_models
 from lightning_embed.merge.opener import Opener
 from lightning_embed.merge.preparation import StoredPlan
@@ -61,6 +61,11 @@ class Replay:
         """The model that the sources started from."""
         return None if self.record.base is None else self._path(self.record.base)
 
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The model whose vocabulary the merged model has."""
+        return None if self.record.vocabulary is None else Vocabulary(self.record.vocabulary)
+
     def repeat(self, strategy: MergeStrategy, target: Path, opener: Opener | None = None) -> MergeRecord:
         """Merge again, without preparation and probe, and compare the result with the record.
 
@@ -75,7 +80,7 @@ class Replay:
         self._refuse_changes(opener)
         old = self.record
         new = merge_models(
-            MergeSpec(strategy, self.sources, self.base, old.seed),
+            MergeSpec(strategy, self.sources, self.base, old.seed, self.vocabulary),
             target,
             output=OutputFormat(old.out_dtype, old.max_shard_bytes),
             preparation=StoredPlan(old.plan, old.looks_at, self._statistics if old.statistics else None, old.fitted),

@@ -11,9 +11,9 @@ from rich.progress import track
 
 from lightning_embed.config.identity import models_hash
 from lightning_embed.config.values import build_options, plain
-from lightning_embed.encoder.conversion import OPENER
+from lightning_embed.encoder.opening import OPENER
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.merge import Probe, Source
+from lightning_embed.merge import Probe, Source, Vocabulary
 from lightning_embed.merge.checkpoint.directory import RECORD_FILE
 from lightning_embed.merge.diagnosis.geometry import GroupGeometry
 from lightning_embed.merge.diagnosis.landscape import survey
@@ -72,14 +72,19 @@ def needs_probe(cfg: DictConfig) -> bool:
     return _options(cfg).needs_probe
 
 
-def examined_alone(out: Path, sources: Sequence[Source], base: Path | None) -> Path | None:
+def examined_alone(
+    out: Path, sources: Sequence[Source], base: Path | None, vocabulary: Vocabulary | None
+) -> Path | None:
     """Examine sources that are not merged. Returns the folder of the record; None for fewer than two sources."""
     if len(sources) < 2:
         return None
-    target = out / "merged" / f"{NO_MERGE}-{models_hash(sources, base)}"
+    hashed = models_hash(sources, base)
+    target = out / "merged" / f"{NO_MERGE}-{hashed}{'' if vocabulary is None else f'-{vocabulary}'}"
     if not is_current(target, sources, base, opener=OPENER):
         console.print(f"examining {', '.join(source.name for source in sources)}")
-        examine(sources, base, target, OPENER)
+        record = examine(sources, base, target, OPENER, vocabulary)
+        for note in (f"{model.name}: {note}" for model in record.models for note in model.notes):
+            console.print(note, markup=False, highlight=False)
     return target
 
 
@@ -117,7 +122,8 @@ def _landscape(
     known = cached_json(file, StoredLandscape)
     if known is None:
         discard(file)
-        models = open_models(sources, base, OPENER)
+        # The probe has the tokenizer of the base.
+        models = open_models(sources, base, OPENER, None if cfg.vocabulary is None else Vocabulary.base)
         geometry = GroupGeometry(**{field.name: record["geometry"][field.name] for field in fields(GroupGeometry)})
         landscape = survey(
             models[:-1],

@@ -21,7 +21,7 @@ from lightning_embed.config.identity import evaluation_hash, merge_hash
 from lightning_embed.config.values import plain, shown_config
 from lightning_embed.encoder.opening import OPENER
 from lightning_embed.logger import run_log
-from lightning_embed.merge import MergeStrategy, Source
+from lightning_embed.merge import MergeStrategy, Source, Vocabulary
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE, settle
 from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.quantised import is_quantised
@@ -114,7 +114,7 @@ class Finalize:
             The folder of the merge; without a strategy, that of an examination, or None for a single source.
         """
         if self.strategy is None:
-            return doctor.examined_alone(self._out, self.sources, self.base)
+            return doctor.examined_alone(self._out, self.sources, self.base, self._vocabulary)
         target = self._out / "merged" / self.name
         if self.replay is not None:
             console.print(f"repeating {self.replay.file}")
@@ -213,11 +213,30 @@ class Finalize:
         }
 
     def _folded(self, source: Source) -> Path:
-        target = self._out / "folded" / source.name
+        """An adapter in its base, with its own vocabulary."""
+        return self._alone(source, "folded", self._vocabulary and Vocabulary.first)
+
+    def _alone(self, source: Source, folder: str, vocabulary: Vocabulary | None) -> Path:
+        """A source as a model directory with this vocabulary, in `<out>/<folder>/<name>/`."""
+        target = self._out / folder / source.name
         if not self._is_kept(target, [source]):
-            soup = registry.build("merge", {"name": "soup"})
-            merge_models(MergeSpec(soup, [source], self.base), target, output=OutputFormat("auto"), opener=OPENER)
+            allow = None if self.strategy is None else self.strategy.allow
+            soup = registry.build("merge", {"name": "soup", "allow": allow})
+            spec = MergeSpec(soup, [source], self.base, vocabulary=vocabulary)
+            merge_models(spec, target, output=OutputFormat("auto"), opener=OPENER)
         return target / MODEL_FOLDER
+
+    @property
+    def _vocabulary(self) -> Vocabulary | None:
+        """The model whose vocabulary the merged one has."""
+        return self.cfg.vocabulary if self.replay is None else self.replay.vocabulary
+
+    def _probe_model(self) -> Path:
+        """The model in which a probe computes with the parameters of others: the first source, with their vocabulary."""
+        first = self.sources[0]
+        if self._vocabulary is not Vocabulary.base:
+            return self._opened[first.name]
+        return self._alone(first, "probe", Vocabulary.base)
 
     def _is_kept(self, target: Path, sources: Sequence[Source], code: Path | None = None) -> bool:
         """Whether a merge of these models by this code is there, as it was written."""
@@ -237,10 +256,10 @@ class Finalize:
         console.print(f"merging {', '.join(source.name for source in self.sources)} by {strategy.word}")
         probe, probe_options = None, {}
         if self._needs_probe and self.make_probe is not None:
-            probe, probe_options = self.make_probe(self._opened[self.sources[0].name]), plain(self.cfg.probe)
+            probe, probe_options = self.make_probe(self._probe_model()), plain(self.cfg.probe)
         with console.status("merging") as line:
             record = merge_models(
-                MergeSpec(strategy, self.sources, self.base, self.cfg.seed),
+                MergeSpec(strategy, self.sources, self.base, self.cfg.seed, self._vocabulary),
                 target,
                 output=OutputFormat(self.cfg.out_dtype),
                 preparation=Preparation(probe, probe_options, _Curves(loggers, line)),

@@ -21,6 +21,7 @@ from lightning_embed.config.identity import (
     run_hash,
     run_identity,
 )
+from lightning_embed.config.values import plain
 from lightning_embed.data import readers
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.readers import read_hub
@@ -28,7 +29,9 @@ from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.merge import Source
 from lightning_embed.runtime import launched
 from lightning_embed.storage import hub
+from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.types import Task
+from tests.merge import toy
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
 
@@ -363,3 +366,18 @@ def test_rows_that_change_while_they_are_read_are_refused(data: Path, tmp_path: 
     with pytest.raises(DataError, match="changed while it was read"):
         readers.read_rows(file, options, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.arrow"))
+
+
+def test_merges_of_earlier_versions_keep_their_names(tmp_path: Path) -> None:
+    """Options that came later are a part of the name only where they are given."""
+    base = toy.write(tmp_path / "a", toy.model(0))
+    names = []
+    for options in ([], ["merge.allow=[tokens]"], ["vocabulary=first"], ["vocabulary=base"]):
+        config = _cfg("merge", [f"sources=[{base}]", *options])
+        names.append(merge_hash(config, [Source(base, "a")], None, []))
+    assert len(set(names)) == 4
+    config = _cfg("merge", [f"sources=[{base}]"])
+    without = plain(config.merge, as_words=True)
+    del without["allow"]
+    expected = digest([[without, config.seed, str(config.out_dtype)], [[("a", directory_digest(base), None)], None]])
+    assert names[0] == expected

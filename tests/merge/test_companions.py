@@ -108,14 +108,14 @@ def test_remarks(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         (path / "vocab.txt").write_text(f"words {number > 1}")
         (path / "prompts.json").write_text(f"[{number}]")
-    record = merge_models(
-        MergeSpec(toy.strategy("soup"), [Source(p, p.name) for p in paths], paths[0]), tmp_path / "merged"
-    )
+    how = toy.strategy("soup", allow=["tokens"])
+    record = merge_models(MergeSpec(how, [Source(p, p.name) for p in paths], paths[0]), tmp_path / "merged")
     assert record.remarks() == [
         "b differs from a in prompts.json; the merged model has those of a.",
         "c differs from a in prompts.json, vocab.txt; the merged model has those of a.",
         "Left out of b: embeddings.position_ids.",
         "Taken from b unchanged, because not all models have them: pooler.weight.",
+        'c: tokens: missing (a: "words False" with id 0); allowed.',
     ]
     many = replace(record.sources[0], dropped=[f"cls.{number}" for number in range(5)])
     assert replace(record, sources=[many], base=None).remarks() == ["Left out of a: cls.0, cls.1, cls.2 and 2 more."]

@@ -162,7 +162,7 @@ def test_record(tmp_path: Path) -> None:
     found = merge_models(MergeSpec(toy.strategy("soup", weighting=Weighting.size), specs, origin, 5), target)
     written = json.loads((target / "merge.json").read_text())
     assert written["strategy"] == "soup"
-    assert written["options"] == {"weighting": "size", "weights": None, "layers": None}
+    assert written["options"] == {"weighting": "size", "weights": None, "layers": None, "allow": None}
     assert written["plan"] == {"coefficients": {"*": [0.5, 0.5]}} == found.plan
     assert [source["path"] for source in written["sources"]] == ["../../models/a", "../../models/b"]
     assert (target / written["sources"][0]["path"]).resolve() == specs[0].path.resolve()

@@ -180,7 +180,7 @@ def test_layer_norms_of_old_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        ({"vocab_size": 110}, "bert", r"differ in 1 tensors: embeddings.word_embeddings.weight is \[110, 16\] in 'one' and \[100, 16\] in 'other'.$"),
+        ({"vocab_size": 110}, "bert", r"differ in 1 tensors: embeddings.word_embeddings.weight is \[110, 16\] in 'one' and \[100, 16\] in 'other'. If only their vocabularies differ, vocabulary=first \(or base\) merges them by token.$"),
         ({}, "roberta", r"differ in 1 tensors: embeddings.token_type_embeddings.weight is \[2, 16\] in 'one' and \[1, 16\] in 'other'.$"),
         ({}, "distilbert", r"differ in \d+ tensors: embeddings.token_type_embeddings.weight is only in 'one'; .*; and \d+ more.$"),
         ({"num_hidden_layers": 3}, "bert", r"differ in 16 tensors: encoder.layer.2.* is only in 'one'; .*; and 11 more.$"),

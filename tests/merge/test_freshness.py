@@ -43,7 +43,9 @@ def _sources(folder: Path) -> tuple[list[Source], Path]:
         (path / "config.json").write_text(json.dumps({"model_type": "bert", "torch_dtype": "float16"}))
         (path / "tokenizer.json").write_text('{"words": []}')
         (path / "README.md").write_text("a card")
-    return [Source(path, path.name) for path in paths], toy.write(folder / "models/base", base)
+    origin = toy.write(folder / "models/base", base)
+    (origin / "config.json").write_text(json.dumps({"model_type": "bert", "torch_dtype": "float16"}))
+    return [Source(path, path.name) for path in paths], origin
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

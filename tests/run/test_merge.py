@@ -15,7 +15,7 @@ from lightning_embed.cli import launch
 from lightning_embed.config import compose
 from lightning_embed.config.identity import evaluation_hash
 from lightning_embed.config.queries import has_tests
-from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.errors import CheckpointError, CheckpointMismatch, ConfigError
 from lightning_embed.merge import Source
 from lightning_embed.merge.engine import MergeSpec, merge_models
 from lightning_embed.merge.record.freshness import is_current
@@ -307,3 +307,48 @@ def test_a_pipe_does_not_hang(name: str, sources: list[str], tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=rf"s0/{name}: expected a file, found a pipe or a device"):
         _merge(*sources, "merge=soup", f"out={tmp_path}/out")
     assert not list((tmp_path / "out/merged").glob("[!.]*"))
+
+
+def _with_tokens(sources: list[str], tmp_path: Path) -> None:
+    """Give the two models the same 50 tokens, in opposite orders."""
+    tokens = [f"t{number}" for number in range(50)]
+    for number, order in enumerate((tokens, tokens[::-1])):
+        (tmp_path / f"models/s{number}/vocab.txt").write_text("\n".join(order))
+
+
+def test_vocabularies_are_merged_by_token(
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with_tokens(sources, tmp_path)
+    with pytest.raises(
+        CheckpointMismatch, match=r"tokens: \"t0\" with id 0 in 's0', id 49 \(and 49 more tokens\) in 's1'"
+    ):
+        _merge(*sources, f"out={tmp_path}/no")
+    _merge(*sources, "vocabulary=first", f"out={tmp_path}/one")
+    (first,) = (tmp_path / "one/merged").iterdir()
+    name = "embeddings.word.weight"
+    stored = [load_file(tmp_path / f"models/s{number}/model.safetensors")[name] for number in range(2)]
+    merged = load_file(first / "model/model.safetensors")[name]
+    torch.testing.assert_close(merged, (stored[0] + stored[1].flip(0)) / 2)
+    assert "s1: rows of embeddings.word.weight in the order of the vocabulary of s0: 50 of its 50 tokens" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    _merge(f"recipe={first}/merge.json", "evaluation=none", "logger=none", f"out={tmp_path}/two")
+    (second,) = (tmp_path / "two/merged").iterdir()
+    assert torch.equal(load_file(second / "model/model.safetensors")[name], merged)
+
+
+def test_what_differs_is_allowed_by_name(sources: list[str], tmp_path: Path) -> None:
+    """Each of these options is another merge, with its own folder."""
+    _with_tokens(sources, tmp_path)
+    for options in (["merge.allow=[tokens]"], ["vocabulary=first"]):
+        _merge(*sources, *options, f"out={tmp_path}/out")
+    assert len([path for path in (tmp_path / "out/merged").iterdir() if path.name.startswith("soup-")]) == 2
+    with pytest.raises(CheckpointMismatch, match=r"tokens:"):
+        _merge(*sources, f"out={tmp_path}/out")
+
+
+@pytest.mark.parametrize("word", ["union", "last", "s0"])
+def test_an_unknown_vocabulary(word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"vocabulary={word}: Invalid value '?{word}"):
+        compose.check_command("merge", ["sources=[a,b]", f"vocabulary={word}"])

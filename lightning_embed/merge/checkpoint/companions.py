@@ -17,6 +17,8 @@ from lightning_embed.merge.checkpoint.allowed import allowed_files, allowed_in_m
 from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.merge.checkpoint.modules import MODULES_FILE, ROUTER_FILE
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
+from lightning_embed.merge.checkpoint.tokens import FILES as TOKENIZER_FILES
+from lightning_embed.merge.contract import Vocabulary
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.json_file import read_json
@@ -64,21 +66,26 @@ def lender(models: Sequence[ModelDirectory]) -> ModelDirectory:
     return next((model for model in models if not model.layout.is_plain), models[0])
 
 
-def chosen_files(models: Sequence[ModelDirectory]) -> dict[str, Path]:
+def chosen_files(models: Sequence[ModelDirectory], vocabulary: Vocabulary | None = None) -> dict[str, Path]:
     """Path in the merged model -> file.
 
     Args:
         models: the sources of the merge, then its base.
+        vocabulary: model whose tokenizer the merged model has; None: the first source.
     """
     owner = lender(models)
     body = companions(models[0]).body
+    if vocabulary is Vocabulary.base:
+        ours = {name: file for name, file in companions(models[-1]).body.items() if name in TOKENIZER_FILES}
+        body = {name: file for name, file in body.items() if name not in TOKENIZER_FILES} | ours
     found = {_joined(owner.layout.body, name): file for name, file in body.items()} | companions(owner).modules
     return dict(sorted(found.items()))
 
 
-def compared_digests(models: Sequence[ModelDirectory]) -> dict[str, str]:
+def compared_digests(models: Sequence[ModelDirectory], vocabulary: Vocabulary | None = None) -> dict[str, str]:
     """SHA-256 of `chosen_files`, by path in the merged model, except for licences."""
-    return {path: sha256(file) for path, file in chosen_files(models).items() if not is_licence(Path(path).name)}
+    chosen = chosen_files(models, vocabulary)
+    return {path: sha256(file) for path, file in chosen.items() if not is_licence(Path(path).name)}
 
 
 def differing_files(models: Sequence[ModelDirectory], other: ModelDirectory) -> list[str]:
@@ -144,9 +151,9 @@ def _joined(folder: str, name: str) -> str:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    if one.suffix == ".json":
-        return bool(content(one) == content(other))
-    return filecmp.cmp(one, other, shallow=False)
+    if filecmp.cmp(one, other, shallow=False):
+        return True
+    return one.suffix == ".json" and bool(content(one) == content(other))
 
 
 def _read_json(file: Path, shape: Any) -> Any:

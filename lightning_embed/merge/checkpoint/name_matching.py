@@ -11,6 +11,7 @@ from lightning_embed.errors import CheckpointMismatch
 from lightning_embed.merge.layer_names import layer_of
 
 SHOWN_DIFFERENCES = 5
+_OTHER_TABLES = re.compile(r"position|wpe|type_emb|token_type|segment|rel_|relative", re.IGNORECASE)
 _OLD_TERMS = re.compile(r"LayerNorm\.(gamma|beta)$")
 
 
@@ -61,6 +62,12 @@ def agree(headers: Sequence[Header], labels: Sequence[str]) -> list[Names]:
     for number in range(1, len(headers)):
         _refuse_differences(names, headers, labels, number)
     return names
+
+
+def may_have_rows_of_tokens(name: str) -> bool:
+    """Whether a tensor can have a row per token: outside of numbered layers, and no table of positions or segments."""
+    layer = layer_of(name)
+    return not any(part.isdigit() for part in layer.split(".")) and not _OTHER_TABLES.search(name)
 
 
 def _prefixes(headers: Sequence[Header]) -> list[str]:
@@ -134,17 +141,23 @@ def _refuse_differences(names: Sequence[Names], headers: Sequence[Header], label
     first, other = names[0].kept, names[number].kept
     differences = [f"{name} is only in {labels[0]!r}" for name in sorted(first.keys() - other.keys())]
     differences += [f"{name} is only in {labels[number]!r}" for name in sorted(other.keys() - first.keys())]
+    by_rows = not differences
     for name in sorted(first.keys() & other.keys()):
         left, right = headers[0][first[name]], headers[number][other[name]]
         if left.shape != right.shape:
+            by_rows &= left.shape[1:] == right.shape[1:] and may_have_rows_of_tokens(name)
             differences.append(
                 f"{name} is {list(left.shape)} in {labels[0]!r} and {list(right.shape)} in {labels[number]!r}"
             )
         elif left.dtype.is_floating_point != right.dtype.is_floating_point:
+            by_rows = False
             differences.append(f"{name} is {left.dtype} in {labels[0]!r} and {right.dtype} in {labels[number]!r}")
     if differences:
         more = f"; and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
+        remedy = (
+            " If only their vocabularies differ, vocabulary=first (or base) merges them by token." if by_rows else ""
+        )
         raise CheckpointMismatch(
             f"Only models of one architecture and vocabulary can be merged; {labels[0]!r} and {labels[number]!r} "
-            f"differ in {len(differences)} tensors: {'; '.join(differences[:SHOWN_DIFFERENCES])}{more}."
+            f"differ in {len(differences)} tensors: {'; '.join(differences[:SHOWN_DIFFERENCES])}{more}.{remedy}"
         )

@@ -13,7 +13,7 @@ from lightning_embed.merge.checkpoint.conversion import Converter
 from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
 from lightning_embed.merge.checkpoint.open_model import open_directory, open_model
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
-from lightning_embed.merge.contract import STATISTICS, Source
+from lightning_embed.merge.contract import STATISTICS, Source, Vocabulary
 from lightning_embed.merge.record.record import MergeRecord
 from lightning_embed.merge.record.statistics import statistics_folders
 from lightning_embed.storage.checksum import sha256
@@ -99,7 +99,8 @@ def changed_file(
 
 def _copied(models: Sequence[ModelDirectory], record: MergeRecord) -> dict[str, Path]:
     """The files that the merged model has from its models; those too that only an earlier version copied."""
-    chosen = {path: file for path, file in chosen_files(models).items() if not is_licence(Path(path).name)}
+    vocabulary = None if record.vocabulary is None else Vocabulary(record.vocabulary)
+    chosen = {path: file for path, file in chosen_files(models, vocabulary).items() if not is_licence(Path(path).name)}
     earlier = {path: folder / path for folder in models[0].folders for path in record.copied}
     return {path: file for path, file in earlier.items() if file.is_file()} | chosen
 

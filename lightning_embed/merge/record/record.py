@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -95,6 +95,7 @@ class _Stored:
     fitted: dict[str, dict[str, Any]] | None = None
     notes: list[str] = field(default_factory=list)
     max_shard_bytes: int = 0
+    vocabulary: Literal["base", "first"] | None = None
     probe_rows: float = 0.0
 
 
@@ -131,6 +132,7 @@ class MergeRecord:
         bytes: size of the merged weights.
         versions: of Python and packages, and the kind of processor: the last digits depend on them.
         max_shard_bytes: largest size of a weights file.
+        vocabulary: model whose vocabulary the merged model has (base, first); None: those of the models are the same.
         prepare_seconds: share of `seconds` for the preparation of the strategy.
         merge_seconds: share of `seconds` for merging and writing.
         statistics: of each source: file of its statistics -> digest.
@@ -156,6 +158,7 @@ class MergeRecord:
     bytes: int
     versions: dict[str, str]
     max_shard_bytes: int = 0
+    vocabulary: str | None = None
     prepare_seconds: float = 0.0
     merge_seconds: float = 0.0
     statistics: list[dict[str, str]] = field(default_factory=list)

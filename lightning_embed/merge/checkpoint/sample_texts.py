@@ -1,0 +1,26 @@
+"""Texts on which tokenizers are compared: letter case, accents, scripts, spaces, digits, signs, control characters."""
+
+SAMPLE_TEXTS = (
+    "",
+    " ",
+    "The quick brown fox jumps over the lazy dog.",
+    "THE QUICK BROWN FOX; The Quick brown Fox",
+    "  leading, trailing   and    several spaces  ",
+    "tabs\tand\nline\r\nbreaks\u2028and\u00a0hard\u3000wide spaces",
+    "don't can't we'll I'd they're it's 'quoted' \"twice\" \u201ccurly\u201d \u2018single\u2019",
+    "caf\u00e9 na\u00efve \u00fcber \u0130stanbul I\u0131 stra\u00dfe \u00c5ngstr\u00f6m \u0141\u00f3d\u017a",
+    "cafe\u0301 u\u0308ber A\u030angstro\u0308m",
+    "\ufb01ne \uff26\uff55\uff4c\uff4c \u2460 \u00bd x\u00b2 \u2122 \u2026 \u2014 \u2013 \u2010",
+    "1 12 123 1234 12345 3.14 1,000,000 2024-01-31 10:59 0x1F 1e-5 50%",
+    "e-mail@example.org https://example.org/a_b?c=d&e=f#g C++ C# .NET a_b-c/d\\e",
+    "!?.,;:()[]{}<>@#$%^&*+=|~`_-",
+    "snake_case camelCase PascalCase kebab-case ALLCAPS mIxEd",
+    "\u4e2d\u6587\u5b57\u7b26 \u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8 \ud55c\uad6d\uc5b4 \uff76\uff80\uff76\uff85",
+    "\u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0419\u043e\u0436 \u03b5\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2",
+    "\u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f \u05e2\u05d1\u05e8\u05d9\u05ea \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22",
+    "\U0001f600 \U0001f469\u200d\U0001f4bb \U0001f1e9\U0001f1ea \u2764\ufe0f \U0001d54f",
+    "zero\u200bwidth soft\u00adhyphen\ufeffmark \x00\x01\x7f control",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa supercalifragilisticexpialidocious",
+    "[CLS] [SEP] [MASK] [PAD] [UNK] <s> </s> <pad> <mask> <unk> <|endoftext|> ##ing \u2581the \u0120the",
+    "a b c d e f g h i j k l m n o p q r s t u v w x y z",
+)
