@@ -1,6 +1,5 @@
 """Locations of the parts of a dataset: named by its options, found in its folder, or on the hub."""
 
-import json
 from dataclasses import dataclass
 from errno import EACCES, ENAMETOOLONG, EPERM
 from functools import cached_property
@@ -14,16 +13,13 @@ from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.readers import read_hub, read_rows
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import DataError
-from lightning_embed.storage.atomic import write_whole
-from lightning_embed.storage.checksum import model_digests, sha256
 from lightning_embed.storage.code_fingerprint import fingerprint
-from lightning_embed.storage.json_file import cached_json
 from lightning_embed.storage.publish import discard, make_folder, published_folder
+from lightning_embed.storage.seal import is_whole_folder, seal_folder
 from lightning_embed.types import EvalSet, LabelSet, RetrievalSet, StsSet, Task
 
 _PARTS = ("train", "dev", "test")
 _DATA = (*SUFFIXES, ".json", ".csv", ".tsv")
-_DIGESTS = "sha256.json"
 
 
 def _sample(cache: Path) -> Path:
@@ -31,24 +27,15 @@ def _sample(cache: Path) -> Path:
     from lightning_embed.data import sample
 
     folder = cache / f"sample-{fingerprint(Path(sample.__file__).parent)}"
-    if not _is_whole(folder):
+    if not is_whole_folder(folder):
         make_folder(cache)
         with FileLock(cache / "sample.lock"):  # the other processes wait for the first
-            if not _is_whole(folder):
+            if not is_whole_folder(folder):
                 discard(folder)
                 with published_folder(folder) as partial:
                     sample.write_sample(partial)
-                    write_whole(partial / _DIGESTS, json.dumps(model_digests(partial)))
+                    seal_folder(partial)
     return folder
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether all files of the embedded data set are as they were generated."""
-    expected: dict[str, str] = cached_json(folder / _DIGESTS, dict[str, str]) or {}
-    try:
-        return bool(expected) and all(sha256(folder / name) == digest for name, digest in expected.items())
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)

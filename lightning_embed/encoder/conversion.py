@@ -17,6 +17,7 @@ from lightning_embed.errors import CheckpointError
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.storage.publish import published_folder
+from lightning_embed.storage.seal import is_whole_folder, seal_folder
 
 _CLASSES = {  # of peft's task types; the adapter of an embedding model has none, or FEATURE_EXTRACTION
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -74,9 +75,10 @@ def _converting(problem: str, remedy: str) -> Iterator[None]:
 
 def _kept(kind: str, inputs: list[Path], make: Callable[[Path], None]) -> Path:
     target = CACHE / "converted" / f"{kind}-{digest([directory_digest(folder) for folder in inputs])}"
-    if not (target / "config.json").exists():
-        with published_folder(target, keep=True) as partial:
+    if not is_whole_folder(target):
+        with published_folder(target) as partial:
             make(partial)
+            seal_folder(partial)
     return target
 
 
@@ -85,7 +87,9 @@ def _dequantise(folder: Path, target: Path) -> None:
 
     config = transformers.AutoConfig.from_pretrained(folder)
     known = transformers.quantizers.auto.AUTO_QUANTIZATION_CONFIG_MAPPING
-    if (method := (getattr(config, "quantization_config", None) or {}).get("quant_method")) not in known:
+    if (options := getattr(config, "quantization_config", None)) is None:
+        raise ValueError("its config.json has no quantization_config")
+    if (method := options.get("quant_method")) not in known:
         raise ValueError(f"unknown method {method!r}")
     auto = getattr(transformers, (getattr(config, "architectures", None) or [""])[0], transformers.AutoModel)
     model, report = auto.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)

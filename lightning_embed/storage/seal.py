@@ -1,5 +1,6 @@
-"""Seals: the digest of a finished file, kept beside it, because a file that exists need not be whole."""
+"""Seals: the digests of finished files, kept beside them, because a file that exists need not be whole."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from lightning_embed.storage.atomic import write_whole
-from lightning_embed.storage.checksum import sha256
+from lightning_embed.storage.checksum import model_digests, sha256
+from lightning_embed.storage.json_file import cached_json
 from lightning_embed.storage.publish import discard, make_folder
+
+_DIGESTS = "sha256.json"
 
 
 @contextmanager
@@ -34,6 +38,20 @@ def is_whole(file: Path) -> bool:
     try:
         return file.is_file() and sha256(file) == _seal(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
+        return False
+
+
+def seal_folder(folder: Path) -> None:
+    """Write the digests of the files of a folder, which is about to be published, to `sha256.json` in it."""
+    write_whole(folder / _DIGESTS, json.dumps(model_digests(folder)))
+
+
+def is_whole_folder(folder: Path) -> bool:
+    """Whether a folder has the files that were sealed, and their bytes."""
+    expected: dict[str, str] = cached_json(folder / _DIGESTS, dict[str, str]) or {}
+    try:
+        return bool(expected) and all(sha256(folder / name) == digest for name, digest in expected.items())
+    except OSError:
         return False
 
 

@@ -455,7 +455,7 @@ MERGES: dict[str, tuple[Spoil, list[str], str]] = {
     "other shapes": (
         lambda folder: spoiled(folder, lambda t: t.update({WORD: torch.ones(60, 8)})), [],
         "Only models of one architecture and vocabulary can be merged; 's0' and 's1' differ in 1 tensors: embeddings.word.weight is [50, 8] "
-        "in 's0' and [60, 8] in 's1'.",
+        "in 's0' and [60, 8] in 's1'. If only their vocabularies differ, vocabulary=first (or base) merges them by token.",
     ),
     "NaN in a source": (
         lambda folder: spoiled(folder, lambda t: t[WORD][3].fill_(torch.nan)), [],

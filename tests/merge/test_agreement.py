@@ -87,7 +87,6 @@ def test_modules_that_differ(difference: str, as_base: bool, pair: list[Path], t
 
 @pytest.mark.parametrize("change", [
     lambda folder: _entries(folder, lambda e: e[2].update(type="sentence_transformers.models.Dense")),  # an older spelling
-    lambda folder: _entries(folder, lambda e: e.pop(3)),  # Normalize has no weights
     lambda folder: _option(folder, __version__="1"),
     lambda folder: (folder / "2_Dense/notes.txt").touch(),
 ])  # fmt: skip

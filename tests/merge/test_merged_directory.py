@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class _Fake:
 
     def config(self, folder: Path) -> dict[str, Any]:
         return {}
+
+    def token_ids(self, folder: Path, texts: Sequence[str]) -> list[list[int]] | None:
+        return None
 
     def dequantised(self, folder: Path) -> Path:
         raise AssertionError

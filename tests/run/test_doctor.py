@@ -57,15 +57,15 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
-    target = doctor.examined_alone(tmp_path / "out", sources, base)
+    target = doctor.examined_alone(tmp_path / "out", sources, base, None)
     assert target is not None
     assert target.name.startswith("none-")
     written = (target / "merge.json").stat().st_mtime_ns
-    assert doctor.examined_alone(tmp_path / "out", sources, base) == target
+    assert doctor.examined_alone(tmp_path / "out", sources, base, None) == target
     assert (target / "merge.json").stat().st_mtime_ns == written
     weights = sources[0].path / "model.safetensors"
     weights.write_bytes((sources[1].path / "model.safetensors").read_bytes())
-    again = doctor.examined_alone(tmp_path / "out", sources, base)
+    again = doctor.examined_alone(tmp_path / "out", sources, base, None)
     assert again is not None
     assert again != target
     assert (again / "merge.json").exists()
@@ -73,7 +73,7 @@ def test_alone_it_examines_once(models: tuple[list[Source], Path], tmp_path: Pat
 
 def test_one_source_is_nothing_to_examine(models: tuple[list[Source], Path], tmp_path: Path) -> None:
     sources, base = models
-    assert doctor.examined_alone(tmp_path / "out", sources[:1], base) is None
+    assert doctor.examined_alone(tmp_path / "out", sources[:1], base, None) is None
     assert not (tmp_path / "out").exists()
 
 
@@ -81,7 +81,7 @@ def test_without_a_probe_it_tells_and_draws_the_geometry(
     models: tuple[list[Source], Path], tmp_path: Path, printed: io.StringIO
 ) -> None:
     sources, base = models
-    target = doctor.examined_alone(tmp_path, sources, base)
+    target = doctor.examined_alone(tmp_path, sources, base, None)
     assert target is not None
     make_probe = _Counting()
     doctor.show(_cfg(), tmp_path, target, sources, base, make_probe)

@@ -36,7 +36,7 @@ def _refusal(overrides: list[str]) -> str:
     ("override", "sentence"),
     [
         ("trainer.max_steps=1.5", r"trainer.max_steps=1.5: expected int"),
-        ("trainer.max_steps=nan", r"trainer.max_steps=nan: expected int"),
+        ("trainer.max_steps=nan", r"trainer.max_steps=nan must be a finite number"),
         ("trainer.devices=0", r"trainer: `Trainer\(devices=0\)` value is not a valid input"),
         ("trainer.devices=-2", r"trainer: `devices` selected with `CPUAccelerator` should be an int > 0"),
         ("trainer.devices=[]", r"trainer: `Trainer\(devices=\[\]\)` value is not a valid input"),
@@ -49,7 +49,7 @@ def _refusal(overrides: list[str]) -> str:
         ("trainer.num_nodes=0", r"trainer: `num_nodes` must be a positive integer, but got 0"),
         ("trainer.profiler=foo", r"trainer: When passing string value for the `profiler` parameter"),
         ("optimizer.lr=-1", r"optimizer: Invalid learning rate: -1"),
-        ("optimizer.lr=nan", r"optimizer: Invalid learning rate: nan"),
+        ("optimizer.lr=nan", r"optimizer.lr=nan must be a finite number"),
         ("optimizer.betas=[0.9,1.5]", r"optimizer: Invalid beta parameter at index 1: 1.5"),
         ("optimizer.betas=[0.9]", r"optimizer.betas=\[0.9\]: expected tuple"),
         ("optimizer.weight_decay=-1", r"optimizer: Invalid weight_decay value: -1"),

@@ -11,7 +11,7 @@ from lightning_embed.merge.checkpoint.directory import ADAPTER_CONFIG_FILE
 from lightning_embed.merge.checkpoint.inside import inside
 from lightning_embed.merge.checkpoint.lora import ADAPTER_FILE, MoreThanLora, fold_lora, is_adapter, read_options
 from lightning_embed.merge.checkpoint.modules import layout_of
-from lightning_embed.merge.checkpoint.quantised import QuantisedModel
+from lightning_embed.merge.checkpoint.quantised import QuantisedModel, is_quantised
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE, weight_files
 from lightning_embed.merge.contract import Source
@@ -42,9 +42,9 @@ def open_directory(source: Source, opener: Converter | None = None) -> ModelDire
     try:
         return ModelDirectory.open(source)
     except QuantisedModel:
-        if opener is None:
-            raise
         body = inside(source.path, layout_of(source.path).body)
+        if opener is None or not is_quantised(body):  # without a configuration, no library knows the method
+            raise
         copy = ModelDirectory.open(replace(source, path=opener.dequantised(body)))
         files = [*weight_files(body).files, body / CONFIG_FILE]
         return converted(copy, source.path, files, [source.path], "its quantised weights were dequantised.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
 from lightning_embed.storage.json_file import read_json
 
@@ -63,6 +64,24 @@ def read_tokenizer(files: Mapping[str, Path]) -> Tokenizer | None:
     Raises:
         CheckpointError: a broken file.
     """
+    try:
+        found = _read(files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # JSON of a different shape, or no UTF-8
+        folder = next(iter(files.values())).parent
+        raise CheckpointError(
+            f"{folder}: expected a tokenizer in {', '.join(sorted(files))}, found something else "
+            f"({type(error).__name__}: {error}). {_REMEDY}"
+        ) from error
+    if found is not None and not all(isinstance(number, int) for number in found.ids.values()):
+        token = next(token for token, number in found.ids.items() if not isinstance(number, int))
+        raise CheckpointError(
+            f"{next(iter(files.values())).parent}: expected a whole number as the id of each token, found "
+            f"{found.ids[token]!r} for {shown(token)}. {_REMEDY}"
+        )
+    return found
+
+
+def _read(files: Mapping[str, Path]) -> Tokenizer | None:
     options = _content(files, "tokenizer_config.json")
     roles = _roles({**_content(files, "special_tokens_map.json"), **options})
     settings = {key: options[key] for key in _OPTIONS if options.get(key) is not None}
