@@ -36,7 +36,13 @@ class TransformersOpener(LibraryConverter):
             return stored or {}
         from transformers import CONFIG_MAPPING
 
-        filled: dict[str, Any] = CONFIG_MAPPING[stored["model_type"]].from_dict(stored).to_dict()
+        try:
+            filled: dict[str, Any] = CONFIG_MAPPING[stored["model_type"]].from_dict(stored).to_dict()
+        except Exception as error:  # of any class: each configuration checks its entries in its own way
+            reason = str(error).strip().partition("\n")[0].rstrip(".:")
+            raise CheckpointError(
+                f"{folder / CONFIG_FILE}: {stored['model_type']} refuses its entries ({reason}). Copy the model again."
+            ) from error
         return filled
 
     def token_ids(self, folder: Path, texts: Sequence[str]) -> list[list[int]] | None:

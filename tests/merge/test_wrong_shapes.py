@@ -34,6 +34,20 @@ FILES: list[tuple[str, Any]] = [
     ("config.json", "bert"),
     ("config.json", None),
 ]
+TOKENIZERS: list[tuple[str, Any]] = [
+    *(("tokenizer.json", wrong) for wrong in (
+        3, [], {"model": 3}, {"model": {"vocab": 3}}, {"model": {"vocab": [1]}}, {"model": {"vocab": {"a": "b"}}},
+        {"added_tokens": {"a": 1}}, {"added_tokens": [1]}, {"added_tokens": [{"id": 1}]},
+    )),
+    *(("tokenizer_config.json", wrong) for wrong in (
+        3, [1], {"added_tokens_decoder": [1]}, {"added_tokens_decoder": {"x": "y"}},
+    )),
+    ("added_tokens.json", {"a": "b"}),
+    ("special_tokens_map.json", [1]),
+    ("vocab.json", {"a": [1]}),
+    ("1_Pooling/config.json", {"pooling_mode": 3}),
+    ("1_Pooling/config.json", 3),
+]  # fmt: skip
 ADAPTERS: list[Any] = [
     [],
     {},
@@ -63,6 +77,26 @@ HEADERS: list[Any] = [
 
 def _merge(folder: Path, target: Path, base: Path | None = None) -> None:
     merge_models(MergeSpec(toy.strategy("soup"), [Source(folder, "a")], base), target)
+
+
+@pytest.mark.parametrize(("name", "content"), TOKENIZERS)
+def test_a_file_that_is_compared(name: str, content: Any, tmp_path: Path) -> None:
+    sources = [toy.write(tmp_path / each, toy.model(0)) for each in "ab"]
+    modules = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"}]
+    for source in sources:
+        (source / "modules.json").write_text(json.dumps(modules))
+        (source / "1_Pooling").mkdir()
+        (source / "1_Pooling/config.json").write_text("{}")
+        first: dict[str, Any] = {"tokenizer_config.json": {}, "added_tokens.json": {}, "vocab.json": {"x": 0}}
+        if name == "tokenizer.json":
+            first = {name: {"model": {"vocab": {"x": 0}}}}
+        for file, usual in first.items():
+            (source / file).write_text(json.dumps(usual))
+    (sources[1] / name).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"/b(/|: ).*expected .* found") as refused:
+        merge_models(MergeSpec(toy.strategy("soup"), [Source(s, s.name) for s in sources]), tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("name", "content"), FILES)

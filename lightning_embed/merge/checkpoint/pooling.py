@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # see lightning_embed.types
+)
+
+from typing_extensions import TypedDict
 
 from lightning_embed.merge.checkpoint.companions import CONFIG_FILE
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
@@ -27,6 +32,12 @@ _MODES = {
     "weightedmean_tokens": "weightedmean", "lasttoken": "lasttoken",
 }  # fmt: skip
 _ABSENT = {"do_lower_case": False}
+
+
+class _Pooling(TypedDict):
+    """The part of a pooling's options whose type matters."""
+
+    pooling_mode: NotRequired[str | list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ def read_chain(layout: Layout, files: Mapping[str, Path]) -> Chain:
         options |= _entries(file)
     for module in (module for module in layout.modules if module.kind == "Pooling"):
         own = files.get(f"{module.folder}/{CONFIG_FILE}")
-        pooling |= _modes({} if own is None else _entries(own))
+        pooling |= _modes({} if own is None else read_json(own, _Pooling, _REMEDY))
     return Chain([module.kind for module in layout.modules], pooling, {**_ABSENT, **options})
 
 

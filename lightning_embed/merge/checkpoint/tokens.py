@@ -72,12 +72,6 @@ def read_tokenizer(files: Mapping[str, Path]) -> Tokenizer | None:
             f"{folder}: expected a tokenizer in {', '.join(sorted(files))}, found something else "
             f"({type(error).__name__}: {error}). {_REMEDY}"
         ) from error
-    if found is not None and not all(isinstance(number, int) for number in found.ids.values()):
-        token = next(token for token, number in found.ids.items() if not isinstance(number, int))
-        raise CheckpointError(
-            f"{next(iter(files.values())).parent}: expected a whole number as the id of each token, found "
-            f"{found.ids[token]!r} for {shown(token)}. {_REMEDY}"
-        )
     return found
 
 
@@ -92,12 +86,12 @@ def _read(files: Mapping[str, Path]) -> Tokenizer | None:
         added[_text(token)] = int(number)
     if "vocab.txt" in files:
         lines = _lines(files["vocab.txt"])
-        return Tokenizer({line: number for number, line in enumerate(lines)} | added, {}, settings, roles)
+        return Tokenizer(_whole({line: number for number, line in enumerate(lines)} | added), {}, settings, roles)
     if "vocab.json" in files:
         merges = _lines(files["merges.txt"]) if "merges.txt" in files else []
         merges = [line for line in merges if line and not line.startswith("#version")]
         model = {"merges": merges} if merges else {}
-        return Tokenizer(_content(files, "vocab.json") | added, model, settings, roles)
+        return Tokenizer(_whole(_content(files, "vocab.json") | added), model, settings, roles)
     opaque = next((files[name] for name in _PIECES if name in files), None)
     return None if opaque is None else Tokenizer({}, {}, settings, roles, opaque)
 
@@ -114,7 +108,14 @@ def _from_one_file(content: Mapping[str, Any], settings: Mapping[str, Any], role
     steps = {key: content.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor")}
     flags = {token["content"]: {key: token.get(key, False) for key in _FLAGS} for token in added}
     ids = {**vocabulary, **{token["content"]: token["id"] for token in added}}
-    return Tokenizer(ids, rest, {**steps, "added_tokens": flags, **settings}, roles)
+    return Tokenizer(_whole(ids), rest, {**steps, "added_tokens": flags, **settings}, roles)
+
+
+def _whole(ids: dict[str, Any]) -> dict[str, int]:
+    for token, number in ids.items():
+        if not isinstance(number, int):
+            raise TypeError(f"the id of {token!r} is {number!r}")
+    return ids
 
 
 def _content(files: Mapping[str, Path], name: str) -> dict[str, Any]:
