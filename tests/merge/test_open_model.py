@@ -118,6 +118,8 @@ def test_links_out_of_an_adapter(name: str, base: Path, tmp_path: Path) -> None:
 
 def _quantised(folder: Path) -> Path:
     toy.write(folder, {NAME: torch.ones(8, 24).to(torch.int8), "q.SCB": torch.ones(8)})
+    options = {"model_type": "toy", "quantization_config": {"quant_method": "bitsandbytes"}}
+    (folder / "config.json").write_text(json.dumps(options))
     return folder
 
 
@@ -189,7 +191,7 @@ def test_plain_models_are_not_converted(base: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_converter(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"q is quantised \(torch.int8"):
+    with pytest.raises(CheckpointError, match=r"q is quantised \(bitsandbytes"):
         open_model(Source(_quantised(tmp_path / "q"), "a"), None)
     with pytest.raises(CheckpointError, match=r"use_dora=True is more than plain LoRA. Fold it with peft's"):
         open_model(Source(_adapter(tmp_path / "a", use_dora=True), "a"), base)

@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Any,
-    NotRequired,  # see lightning_embed.types
-)
-
-from typing_extensions import TypedDict
+from typing import Any
 
 from lightning_embed.merge.checkpoint.companions import CONFIG_FILE
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
@@ -34,10 +29,11 @@ _MODES = {
 _ABSENT = {"do_lower_case": False}
 
 
-class _Pooling(TypedDict):
+@dataclass
+class _Pooling:
     """The part of a pooling's options whose type matters."""
 
-    pooling_mode: NotRequired[str | list[str] | None]
+    pooling_mode: str | list[str] | None = None
 
 
 @dataclass(frozen=True)
