@@ -8,6 +8,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from lightning_embed import registry
 from lightning_embed.config.identity import resolved_hash
+from lightning_embed.config.numbers import bad_numbers
 from lightning_embed.config.queries import has_tests, num_ranks
 from lightning_embed.config.trainer_options import callback_problems, trainer_problems
 from lightning_embed.config.values import build_options, class_name, plain
@@ -26,7 +27,6 @@ _REGISTERED = {
     "loss": ("retrieval_loss", "sts_loss", "label_loss"),
     "merge": ("merge",),
 }
-_BOUNDED = ("encoder", "mining", "probe", "doctor")
 _IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "vocabulary", "probe")
 
 
@@ -55,23 +55,11 @@ def validate_config(
             absent.setdefault(problem.partition(": ")[2], problem)
         problems = [*absent.values(), *_unknown(config, reference, added)]
     if not problems:
-        problems = _bad_numbers(config)
+        problems = bad_numbers(config)
     if not problems:
         problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
     if problems:
         raise ConfigError("\n".join(problems))
-
-
-def _bad_numbers(config: DictConfig) -> list[str]:
-    """NaN and infinity, a number for no option; in ours, also numbers at the ends of float32, as in each word's."""
-    with resolved_hash(""):
-        options = plain(config)
-    bounds = dict.fromkeys(_BOUNDED, (registry.LEAST, registry.MOST))
-    return [
-        problem
-        for key, value in options.items()
-        for problem in registry.number_problems(key, value, *bounds.get(key, ()))
-    ]
 
 
 def _missing(node: Any, path: str = "") -> Iterator[str]:

@@ -55,7 +55,7 @@ class LibraryConverter:
             return _kept("folded", [adapter, base], lambda target: _fold(adapter, base, target))
 
 
-OPENER = LibraryConverter()
+CONVERTER = LibraryConverter()
 
 
 @contextmanager

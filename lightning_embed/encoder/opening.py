@@ -16,9 +16,9 @@ from lightning_embed.encoder.conversion import LibraryConverter
 from lightning_embed.encoder.manifest import Manifest, write_manifest
 from lightning_embed.errors import CheckpointError
 from lightning_embed.merge.checkpoint.name_matching import Header
+from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE
 from lightning_embed.storage.json_file import read_json
 
-CONFIG_FILE = "config.json"
 _MODULES_FILE = "modules.json"
 _MAX_BYTES = 2 * 10**9  # of the weights in float32; a larger model is not opened
 _TEXT = "a few words"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -119,8 +119,8 @@ def merge_models(
         # hashing reads the files at the time when the merge reads them, and so from memory
         hashes = [readers.submit(model.digests) for model in models]
         result = MergedDirectory(models, output.torch_dtype, opener, spec.vocabulary)
-        header = MergedModel(strategy, inputs, origin, {}, output.torch_dtype, spec.seed).header
-        fitted = readers.submit(result.fitted, header, preparation.fitted)
+        merged = MergedModel(strategy, inputs, origin, {}, output.torch_dtype, spec.seed)
+        fitted = readers.submit(result.fitted, merged.header, preparation.fitted)
         opened = time.perf_counter()
         plan = preparation.plan(strategy, inputs, origin, folder)
         statistics = open_statistics(folder / STATISTICS, inputs)
@@ -128,7 +128,7 @@ def merge_models(
         if fitted.done():  # no class opens the result: said before the long work, where that is known by now
             fitted.result()
         prepared = time.perf_counter()
-        merged = MergedModel(strategy, inputs, origin, plan, output.torch_dtype, spec.seed, statistics)
+        merged = replace(merged, plan=plan, statistics=statistics)
         model_folder = folder / MODEL_FOLDER
         model_folder.mkdir()
         written = write_model(model_folder, result.layout, merged.header, merged.pieces, output.max_shard_bytes)

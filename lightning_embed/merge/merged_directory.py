@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from lightning_embed.merge.checkpoint.companions import (
-    CONFIG_FILE,
     chosen_files,
     companions,
     copy_files,
@@ -20,6 +19,7 @@ from lightning_embed.merge.checkpoint.modules import Layout, Module
 from lightning_embed.merge.checkpoint.name_matching import Header, TensorInfo
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.merge.checkpoint.vocabulary import vocabulary_entries
+from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE
 from lightning_embed.merge.contract import Vocabulary
 from lightning_embed.merge.opener import Opener
 from lightning_embed.storage.checksum import sha256

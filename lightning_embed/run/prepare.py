@@ -14,7 +14,7 @@ from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.values import plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
-from lightning_embed.encoder.conversion import OPENER
+from lightning_embed.encoder.conversion import CONVERTER
 from lightning_embed.errors import ConfigError, DataError, nearest
 from lightning_embed.evaluation import Evaluator, Nothing
 from lightning_embed.experts import Expert, ExpertPlan
@@ -135,7 +135,7 @@ def _sources_of(
     ]
     for source in sources:
         if source.path.parent != models and not is_adapter(source.path):
-            open_directory(source, OPENER)
+            open_directory(source, CONVERTER)
     return sources
 
 

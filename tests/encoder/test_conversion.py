@@ -237,7 +237,6 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(not __import__("importlib.util").util.find_spec("accelerate"), reason="transformers needs it")
 def test_fp8(qwen: Path, tmp_path: Path) -> None:
     expected = _fp8(qwen, tmp_path / "a")
     toy.close(_opened(tmp_path / "a"), expected, 1e-7)

@@ -96,7 +96,7 @@ ORIGINS: list[tuple[Any, Any]] = [
     ({"_name_or_path": "/home/me/model", "a": 1}, {"a": 1}),
     ({"_name_or_path": "bert-base-uncased"}, {}),
     ({"name_or_path": "x", "b": {"_name_or_path": "y", "c": 2}}, {"b": {"c": 2}}),
-    ({"tokenizer_file": "/root/.cache/x.json"}, {}),
+    ({"tokenizer_file": "/home/person/.cache/x.json"}, {}),
     ({"special_tokens_map_file": "/home/patrick/x.json", "vocab_file": "vocab.txt"}, {"vocab_file": "vocab.txt"}),
     ({"cache_dir": "~/cache", "data_path": "C:\\data"}, {}),
     ({"path": "1_Pooling", "file": None, "dir": 3}, {"path": "1_Pooling", "file": None, "dir": 3}),

@@ -107,11 +107,9 @@ def test_refused_by_name_and_merged_where_allowed(kind: str, tmp_path: Path) -> 
     assert json.loads((tmp_path / "out/merge.json").read_text())["options"]["allow"] == [key]
 
 
-@pytest.mark.parametrize("kind", FUNCTIONAL)
+@pytest.mark.parametrize("kind", [k for k in FUNCTIONAL if k != "shorter"])  # tokens of the other alone are harmless
 def test_the_other_way_round(kind: str, tmp_path: Path) -> None:
     changes, key, _ = FUNCTIONAL[kind]
-    if kind == "shorter":
-        pytest.skip("tokens that only the other model has are harmless")
     with pytest.raises(CheckpointMismatch, match=key.replace(".", r"\.")):
         _merge(tmp_path / "out", [_write(tmp_path / "a", 1, changes), _write(tmp_path / "b", 2)])
 

@@ -23,7 +23,6 @@ from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import sha256
 from lightning_embed.storage.json_file import read_json
 
-CONFIG_FILE = "config.json"
 # The origin of a file, without effect on the outputs of the model.
 _INCIDENTAL_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "__version__"})
 _OF_MODULES = re.compile(rf"{MODULES_FILE}|{ROUTER_FILE}|config_sentence_transformers\.json|sentence_.+_config\.json")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_embed.errors import CheckpointMismatch
-from lightning_embed.merge.checkpoint.companions import CONFIG_FILE, Companions, companions
+from lightning_embed.merge.checkpoint.companions import Companions, companions
 from lightning_embed.merge.checkpoint.config_keys import config_differences, excused_for_base, is_origin
 from lightning_embed.merge.checkpoint.difference import Difference
 from lightning_embed.merge.checkpoint.pooling import Chain, chain_differences, read_chain
@@ -27,6 +27,7 @@ from lightning_embed.merge.checkpoint.tokens import (
     token_differences,
 )
 from lightning_embed.merge.checkpoint.vocabulary import vocabulary_entries
+from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE
 from lightning_embed.merge.opener import Opener
 from lightning_embed.storage.json_file import read_json
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_embed.merge.checkpoint.companions import CONFIG_FILE
 from lightning_embed.merge.checkpoint.difference import Difference, differences, shown
 from lightning_embed.merge.checkpoint.modules import Layout
+from lightning_embed.merge.checkpoint.weight_files import CONFIG_FILE
 from lightning_embed.storage.json_file import read_json
 
 _REMEDY = "Fix it, or export the model again."

@@ -1,0 +1,21 @@
+"""Check of all numbers of a config."""
+
+from omegaconf import DictConfig
+
+from lightning_embed import registry
+from lightning_embed.config.identity import resolved_hash
+from lightning_embed.config.values import plain
+
+_BOUNDED = ("encoder", "mining", "probe", "doctor")  # as the words of rooms are by `registry.build`
+
+
+def bad_numbers(config: DictConfig) -> list[str]:
+    """One sentence for each NaN and infinity, and, in options of our own, for each number at the ends of float32."""
+    with resolved_hash(""):
+        options = plain(config)
+    bounds = dict.fromkeys(_BOUNDED, (registry.LEAST, registry.MOST))
+    return [
+        problem
+        for key, value in options.items()
+        for problem in registry.number_problems(key, value, *bounds.get(key, ()))
+    ]
