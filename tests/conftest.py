@@ -2,8 +2,10 @@
 
 import gc
 import os
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zlib import crc32
 
 import datasets  # noqa: F401  # first imported by a module that jaxtyping instruments, it would be compiled anew each time
 import lightning.pytorch  # noqa: F401  # as well
@@ -49,6 +51,22 @@ WORDS = [
     "on",
     "near",
 ]
+
+
+_LONG = 24  # cases of one test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a long list of cases a third runs by default, drawn by name, and the others with the slow tests, as in CI.
+
+    Laws run over all words, so that a new word is tested on the day it appears.
+    """
+    tests = [(item.path, getattr(item, "originalname", item.name)) for item in items]
+    counts = Counter(tests)
+    for item, test in zip(items, tests, strict=True):
+        if counts[test] > _LONG and "laws" not in item.path.stem and crc32(item.nodeid.encode()) % 3:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from lightning_embed import registry
 from lightning_embed.config import schema
 from lightning_embed.config.compose import check_command
-from lightning_embed.config.validate import _bad_numbers
+from lightning_embed.config.numbers import bad_numbers
 from lightning_embed.errors import ConfigError
 from tests.config.test_config import COMMANDS, _compose
 
@@ -139,11 +139,11 @@ def test_every_number_of_every_config(number: int) -> None:
     config = _compose(root, *row, *(["evaluation.tasks=[STS12]"] if "evaluation=mteb" in row else []))
     with open_dict(config):
         config.pop("hydra")
-    assert _bad_numbers(config) == []
+    assert bad_numbers(config) == []
     for path in _leaves(config):
         before = OmegaConf.select(config, path)
         OmegaConf.update(config, path, math.nan)
-        assert any("=nan must be a finite number" in problem for problem in _bad_numbers(config)), path
+        assert any("=nan must be a finite number" in problem for problem in bad_numbers(config)), path
         OmegaConf.update(config, path, before)
 
 

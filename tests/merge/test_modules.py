@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,11 @@ def _flat(folder: Path, target: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("chain", "word"),
-    list(product(["dense", "layer-norm", "static-dense", "router"], ["slerp", "ties", "task_arithmetic", "dare"])),
+    [
+        pytest.param(chain, word, marks=[pytest.mark.slow] * (word != "ties"))
+        for chain in ("dense", "layer-norm", "static-dense", "router")
+        for word in ("ties", "slerp", "task_arithmetic", "dare")
+    ],
 )
 def test_modules_are_merged_as_the_body_is(chain: str, word: str, tiny_model: Path, tmp_path: Path) -> None:
     paths = _sources(chain, tiny_model, tmp_path / "models")
