@@ -53,7 +53,7 @@ WORDS = [
 ]
 
 
-_LONG = 24  # cases of one test
+_LONG = 12  # cases of one test
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -52,6 +52,7 @@ def test_every_loss_is_a_case() -> None:
     assert {options.get("name", case) for case, (_, options) in CASES.items()} == set(registry.names("loss"))
 
 
+@pytest.mark.slow  # a minute for the processes of all
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     ("mode", "expected"), [*((mode, "whole plain") for mode in WHOLE), *((mode, "mean of halves") for mode in MEAN)]
@@ -62,6 +63,7 @@ def test_parity(record: dict, case: str, mode: str, expected: str) -> None:
     torch.testing.assert_close(gradient, its_gradient, rtol=1e-7, atol=1e-9 * float(its_gradient.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_comparison_means_something(record: dict, case: str) -> None:
     """There is a gradient, and the mean of the halves is another loss wherever rows are compared with each other."""
@@ -71,6 +73,7 @@ def test_the_comparison_means_something(record: dict, case: str) -> None:
         assert not torch.allclose(whole[1], halves[1], rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # as above
 @pytest.mark.parametrize("accumulate", two_processes.ACCUMULATE)
 def test_two_processes_equal_one(
