@@ -12,7 +12,8 @@ that are the base and noise of 0.01, half of it common to all (cosine 0.5 of the
 and write the dtype of the sources.
 
 All sides get the same options and take turns. The models are in the page cache before the first process starts, and
-written pages are on disk before each; figures are medians. Anonymous memory is what no file backs, so mapped models do
+written pages are on disk before each; figures are medians. With --stop-at 4.5 a peer that needs more than 4.5 times our
+seconds is stopped then, and its figures are lower bounds (>). Anonymous memory is what no file backs, so mapped models do
 not count: every 20 ms, over the process and its children. `of all cores` is processor time: it tells more than the
 clock where other programs run.
 
@@ -156,16 +157,18 @@ class Job:
         return self.sources[0] if self.method.peer == "slerp" else self.base if self.method.base else None
 
 
-def run(job: Job, sides: Sequence[str], repeats: int) -> dict[str, Any]:
-    """All sides of one merge, in turns."""
+def run(job: Job, sides: Sequence[str], repeats: int, stop_at: float | None = None) -> dict[str, Any]:
+    """All sides of one merge, in turns; a peer is stopped after `stop_at` times our last time."""
     figures: dict[str, list[Figures]] = {side: [] for side in sides}
     for _ in range(repeats):
         for side in sides:
             shutil.rmtree(job.out / side, ignore_errors=True)
-            figures[side].append(measure(job.command(side), REPOSITORY))
+            limit = stop_at * figures[OURS][-1].seconds if stop_at and side != OURS else None
+            figures[side].append(measure(job.command(side), REPOSITORY, limit))
     result: dict[str, Any] = {"method": job.method.word, "models": len(job.sources)}
     result["sides"] = {side: [vars(figure) for figure in values] for side, values in figures.items()}
-    if {OURS, MERGEKIT} <= set(sides) and not job.method.random:
+    whole = {side for side, values in figures.items() if not any(figure.stopped for figure in values)}
+    if {OURS, MERGEKIT} <= whole and not job.method.random:
         result["difference"] = difference(job.weights(OURS), job.weights(MERGEKIT))
     return result
 
@@ -181,7 +184,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 warm([base, *sources])
             with tempfile.TemporaryDirectory(dir=arguments.folder) as out:
                 job = Job(method, base, sources, Path(out), arguments.peers)
-                results.append(run(job, arguments.sides, arguments.repeats))
+                results.append(run(job, arguments.sides, arguments.repeats, arguments.stop_at))
             console.print(f"{method.word}, {count} models: {_sentence(results[-1])}")
     return results
 
@@ -192,7 +195,10 @@ def _medians(result: Mapping[str, Any], figure: str) -> dict[str, float]:
 
 def _sentence(result: Mapping[str, Any]) -> str:
     anonymous = _medians(result, "anonymous")
-    shown = (f"{side} {value:.1f} s, {anonymous[side]:.0f} MB" for side, value in _medians(result, "seconds").items())
+    shown = (
+        f"{side} {_least(result, side)}{value:.1f} s, {anonymous[side]:.0f} MB"
+        for side, value in _medians(result, "seconds").items()
+    )
     return "; ".join(shown)
 
 
@@ -208,7 +214,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> Table:
         anonymous, resident = _medians(result, "anonymous"), _medians(result, "resident")
         for side in seconds:
             extra = _verdict(result, seconds) if side == OURS else []
-            figures = [f"{seconds[side]:.1f}", f"{cores[side]:.1f}", f"{anonymous[side]:.0f}", f"{resident[side]:.0f}"]
+            figures = [
+                _least(result, side) + f"{seconds[side]:.1f}",
+                f"{cores[side]:.1f}",
+                f"{anonymous[side]:.0f}",
+                f"{resident[side]:.0f}",
+            ]
             models = f"{result['models']}" + (f" of {result['layers']} layers" if "layers" in result else "")
             shown.add_row(result["method"], models, side, *figures, *extra)
         shown.add_section()
@@ -216,9 +227,15 @@ def table(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _verdict(result: Mapping[str, Any], seconds: Mapping[str, float]) -> list[str]:
-    peers = [value for side, value in seconds.items() if side != OURS]
-    ratio = f"1 : {min(peers) / seconds[OURS]:.1f}" if peers else ""
+    peers = {side: value for side, value in seconds.items() if side != OURS}
+    faster = min(peers, key=peers.__getitem__, default=None)
+    ratio = f"1 : {_least(result, faster)}{peers[faster] / seconds[OURS]:.1f}" if faster else ""
     return [ratio, f"{result['difference'][0]:.0e}" if "difference" in result else ""]
+
+
+def _least(result: Mapping[str, Any], side: str) -> str:
+    """What stands before the time of a side that was stopped."""
+    return "> " if any(figure["stopped"] for figure in result["sides"][side]) else ""
 
 
 def growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -286,6 +303,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=words, default=list(words))
     parser.add_argument("--sides", nargs="+", choices=SIDES)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--stop-at", type=float, help="stop a peer after so many times our time")
     parser.add_argument("--out", type=Path, default=Path("merge.json"))
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--floor", action="store_true")
@@ -294,6 +312,8 @@ def main() -> None:
     given.methods = [words[word] for word in given.methods]
     given.sides = given.sides or (SIDES if given.peers else [OURS])
     given.peers = given.peers and given.peers.absolute()
+    if given.stop_at and given.sides[0] != OURS:
+        parser.error(f"--stop-at compares with our time: expected {OURS} as the first of --sides")
     if given.floor:
         results = floor(given.folder, given.models, given.repeats)
     else:

@@ -20,8 +20,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from lightning_embed import DatasetOptions, Encoder, Task, load_datasets, registry
 from lightning_embed.config import schema
-from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe_batches import ProbeBatches
+from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Nothing
 from lightning_embed.loss.infonce import InfoNCE

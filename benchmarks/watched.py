@@ -1,12 +1,13 @@
 """Running another process and watching its time and its memory, for benchmarks."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,29 +16,54 @@ INTERVAL = 0.02  # seconds between two looks at the memory
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one process: seconds on the clock and of all cores, and peak MB of resident and of anonymous memory."""
+    """Of one process: seconds on the clock and of all cores, and peak MB of resident and of anonymous memory.
+
+    `stopped`: it had not ended after its limit, so that all figures are of what it had done by then.
+    """
 
     seconds: float
     cores: float
     resident: float
     anonymous: float
+    stopped: bool = False
 
 
-def measure(command: Sequence[str], folder: Path) -> Figures:
-    """Run a process in `folder` and watch it; written pages are on disk before it starts."""
+def measure(command: Sequence[str], folder: Path, limit: float | None = None) -> Figures:
+    """Run a process in `folder` and watch it, for at most `limit` seconds; written pages are on disk before it starts."""
     os.sync()
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
-        with _watched(process.pid) as peaks:
+        with _watched(process.pid) as peaks, _stopping(process.pid, limit) as stopped:
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait for it again
-        if process.returncode:
+        if process.returncode and not stopped.is_set():
             log.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{log.read().decode()[-2000:]}")
-    return Figures(seconds, usage.ru_utime + usage.ru_stime, peaks["VmRSS"] / 1024, peaks["RssAnon"] / 1024)
+    memory = peaks["VmRSS"] / 1024, peaks["RssAnon"] / 1024
+    return Figures(seconds, usage.ru_utime + usage.ru_stime, *memory, stopped.is_set())
+
+
+@contextmanager
+def _stopping(pid: int, limit: float | None) -> Iterator[threading.Event]:
+    """Kill the tree of processes after `limit` seconds; the event is set then."""
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        for process in list(_tree(pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    timer = threading.Timer(limit or 0, stop)
+    if limit is not None:
+        timer.start()
+    try:
+        yield stopped
+    finally:
+        timer.cancel()
 
 
 @contextmanager

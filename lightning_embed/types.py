@@ -54,10 +54,14 @@ class StepMode(StrEnum):
 
 @dataclass  # not frozen: Lightning's precision plugins copy a batch field by field
 class Tokens:
-    """Ragged token ids: text `i` is `ids[offsets[i]:offsets[i + 1]]`, special tokens included, nothing padded."""
+    """Ragged token ids: text `i` is `ids[offsets[i]:offsets[i + 1]]`, special tokens included, nothing padded.
+
+    `prompts` counts the tokens of each text's prompt, for encoders whose pooling leaves them out.
+    """
 
     ids: Int[Tensor, " total"]
     offsets: Int[Tensor, " texts_and_one"]
+    prompts: Int[Tensor, " texts"] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -68,12 +72,12 @@ class Tokens:
         return self.offsets.diff()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Tokens":
-        """The same tokens on `device`. The offsets stay on their device: reading a length never waits for a GPU."""
-        return Tokens(self.ids.to(device, non_blocking=non_blocking), self.offsets)
+        """The same tokens on `device`. The lengths stay on their device: reading one never waits for a GPU."""
+        return replace(self, ids=self.ids.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Tokens":
         """The same tokens in page-locked memory; called by the DataLoader."""
-        return Tokens(self.ids.pin_memory(), self.offsets)
+        return replace(self, ids=self.ids.pin_memory())
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[int]]) -> "Tokens":
@@ -154,42 +158,59 @@ class RetrievalSet:
         queries: query id -> text.
         qrels: query id -> document id -> relevance.
         copies: query id -> id of the document that is the query itself, which is left out of its ranking.
+        prompts: query id -> its own prompt, where it has one.
     """
 
     corpus: Mapping[str, Mapping[str, str]]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     copies: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class StsSet:
-    """An STS test: pairs with scores, in the dataset's own range (Spearman's correlation does not depend on it)."""
+    """An STS test: pairs with scores, in the dataset's own range (Spearman's correlation does not depend on it).
+
+    `prompts` are the own prompts of the pairs, None where a pair has none; empty: none has one.
+    """
 
     text1: Sequence[str]
     text2: Sequence[str]
     score: Sequence[float]
+    prompts: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A classification or clustering test; `train_*` train the classifier of a classification test."""
+    """A classification or clustering test; `train_*` train the classifier of a classification test.
+
+    Prompts are as in `StsSet`.
+    """
 
     texts: Sequence[str]
     labels: Sequence[str]
     train_texts: Sequence[str] = ()
     train_labels: Sequence[str] = ()
+    prompts: Sequence[str | None] = ()
+    train_prompts: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """One dataset's dev or test set."""
+    """One dataset's dev or test set.
+
+    `query_length` and `document_length` are the maximum numbers of tokens of its texts, None: the encoder's; texts of
+    tasks without documents are queries.
+    """
 
     name: str
     task: Task
     split: str  # "dev" or "test"
     in_domain: bool  # the run has a train set of this dataset
     content: RetrievalSet | StsSet | LabelSet
+    query_length: int | None = None
+    document_length: int | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -219,6 +240,7 @@ class Score(TypedDict):
     metric: str  # mteb's name of its main metric: "ndcg_at_10", "cosine_spearman", "accuracy", "v_measure", ...
     score: float  # in points: 100 * mteb's value
     in_domain: bool
+    benchmarks: NotRequired[list[str]]  # names of the mteb benchmarks that have this test, of those that were asked for
     more: NotRequired[dict[str, float]]  # further metrics that were asked for: "recall@100" -> percent points
     each: NotRequired[list[float]]  # main metric of every query, or the cosine of every pair; of the run's own sets
     more_each: NotRequired[dict[str, list[float]]]  # further metrics of every query

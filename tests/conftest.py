@@ -1,8 +1,10 @@
 """What every room's tests share: a two-layer encoder, built on disk once per session."""
 
 import gc
+import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zlib import crc32
@@ -53,7 +55,7 @@ WORDS = [
 ]
 
 
-_LONG = 12  # cases of one test
+_LONG = 6  # cases of one test
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -67,6 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, test in zip(items, tests, strict=True):
         if counts[test] > _LONG and "laws" not in item.path.stem and crc32(item.nodeid.encode()) % 3:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _lines_are_logged() -> Iterator[None]:
+    """A test that silences the package would fail those after it that read its lines."""
+    yield
+    logger = logging.getLogger("lightning_embed")
+    state = logger.propagate, logger.disabled, logger.level
+    assert state == (True, False, 0), "the logger is not as before the test"
 
 
 def pytest_collection_finish() -> None:
@@ -97,4 +108,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-encoder of the same size and tokenizer, with random weights and one score, saved by sentence-transformers."""
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    plain, folder = (tmp_path_factory.mktemp("models") / name for name in ("plain", "cross"))
+    torch.manual_seed(1)
+    config = BertConfig.from_pretrained(tiny_model, num_labels=1, initializer_range=0.2)
+    BertForSequenceClassification(config).save_pretrained(plain)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(plain)
+    CrossEncoder(str(plain)).save_pretrained(str(folder))
     return folder

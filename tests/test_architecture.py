@@ -4,7 +4,12 @@ import ast
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
 from lightning_embed import registry
+from lightning_embed.loss.blocks import equal_to_any
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_embed"
@@ -135,3 +140,9 @@ def test_every_word_has_its_test_file() -> None:
     files = {f"{'plugins' if entry.room == 'merge' else entry.room}/test_{entry.name}.py" for entry in ours}
     assert {"plugins/test_soup.py", "sampler/test_mixed.py"} < files
     assert not sorted(file for file in files if not (ROOT / "tests" / file).exists())
+
+
+def test_shapes_are_checked_while_the_tests_run() -> None:
+    """By the list of rooms in pyproject.toml: a name mistyped there would switch the checks off without a word."""
+    with pytest.raises(TypeCheckError):
+        equal_to_any(torch.zeros(2, 3, 1, dtype=torch.long), torch.zeros(4, dtype=torch.long))

@@ -5,6 +5,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file, save_file
 
@@ -25,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 NAMING = [*(page.path for page in PAGES), ROOT / "CONTRIBUTING.md"]
 _PATH = r"(?<![\w/.-])(?:lightning_embed|tests|conf|plugins|benchmarks|docs|examples)/[\w./<>-]*[\w/>]"
-TO_WRITE = {"conf/loss/huber.yaml", "plugins/halfway.py"}  # by the reader of docs/own-loss.md and docs/own-strategy.md
+TO_WRITE = {f"plugins/{word}.py" for word in ("halfway", "huber", "largest_first", "halves")}  # by the reader
 
 # What a page's command is made smaller by, unless it says so itself.
 SMALL = {
@@ -37,6 +39,7 @@ LONG = {
     "encoder.max_length": "32",
     "hydra.sweeper.n_trials": "2",
     "seed": "1,2",
+    "mining.relative_margin": "null",  # random weights find none beyond a margin
     "retrieval_loss.dims": "[32,16]",
     "sts_loss.dims": "[32,16]",
 }  # replaced where it is given
@@ -63,6 +66,7 @@ NOT_RUN = {
     "data.root=/tmp/small": "real data",
     "push_to_hub=": "tests/storage/test_hub.py pushes, to a server of its own",
     "hf ": "the hub",
+    "cross-encoder/": "a model of the hub; tests/run/test_mining.py has one of its own",
     "STS12,SciFact": "mteb downloads its tasks",
     "wandb sync": "the server of W&B",
     "wandb_dashboard.py": "the server of W&B; tests/logger builds it",
@@ -82,9 +86,10 @@ def _why_not(command: Command) -> str | None:
     return next((why for part, why in NOT_RUN.items() if part in command.line and "Error:" not in command.answer), None)
 
 
-def _installs(page: Page) -> bool:
-    """Whether a page adds words: they are known to new processes only."""
-    return any(command.line.startswith("pip install") for command in page.commands())
+def _adds_code(page: Page) -> bool:
+    """Whether a page of docs/ adds words or modules: they are known to new processes only."""
+    files = page.files() if page.path.stem.startswith("own-") else {}
+    return any(name.endswith(".py") for name in files) or any(c.line.startswith("pip install") for c in page.commands())
 
 
 def _arguments(line: str, folder: Path) -> list[str] | None:
@@ -116,8 +121,8 @@ def test_every_command_composes(page: Page, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", "nobody asks whether it is valid")
     _write_files(page, tmp_path)
-    if _installs(page):
-        pytest.skip("its words are not installed here; all its commands are run")
+    if _adds_code(page):
+        pytest.skip("its words are not known here; all its commands are run")
     for command in [*page.commands(), *map(Command, page.inline())]:
         line = re.sub(r"\$\([^)]*\)", "made-before", command.line)
         for part, value in FILLED_IN.items():
@@ -183,8 +188,28 @@ def _write_data(folder: Path) -> None:
     }
     for name, rows in tables.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "sts.csv").write_text("sentence1,sentence2,score\n")
+    (folder / "sts.xlsx").write_text("no table")
+    _write_raw(folder, tables)
     _write_beir(folder / "scifact", [row["query"] for row in pairs[:8]])
+
+
+def _write_raw(folder: Path, tables: dict[str, list[dict]]) -> None:
+    """The same rows as a csv, shards of parquet, a tsv, a folder of save_to_disk, train qrels, and by id."""
+    rows = [f'{n},"{row["query"]}","{row["pos"][0]}"\n' for n, row in enumerate(tables["faq"])]
+    (folder / "faq.csv").write_text("id,question,answer\n" + "".join(rows))
+    (folder / "intents.tsv").write_text(
+        "text\tlabel\n" + "".join(f"{r['text']}\t{r['label']}\n" for r in tables["topics"])
+    )
+    scored = [{**row, "score": 20 * row["score"]} for row in tables["sts"]]
+    for number in range(2):
+        Dataset.from_list(scored[number::2]).to_parquet(str(folder / f"pairs-0000{number}-of-00002.parquet"))
+    Dataset.from_list(tables["nli"]).train_test_split(0.2, seed=0).save_to_disk(str(folder / "saved"))
+    _write_beir(folder / "beir", [row["query"] for row in tables["faq"][:60]])
+    (folder / "beir/qrels/train.tsv").write_text((folder / "beir/qrels/test.tsv").read_text())
+    (folder / "by-id").mkdir()
+    shutil.copy(folder / "beir/corpus.jsonl", folder / "by-id/corpus.jsonl")
+    by_id = [{"query": f"where is {n}", "pos_id": [f"c{n}"], "neg_id": [f"c{n - 1}"]} for n in range(1, 60)]
+    (folder / "by-id/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in by_id))
 
 
 def _write_beir(folder: Path, texts: Sequence[str]) -> None:
@@ -262,7 +287,7 @@ def test_every_command_runs(
         if _why_not(command) is not None:
             continue
         arguments = _arguments(command.line, desk)
-        if arguments is None or _installs(page):
+        if arguments is None or _adds_code(page):
             line = command.line if arguments is None else shlex.join(["python", *_smaller(arguments)])
             code, out = _typed(line, desk)
         else:

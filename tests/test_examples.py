@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.merge import toy
+from tests.pages import Page
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "examples" / "lightning-embed-magmax"
@@ -111,3 +112,29 @@ def test_the_template_in_a_fresh_environment(fresh: Path, tmp_path: Path) -> Non
 def test_the_test_of_the_template(fresh: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(TEMPLATE, tmp_path / "my-merge")
     assert "2 passed" in _type(tmp_path, str(fresh / "python"), "-m", "pytest", "-q", str(copied))
+
+
+def test_code_of_this_folder_in_a_fresh_environment(fresh: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """A word in plugins/ and a callback beside it: alone, as a module, on two ranks, in the workers of a launcher."""
+    for page, name in (("own-loss", "plugins/huber.py"), ("own-callback", "my_callback.py")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(Page(ROOT / f"docs/{page}.md").files()[name])
+    options = [
+        f"encoder.path={tiny_model}", "encoder.max_length=32", "trainer.max_steps=2", "trainer.accelerator=cpu",
+        "trainer.enable_progress_bar=false", "evaluation=none", "loss@sts_loss=huber", "experts=joint", "merge=none",
+        "+callback.a._target_=my_callback.Loudest",
+    ]  # fmt: skip
+    train = str(fresh / "lightning-embed-train")
+    for name, words in {
+        "alone": [train],
+        "module": [str(fresh / "python"), "-m", "lightning_embed", "--config-name=train"],
+        "ranks": [train, "trainer.devices=2", "trainer.strategy=ddp"],
+        "sweep": [train, "-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    }.items():
+        out = _type(tmp_path, *words, *options, f"name={name}")
+        assert "plugins/huber.py: words of this folder" in out
+        assert "largest loss: " in out
+    done = subprocess.run(
+        [train, *options, "plugins=installed"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert "ConfigError: loss=huber: no such choice." in done.stderr

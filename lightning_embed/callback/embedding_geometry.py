@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
+from lightning_embed.runtime.permutation import Permutation
 from lightning_embed.runtime.seeding import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,14 @@ _MOST_ROWS = 10_000  # searched for pairs
 
 @dataclass(frozen=True)
 class Pairs:
-    """Queries, a positive of each, and their prompts."""
+    """Queries, a positive of each, their prompts, and the maximum numbers of their tokens (None: the encoder's)."""
 
     queries: Sequence[str]
     positives: Sequence[str]
-    query_prompt: str = ""
-    positive_prompt: str = ""
+    query_prompt: str | Sequence[str] = ""
+    positive_prompt: str | Sequence[str] = ""
+    query_length: int | None = None
+    positive_length: int | None = None
 
 
 class EmbeddingGeometry(Callback):
@@ -101,34 +104,46 @@ def choose_pairs(datamodule: Any, num_pairs: int) -> Iterator[tuple[str, Pairs]]
     for name, train in datamodule.train_rows.items():
         rows = datamodule.dev_rows.get(name, train)
         prompts = datamodule.prompts[name]
-        pairs = list(islice(_positive_pairs(name, rows, datamodule.seed), num_pairs))
-        if len(pairs) > 1:
-            queries, positives = zip(*pairs, strict=True)
-            yield name, Pairs(queries, positives, prompts.query, prompts.document)
+        groups = list(islice(_groups_of_pairs(name, rows, datamodule.seed), num_pairs))
+        if len(groups) > 1:
+            yield (
+                name,
+                Pairs(
+                    [group.query for group in groups],
+                    [group.positives[0] for group in groups],
+                    [prompts.of_query(group) for group in groups],
+                    [prompts.of_documents(group.positive_prompts, len(group.positives))[0] for group in groups],
+                    rows.options.query_length,
+                    rows.options.document_length,
+                ),
+            )
         else:
             logger.warning("geometry: %s has no two positive pairs, it is not measured.", name)
 
 
-def _positive_pairs(name: str, rows: Any, seed: int) -> Iterator[tuple[str, str]]:
-    """Pairs without a common text, in random order: neighbours in a file often share their document."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "geometry", name))
+def _groups_of_pairs(name: str, rows: Any, seed: int) -> Iterator[Any]:
+    """Positive pairs without a common text, in random order: neighbours in a file often share their document."""
+    order = Permutation(len(rows), derive_seed(seed, "geometry", name))
     seen: set[str] = set()
-    for row in torch.randperm(len(rows), generator=generator)[:_MOST_ROWS].tolist():
+    for row in order.first(min(len(rows), _MOST_ROWS)).tolist():
         group = rows.group(row, seed)
         if not group.positives or (group.score is not None and group.score < POSITIVE_SCORE):
             continue
         pair = group.query, group.positives[0]
         if seen.isdisjoint(pair):
             seen.update(pair)
-            yield pair
+            yield group
 
 
 def geometry(encoder: Encoder, pairs: Pairs) -> dict[str, float]:
     """All measures of the embeddings and the token states of pairs."""
-    x = normalize(encoder.encode(pairs.queries, prompt=pairs.query_prompt), dim=-1)
-    y = normalize(encoder.encode(pairs.positives, prompt=pairs.positive_prompt), dim=-1)
-    states = encoder.token_states(pairs.queries, pairs.query_prompt)
-    states += encoder.token_states(pairs.positives, pairs.positive_prompt)
+    queries = pairs.queries, pairs.query_prompt, pairs.query_length
+    positives = pairs.positives, pairs.positive_prompt, pairs.positive_length
+    x, y = (
+        normalize(encoder.encode(texts, prompt=prompt, max_length=length), dim=-1)
+        for texts, prompt, length in (queries, positives)
+    )
+    states = encoder.token_states(*queries) + encoder.token_states(*positives)
     return {
         "alignment": alignment(x, y),
         "uniformity": (uniformity(x) + uniformity(y)) / 2,

@@ -1,9 +1,7 @@
 """Checkpoints for resuming: one file, of tensors, numbers and texts, replaced atomically."""
 
 import pickle
-import re
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,12 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import distributed, fault_injection, signals
+from lightning_embed.storage import checkpoint_file
 from lightning_embed.storage.publish import published_file
 
 FILE = "last.ckpt"
 _OWNER = "lightning_embed"
+_REMEDY = "Delete it: the training starts again from its beginning."
 _KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "global_step"}
 
 
@@ -43,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             except pickle.UnpicklingError as error:
                 raise CheckpointError(
                     f"{path}: expected tensors, numbers and texts in the state of every callback, optimiser and "
-                    f"scheduler, found more ({_reason(error)}). Give plain values in its state_dict."
+                    f"scheduler, found more ({checkpoint_file.reason(error)}). Give plain values in its state_dict."
                 ) from None
             fault_injection.point("before_replace")
 
@@ -100,44 +100,12 @@ def resumable(file: Path, module: LightningModule, owner: str) -> str | None:
 
 
 def read(file: Path, **options: Any) -> dict[str, Any]:
-    """Read a checkpoint of tensors, numbers and texts.
-
-    Args:
-        file: of the checkpoint.
-        options: of torch.load; with `mmap` the bytes of tensors are not compared with their checksums.
-
-    Raises:
-        CheckpointError: the file is cut, empty, no checkpoint, or has objects of other classes.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:  # torch itself does not compare the checksums of tensors
-            changed = None if options.get("mmap") else archive.testzip()
-        if changed is not None:
-            raise _broken(file, f"has changed since it was written, in {changed}")
-        checkpoint: Any = torch.load(file, weights_only=True, **options)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise _broken(
-            file, f"has more than tensors, numbers and texts, which could run code ({_reason(error)})"
-        ) from None
-    except Exception as error:  # torch raises errors of many types
-        raise _broken(file, f"is not a whole checkpoint ({_reason(error)})") from None
-    if not isinstance(checkpoint, dict):
-        raise _broken(file, f"is not a checkpoint of a training, but a {type(checkpoint).__name__}")
-    return checkpoint
+    """Read the checkpoint of a run, see `checkpoint_file.read`."""
+    return checkpoint_file.read(file, _REMEDY, **options)
 
 
 def _broken(file: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{file} {reason}. Delete it: the training starts again from its beginning.")
-
-
-def _reason(error: Exception) -> str:
-    """The class that a pickle names, or the first sentence of an error of torch, which goes on with advice."""
-    text = str(error)
-    if named := re.search(r"GLOBAL (\S+)", text):
-        return named[1]
-    return text.strip().partition("\n")[0].partition(". ")[0][:200].rstrip(".") or type(error).__name__
+    return CheckpointError(f"{file} {reason}. {_REMEDY}")
 
 
 class ResumeCheckpoint(Callback):

@@ -24,7 +24,7 @@ def tables(models: Mapping[str, Results], own: str) -> str:
     parts = []
     for block in summary(models):
         tasks = [escaped(f"{task_name(task)}, {metric}") for task, metric in block.metrics.items()]
-        header = [block.title, *tasks, "mean of tasks"]
+        header = [escaped(block.title), *tasks, "mean of tasks"]
         rows = [
             [_named(model, own), *(_cell(row[column], block.best[column]) for column in block.columns)]
             for model, row in block.rows.items()

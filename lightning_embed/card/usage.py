@@ -19,6 +19,9 @@ _POOLED = {
     Pooling.mean: _MASK + "    pooled = (hidden * mask).sum(1) / mask.sum(1)  # the mean of the tokens",
     Pooling.weighted_mean: _MASK
     + "    mask = mask * mask.cumsum(1)\n    pooled = (hidden * mask).sum(1) / mask.sum(1)  # later tokens weigh more",
+    Pooling.max: _MASK + "    pooled = hidden.masked_fill(mask == 0, -torch.inf).amax(1)  # the largest of the tokens",
+    Pooling.mean_sqrt_len: _MASK
+    + "    pooled = (hidden * mask).sum(1) / mask.sum(1).sqrt()  # sum over root of length",
     Pooling.cls: "    pooled = hidden[:, 0]  # the first token",
     Pooling.last_token: '    last = batch["attention_mask"].sum(1) - 1\n'
     "    pooled = hidden[torch.arange(len(texts)), last]  # the last token",
@@ -32,10 +35,10 @@ documents = model.encode({documents})
 print(model.similarity(queries, documents))"""
 _TRANSFORMERS = """\
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import {auto}, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({path}{side})
-model = AutoModel.from_pretrained({path}{dtype}).eval()
+tokenizer = AutoTokenizer.from_pretrained({path}{side}{trusted})
+model = {auto}.from_pretrained({path}{dtype}{trusted}).eval()
 
 
 @torch.inference_mode()
@@ -83,7 +86,8 @@ class Usage:
             path: its name for users: a name on the hub, or a path.
         """
         try:
-            manifest, known = read_manifest(str(folder)), True
+            manifest = read_manifest(str(folder))
+            known = manifest.pooling is not None
         except CheckpointError:  # a merge needs only the weights, so it may have such models
             manifest, known = Manifest(), False
         config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
@@ -94,6 +98,7 @@ class Usage:
             manifest.normalize and (folder / "modules.json").exists()
         )  # for a plain directory, sentence-transformers does not
         exact = _first(config, "dtype", "torch_dtype") in (None, "float32")
+        trusted = ", trust_remote_code=True" if config.get("auto_map") or tokenizer.get("auto_map") else ""
         query, document = _roles(prompts)
 
         def texts(some: list[str], name: str | None) -> str:
@@ -111,23 +116,31 @@ class Usage:
             prompts,
             default,
             _SENTENCE_TRANSFORMERS.format(
-                load=json.dumps(path) + ("" if exact else ', model_kwargs={"dtype": "float32"}'),
+                load=json.dumps(path) + trusted + ("" if exact else ', model_kwargs={"dtype": "float32"}'),
                 queries=json.dumps(_QUERIES) + arguments(query),
                 documents=json.dumps(_DOCUMENTS) + arguments(document),
             ),
             _TRANSFORMERS.format(
                 path=json.dumps(path),
+                auto=_auto(config),
+                trusted=trusted,
                 side=', padding_side="right"' if tokenizer.get("padding_side") == "left" else "",
                 dtype="" if exact else ", dtype=torch.float32",
                 lowercase="    texts = [text.lower() for text in texts]\n" if manifest.lowercase else "",
                 max_length=f", max_length={max_length}" if max_length else "",
-                pooled=_POOLED[manifest.pooling],
+                pooled=_POOLED[manifest.pooling or Pooling.mean],
                 queries=texts(_QUERIES, query),
                 documents=texts(_DOCUMENTS, document),
             )
             if known
             else None,
         )
+
+
+def _auto(config: Mapping[str, Any]) -> str:
+    """The class that opens a model; AutoModel would add a decoder to T5's encoder."""
+    classes = config.get("architectures") or [""]
+    return "AutoModelForTextEncoding" if str(classes[0]).endswith("EncoderModel") else "AutoModel"
 
 
 def _roles(prompts: Mapping[str, str]) -> tuple[str | None, str | None]:

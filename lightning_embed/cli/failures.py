@@ -40,7 +40,7 @@ _SYMLINK_LOOP = re.compile(r"Symlink loop from '(.*)'")  # a RuntimeError of pat
 _MEMORY = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 _SMALLER = "Lower batch_size or encoder.max_tokens, or set step=cached, which holds one chunk at a time."
 _CONFIG = (".yaml", ".yml")
-_ROWS = (".jsonl", ".jsonl.gz", ".parquet", ".tsv")
+_ROWS = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".bz2", ".xz", ".zst", ".parquet")
 
 
 def explained(error: BaseException) -> LightningEmbedError | None:

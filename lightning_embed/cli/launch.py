@@ -3,11 +3,12 @@
 The config is checked before Hydra starts the job (`config.compose`).
 """
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 import hydra
@@ -18,21 +19,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed.cli import failures
 from lightning_embed.cli.quoting import quoted
-from lightning_embed.config import schema
+from lightning_embed.config import plugins, schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
+from lightning_embed.config.plugins import Plugins
 from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job
 from lightning_embed.errors import LightningEmbedError
-from lightning_embed.runtime import signals, streams
+from lightning_embed.runtime import launched, signals, streams
 from lightning_embed.storage.names import visible_lines
 from lightning_embed.sweep import job
+
+logger = logging.getLogger(__name__)
 
 _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion", "-i", "--info")
 
 
 def _train(cfg: DictConfig) -> float | None:
-    schema.register()  # a worker process of a launcher starts here
+    schema.register(cfg.plugins)  # a worker process of a launcher starts here
 
     def step() -> float | None:
         from lightning_embed.run import train  # imports Lightning and transformers: seconds
@@ -44,7 +48,7 @@ def _train(cfg: DictConfig) -> float | None:
 
 
 def _merge(cfg: DictConfig) -> float | None:
-    schema.register()
+    schema.register(cfg.plugins)
 
     def step() -> float | None:
         from lightning_embed.run import merge
@@ -61,6 +65,7 @@ _JOBS = {"train": _train, "merge": _merge}
 def _run(command: str, step: Callable[[], float | None], cfg: DictConfig) -> float | None:
     """Run a step; an error that the user can fix is printed without a traceback."""
     signals.install()  # here in a worker process of a launcher
+    _log_local_plugins()
     if is_job():
         return job.do(command, partial(signals.stoppable, step), cfg, _explained_failure)
     try:
@@ -122,7 +127,7 @@ def launch(name: str) -> None:
     """Run the command `train` (train, merge, evaluate) or `merge` (merge, evaluate) of this process's command line."""
     jobs: list[Override] = []
     try:
-        schema.register()
+        schema.register(_doors())
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
             jobs = check_command(name, *_arguments())
     except Exception as error:
@@ -139,6 +144,18 @@ def launch(name: str) -> None:
         signals.end(stop)
     except Exception as error:  # outside of what Hydra reports, such as its help
         _exit_or_raise(error)
+
+
+def _doors() -> Plugins:
+    """Where words come from: known before the rest of the command line, whose words they are."""
+    return Plugins.installed if f"plugins={Plugins.installed}" in sys.argv[1:] else Plugins.here
+
+
+@cache
+def _log_local_plugins() -> None:
+    """Name the code of the working directory that runs, once in a process."""
+    if (files := plugins.local_files()) and launched.is_first():
+        logger.info("%s: words of this folder (without them: plugins=installed)", ", ".join(files))
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:

@@ -14,9 +14,10 @@ from lightning_embed.merge.checkpoint.directory import MODEL_FOLDER, RECORD_FILE
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.checksum import digest, directory_digest, sha256
+from lightning_embed.storage.names import natural
 from lightning_embed.types import Task
 
-PLACES = ("path", "revision", "train", "dev", "test")
+PLACES = ("path", "subset", "revision", "train", "dev", "test", "corpus")
 """Options of a dataset that give the location of its files."""
 
 _PARTS = ("train", "dev", "test")
@@ -27,7 +28,7 @@ _UNREADABLE = "not readable"
 def source_paths(patterns: Iterable[str]) -> list[Path]:
     """Model directories, glob patterns expanded and in their natural order (e2 before e10), `~` as the user's folder."""
     expanded = map(os.path.expanduser, patterns)
-    return [Path(path) for pattern in expanded for path in (sorted(glob.glob(pattern), key=_natural) or [pattern])]
+    return [Path(path) for pattern in expanded for path in (sorted(glob.glob(pattern), key=natural) or [pattern])]
 
 
 def model_folder(path: Path) -> Path:
@@ -45,8 +46,9 @@ def dataset_content(name: str, options: Mapping[str, Any], parts: Sequence[str])
         files = Files(name, DatasetOptions(Task(options["task"]), **places), CACHE)
         if files.is_hub and _HUB_NAME.fullmatch(path := str(places["path"])):
             commit = hub.commit(path, places["revision"], "dataset") or places["revision"]
+            name_of = path if places["subset"] is None else f"{path}:{places['subset']}"
             splits = {"train": "train"} | {part: places[part] for part in _PARTS if places[part] is not None}
-            return {f"data.{name}.{part}": f"{path}@{commit}[{splits[part]}]" for part in parts if part in splits}
+            return {f"data.{name}.{part}": f"{name_of}@{commit}[{splits[part]}]" for part in parts if part in splits}
         return {f"data.{name}.{part}": files_content(found) for part in parts if (found := files.files(part))}
     except (LightningEmbedError, OSError, ValueError):  # reported by what reads the rows
         return {f"data.{name}.train": _UNREADABLE}
@@ -68,12 +70,6 @@ def files_content(files: Sequence[Path]) -> str:
     return digest([sha256(file) if file.is_file() else None for file in files])
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
-    """The sort key of a path, in which numbers count as numbers."""
-    parts = re.split(r"([0-9]+)", path)
-    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
-
-
 def in_words(content: str) -> str:
     """A readable name of a key of `Identity.content`: data.facts.train -> the train rows of facts."""
     match content.split("."):
@@ -85,5 +81,7 @@ def in_words(content: str) -> str:
             return f"the {part} set of {name}"
         case ["sources", _, *name]:
             return f"the model {'.'.join(name)}"
+        case ["code", *file]:
+            return f"your code ({'.'.join(file)})"
         case _:
             return content

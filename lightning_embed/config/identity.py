@@ -5,7 +5,7 @@ not. A class of another package counts by the path that the user wrote, because 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_embed.config import local_code
 from lightning_embed.config.content import PLACES, dataset_content, files_content, in_words, model_content, source_paths
+from lightning_embed.config.queries import is_first
 from lightning_embed.config.values import class_name, plain
-from lightning_embed.data.options import TRAINING_ONLY
+from lightning_embed.data.options import TRAINING_ONLY, Decontaminate
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.merge import Source
-from lightning_embed.runtime import launched
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.storage.names import visible
@@ -89,6 +90,8 @@ def run_identity(config: DictConfig) -> Identity:
     if (existing := options.get("experts", {}).get("existing")) is not None:
         content["experts.existing"] = model_content(existing, None)
         options["experts"]["existing"] = True
+    if mining := options.get("mining"):
+        content |= _mining_content(mining)
     if (base := options.get("base")) is not None:
         content["base"] = model_content(base, None)
         options["base"] = True
@@ -101,9 +104,11 @@ def run_identity(config: DictConfig) -> Identity:
         }
         options["sources"] = [path.name for path in sources]
     if data := options.get("data"):
+        parts = ("train", "dev", "test") if _drops(data) else ("train", "dev")
         for name, dataset in data["datasets"].items():
-            content |= dataset_content(name, dataset, ("train", "dev"))
+            content |= dataset_content(name, dataset, parts)
         data["datasets"] = _without_places(data["datasets"])
+    content |= local_code.content(options)
     return Identity({key: _as_written(value, written.get(key)) for key, value in options.items()}, content)
 
 
@@ -133,14 +138,12 @@ def freeze(config: DictConfig) -> Identity:
     with resolved_hash(identity.hash):
         for key in ("name", "out", "group"):
             config[key] = str(config[key])
-    if launched.rank() == 0:
+    if is_first(config):
         os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
         return identity
     started_by, _, expected = os.environ.get(_HASH_VARIABLE, "").partition(" ")
     if started_by == str(os.getppid()) and expected != identity.hash:
-        raise ConfigError(
-            f"Rank {launched.rank()} found other data, another base or other options than rank 0: start the run again."
-        )
+        raise ConfigError("Two ranks found different data, bases or options: start the run again.")
     return identity
 
 
@@ -154,14 +157,16 @@ def job_hash(command: str, config: DictConfig) -> str:
     from lightning_embed import __version__
 
     identity, resolved = run_identity(config), plain(config, as_words=True)
-    others = {key: value for key, value in resolved.items() if key not in (*TRAINED_BY, "group", "part", "recipe")}
+    left_out = (*TRAINED_BY, "group", "part", "recipe", "plugins")
+    others = {key: value for key, value in resolved.items() if key not in left_out}
     how = {
         key: {name: resolved[key].get(name) for name in sorted(names)}
         for key, names in _NOT_TRAINED_BY.items()
         if resolved.get(key)
     }
     how.get("data", {}).pop("root", None)
-    return digest([command, __version__, identity.hash, evaluation_hash(config), _without_modules(others), how])
+    code = [found] if (found := local_code.content(others)) else []
+    return digest([command, __version__, identity.hash, evaluation_hash(config), _without_modules(others), how, *code])
 
 
 def sweep_hash(arguments: Iterable[str]) -> str:
@@ -190,17 +195,21 @@ def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None,
     options = [strategy, config.seed, str(config.out_dtype)]
     if config.vocabulary is not None:
         options.append(str(config.vocabulary))
-    return digest([options, _models(sources, base), *data])
+    code = [found] if (found := local_code.content({"merge": strategy})) else []
+    return digest([options, _models(sources, base), *data, *code])
 
 
 def probe_hash(config: DictConfig) -> str:
     """Hash of the losses and the rows of a merge's probe."""
     keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
-    datasets = plain(config.data.datasets, as_words=True)
-    content: dict[str, Any] = {}
+    if mining := options.get("mining"):
+        options |= _mining_content(mining)
+    data = plain(config.data, as_words=True)
+    datasets = data["datasets"]
+    content: dict[str, Any] = {"decontaminate": data["decontaminate"]} if _drops(data) else {}
     for name, each in datasets.items():
-        content |= dataset_content(name, each, ("train", "dev"))
+        content |= dataset_content(name, each, ("train", "dev", "test") if _drops(data) else ("train", "dev"))
         if f"data.{name}.dev" in content:  # whether there is one decides which train rows are left
             content[f"data.{name}.dev"] = True
     return digest([options, _without_places(datasets), content])
@@ -235,6 +244,13 @@ def _hashed_options(config: DictConfig) -> dict[str, Any]:
         if key in found:
             found[key] = {name: node for name, node in found[key].items() if name not in left_out}
     return found
+
+
+def _mining_content(options: dict[str, Any]) -> dict[str, str]:
+    """The content of the models of mining, instead of their places in the options."""
+    named = {name: options[name] for name in ("model", "cross_encoder") if options.get(name) is not None}
+    options.update(dict.fromkeys(named, True))
+    return {f"mining.{name}": model_content(path, None) for name, path in named.items()}
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
@@ -274,7 +290,18 @@ def _as_written(value: Any, written: Any) -> Any:
 
 def _without_places(datasets: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """Names and options of datasets in their order, which samplers use, without the places of their files."""
-    return [[name, {k: v for k, v in options.items() if k not in PLACES}] for name, options in datasets.items()]
+    return [[name, _own_options(options, PLACES)] for name, options in datasets.items()]
+
+
+def _own_options(options: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    """The options of a dataset except those in `without`."""
+    return {name: value for name, value in options.items() if name not in without}
+
+
+def _drops(data: Mapping[str, Any]) -> bool:
+    """Whether the train rows depend on the tests: those with a text of a test are left out."""
+    given = [data.get("decontaminate"), *(dataset.get("decontaminate") for dataset in data["datasets"].values())]
+    return Decontaminate.drop.name in given
 
 
 def _only_watches(callback: Any) -> bool:
@@ -307,9 +334,8 @@ def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
     tests: dict[str, Any] = {}
     for name, options in plain(config.data.datasets, as_words=True).items():
         content = dataset_content(name, options, parts)
-        if f"data.{name}.dev" not in content or options["task"] == Task.classification:
-            # dev rows are drawn from it, a classifier learns from it
+        if f"data.{name}.dev" not in content or options["task"] == Task.classification or options.get("test_share"):
+            # dev or test rows are drawn from it, a classifier learns from it
             content |= dataset_content(name, options, ("train",))
-        kept = {key: value for key, value in options.items() if key not in (*TRAINING_ONLY, *PLACES)}
-        tests[name] = [kept, content]
+        tests[name] = [_own_options(options, (*TRAINING_ONLY, *PLACES)), content]
     return [_without_modules(plain(config.evaluation, as_words=True)), tests]

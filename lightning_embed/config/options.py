@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING as UNSET
 
+from lightning_embed.config.plugins import Plugins
 from lightning_embed.merge import OutDtype, Vocabulary
 from lightning_embed.types import StepMode
 
@@ -27,6 +28,8 @@ class RunOptions:
         remember_embeddings: keep the embeddings of evaluated texts in the cache folder, for further evaluations of the
             same weights; 4 bytes per dimension and text.
         let: your own numbers, which other options use as ${let.<name>}, for example inside a text or a list.
+        plugins: words of your own: `here`, of installed packages and of the files in plugins/ of the working directory;
+            `installed`, of packages alone. On the command line only.
         push_to_hub: owner/name on the Hugging Face hub; the model is pushed there at the end of the run. null: no push.
         push_private: make a new repository on the hub private.
         license: license in the model cards; null: the license in the card of the base.
@@ -52,6 +55,7 @@ class RunOptions:
     measure_sources: bool = True
     ensemble: bool = False
     remember_embeddings: bool = False
+    plugins: Plugins = Plugins.here
     push_to_hub: str | None = None
     push_private: bool = True
     license: str | None = None

@@ -2,6 +2,8 @@
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lightning_embed.runtime import launched
+
 
 def measures_dev(config: DictConfig) -> bool:
     """Whether the job measures dev scores, which a search maximises."""
@@ -17,6 +19,14 @@ def num_ranks(config: DictConfig) -> int | None:
         devices = len(devices)
     nodes: int = OmegaConf.select(config, "trainer.num_nodes", default=1)
     return devices * nodes if isinstance(devices, int) and devices > 0 else None
+
+
+def is_first(config: DictConfig) -> bool:
+    """Whether this process is the first of those that train, known before they form a group.
+
+    One process that trains alone is the first, wherever a cluster has counted it.
+    """
+    return num_ranks(config) == 1 or launched.is_first()
 
 
 def has_tests(cfg: DictConfig) -> bool:

@@ -1,7 +1,9 @@
-"""OmegaConf resolvers of the YAML files in conf/: ${run_hash:}, ${package_file:...}, ${sweep_group:...}, and ${oc.env:X}."""
+"""OmegaConf resolvers of the YAML files in conf/: ${run_hash:}, ${package_file:...}, ${case:...} and ${oc.env:X}, among them."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +19,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
     OmegaConf.register_new_resolver("package_file", _package_file, replace=True)
     OmegaConf.register_new_resolver("sweep_group", _sweep_group, replace=True)
+    OmegaConf.register_new_resolver("case", _case, replace=True)
 
 
 def _run_hash(*, _root_: DictConfig) -> str:
@@ -26,6 +29,11 @@ def _run_hash(*, _root_: DictConfig) -> str:
 def _sweep_group(own: str) -> str:
     """The name of the sweep's folder; `own` outside a sweep."""
     return own if (folder := sweep_folder()) is None else folder.name
+
+
+def _case(word: object, values: Mapping[str, Any], other: Any = None) -> Any:
+    """The value of a word: ${case:${encoder.pooling},{cls: 1, mean: 2},0}; `other` for a word without one."""
+    return values.get(str(word), other)
 
 
 def _package_file(package: str, path: str) -> str:

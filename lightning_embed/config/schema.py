@@ -22,10 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_embed import registry
 from lightning_embed.config.help import help_page
 from lightning_embed.config.options import MergeOptions, TrainOptions
-from lightning_embed.config.plugins import import_words
+from lightning_embed.config.plugins import Plugins, import_words
 from lightning_embed.config.resolvers import register_resolvers
 from lightning_embed.config.values import plain
-from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions
+from lightning_embed.data.mining_options import MiningOptions
+from lightning_embed.data.options import DataOptions
+from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.diagnosis.options import DoctorOptions
@@ -45,15 +47,22 @@ def conf_folder() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-@cache
-def register() -> None:
-    """Register all words and resolvers; publish one schema per registered class and per group of options.
+def register(doors: Plugins = Plugins.here) -> None:
+    """Register all words and resolvers; publish one schema per registered class and per group of options. Once.
+
+    Args:
+        doors: where words may come from.
 
     Raises:
         PluginError: a file in `plugins/` cannot be imported.
         RegistryError: two classes register the same word.
     """
-    import_words()
+    _register(doors)
+
+
+@cache
+def _register(doors: Plugins) -> None:
+    import_words(doors)
     register_resolvers()
     _publish()
 

@@ -50,6 +50,8 @@ _CALLBACKS = {
     "EarlyStopping": _BY_SCORE,
     "Timer": f"it ends a training by the clock; {_STEPS}",
     "GradientAccumulationScheduler": "the module takes its own steps; use sampler.accumulate",
+    "BatchSizeFinder": "a batch size is of a dataset, and part of what is trained; use step=cached, with which any batch fits",
+    "LearningRateFinder": "the rate is part of the plan and of the run's name; use -m optimizer.lr=1e-5,2e-5,5e-5",
     "StochasticWeightAveraging": "its average is of no use without automatic optimisation; use experts.ema=0.999",
 }
 
@@ -67,10 +69,12 @@ def trainer_problems(trainer: DictConfig) -> Iterator[str]:
         )
 
 
-def callback_problems(callbacks: DictConfig | None) -> Iterator[str]:
-    """One sentence for each callback of Lightning that would break the plan of a run."""
+def callback_problems(callbacks: DictConfig | None, trainer: DictConfig | None = None) -> Iterator[str]:
+    """One sentence for each callback of Lightning that would break the plan of a run, or that the trainer lacks."""
     for key, node in (callbacks or {}).items():
         package, _, word = str(node.get("_target_")).rpartition(".")
         is_clock = word == "Timer" and node.get("duration") is None  # it only measures
         if package.startswith(("lightning.", "pytorch_lightning.")) and word in _CALLBACKS and not is_clock:
             yield f"callback.{key!s}: {word} does not fit a planned training; {_CALLBACKS[word]}."
+        if word == "ModelCheckpoint" and trainer is not None and not trainer.get("enable_checkpointing", True):
+            yield f"callback.{key!s}: {word} saves nothing with trainer.enable_checkpointing=false; set it to true."

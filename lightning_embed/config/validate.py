@@ -1,5 +1,6 @@
 """Validation of a composed config: all problems in one message, before anything heavy is imported."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
@@ -9,11 +10,14 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from lightning_embed import registry
 from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.numbers import bad_numbers
+from lightning_embed.config.plugins import Plugins
 from lightning_embed.config.queries import has_tests, num_ranks
 from lightning_embed.config.trainer_options import callback_problems, trainer_problems
 from lightning_embed.config.values import build_options, class_name, plain
-from lightning_embed.data.options import DataOptions, MiningOptions, ProbeOptions, check_divisible
-from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.data.mining_options import MiningOptions
+from lightning_embed.data.options import DataOptions, check_divisible
+from lightning_embed.data.probe_options import ProbeOptions
+from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
 from lightning_embed.merge.diagnosis.options import DoctorOptions
@@ -27,6 +31,7 @@ _REGISTERED = {
     "loss": ("retrieval_loss", "sts_loss", "label_loss"),
     "merge": ("merge",),
 }
+_ROOT = re.compile(r"\$\{(data|\.+)\.?root\}")  # as in conf/data; the dots of a relative reference
 _IN_RECIPE = ("sources", "base", "sizes", "merge", "seed", "out_dtype", "vocabulary", "probe")
 
 
@@ -53,13 +58,30 @@ def validate_config(
         absent: dict[str, str] = {}  # by reason: what refers to a broken reference is broken for the same one
         for problem in _missing(config):
             absent.setdefault(problem.partition(": ")[2], problem)
-        problems = [*absent.values(), *_unknown(config, reference, added)]
+        problems = [*absent.values(), *_without_root(config), *_unknown(config, reference, added)]
     if not problems:
         problems = bad_numbers(config)
     if not problems:
-        problems = [*_inputs(config, given), *_impossible(config, multirun), *_unbuildable(config)]
+        problems = [
+            *_doors(config, given),
+            *_inputs(config, given),
+            *_impossible(config, multirun),
+            *_unbuildable(config),
+        ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _without_root(config: DictConfig) -> Iterator[str]:
+    """A root that paths refer to and that is not given."""
+    if config.data.get("root", "") is None and _refers_to_root(OmegaConf.to_container(config, resolve=False)):
+        yield "data.root is missing: give it as data.root=..."
+
+
+def _refers_to_root(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_refers_to_root, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and _ROOT.search(value) is not None
 
 
 def _missing(node: Any, path: str = "") -> Iterator[str]:
@@ -118,6 +140,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _doors(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
+    """Words are imported before a file of options is read."""
+    if config.plugins is not Plugins.here and "plugins" not in given:
+        yield f"plugins={config.plugins}: expected on the command line, got it in a file. Leave it out there."
+
+
 def _inputs(config: DictConfig, given: frozenset[str]) -> Iterator[str]:
     """Problems of the inputs of a merge: it needs sources, a recipe, or runs to compare."""
     if "recipe" not in config:
@@ -160,8 +188,10 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
         interval = config.trainer.get("val_check_interval")
         if _is_number(interval) and not interval > 0:
             yield f"trainer.val_check_interval must be positive, got {interval}: give steps, or a share of an epoch."
+        if config.encoder.get("dtype") == Dtype.float16:
+            yield FLOAT16_IN_TRAINING
         yield from trainer_problems(config.trainer)
-        yield from callback_problems(config.get("callback"))
+        yield from callback_problems(config.get("callback"), config.trainer)
         for key in ("step_memory", "checkpoint_minutes", "grace_seconds"):
             if not config[key] >= 0:
                 yield f"{key} must be at least 0, got {config[key]}."

@@ -8,7 +8,7 @@ both are equal, so that the losses take them for one text. STS pairs are not cha
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import xxhash
@@ -24,17 +24,30 @@ from lightning_embed.types import Batch, Tokens
 class Tokenizer(Protocol):
     """The tokenizer interface that the collator uses."""
 
-    def __call__(self, texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> Tokens:
-        """Token ids of prompt + text, special tokens included, truncated at `max_length`."""
+    def __call__(
+        self,
+        texts: Sequence[str],
+        prompt: str | Sequence[str] = "",
+        max_length: int | Sequence[int | None] | None = None,
+    ) -> Tokens:
+        """Token ids of prompt + text, special tokens included, truncated at `max_length`: one for all, or one each."""
         ...
 
 
 @dataclass(frozen=True)
 class RowPrompts:
-    """The prompts put before the queries and the documents of a dataset."""
+    """The prompts put before the queries and the documents of a dataset, where a row has none of its own."""
 
     query: str = ""
     document: str = ""
+
+    def of_query(self, group: Group) -> str:
+        """The prompt of the query of a row."""
+        return self.query if group.prompt is None else group.prompt
+
+    def of_documents(self, own: Sequence[str | None] | None, count: int) -> list[str]:
+        """The prompts of `count` documents, of which `own` are their own (None: none has one)."""
+        return [self.document if each is None else each for each in own or [None] * count]
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Collator:
     """Turns the planned batches of a step into `Batch`es.
 
     Args:
-        rows: the rows of each dataset, with task and maximum length.
+        rows: the rows of each dataset, with task and maximum lengths.
         tokenizer: the tokenizer of the encoder.
         prompts: the prompts of each dataset.
     """
@@ -85,24 +98,27 @@ class Collator:
         rows = self.rows[plan.dataset]
         options = rows.options
         prompts = self.prompts.get(plan.dataset, RowPrompts())
-        texts: dict[tuple[str, str, bool], int] = {}
+        texts: dict[_Text, int] = {}
         twice = {group.query for group in groups if group.is_own_positive}
 
-        def index(prompt: str, text: str, second: bool) -> int:
-            return texts.setdefault((prompt, text, second), len(texts))
+        def index(text: _Text) -> int:
+            return texts.setdefault(text, len(texts))
 
-        def documents(group: Sequence[str]) -> list[int]:
-            return [index(prompts.document, text, text in twice) for text in group]
+        def documents(group: Sequence[str], own: Sequence[str | None] | None) -> list[int]:
+            given = zip(prompts.of_documents(own, len(group)), group, strict=True)
+            return [index(_Text(prompt, text, options.document_length, text in twice)) for prompt, text in given]
 
-        query = [index(prompts.query, group.query, False) for group in groups]
-        positives = [documents(group.positives) for group in groups]
-        negatives = [documents(group.negatives) for group in groups]
+        query = [index(_Text(prompts.of_query(g), g.query, options.query_length, False)) for g in groups]
+        positives = [documents(group.positives, group.positive_prompts) for group in groups]
+        negatives = [documents(group.negatives, group.negative_prompts) for group in groups]
         scores = [group.score for group in groups if group.score is not None]
         return Batch(
             dataset=plan.dataset,
             task=options.task,
-            tokens=self.tokenizer([prompt + text for prompt, text, _ in texts], max_length=options.max_length),
-            hashes=torch.tensor([_hash(text) for _, text, _ in texts]),
+            tokens=self.tokenizer(
+                [each.text for each in texts], [each.prompt for each in texts], [each.max_length for each in texts]
+            ),
+            hashes=torch.tensor([_hash(each.text) for each in texts]),
             query=torch.tensor(query),
             positives=_rectangle(positives),
             negatives=_rectangle(negatives),
@@ -115,6 +131,15 @@ class Collator:
             else None,
             weight=plan.weight,
         )
+
+
+class _Text(NamedTuple):
+    """A text as it is encoded: what makes two texts of a batch distinct."""
+
+    prompt: str
+    text: str
+    max_length: int | None
+    is_second_view: bool  # of a query that is its own positive
 
 
 def _hash(text: str) -> int:

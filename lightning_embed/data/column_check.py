@@ -8,9 +8,8 @@ from lightning_embed.data.column_notes import Columns
 from lightning_embed.data.column_words import resembled
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError
-from lightning_embed.types import Task
 
-_PROMPTS = ("prompt", "instruction")
+_PROMPTS = ("prompt", "prompts", "instruction", "instructions")
 
 
 def check(name: str, options: DatasetOptions, parts: Mapping[str, Columns]) -> list[str]:
@@ -32,7 +31,8 @@ def check(name: str, options: DatasetOptions, parts: Mapping[str, Columns]) -> l
     if wrong := [*_absent(name, options, parts), *_resembling(name, options, parts)]:
         raise ConfigError("\n".join(wrong))
     left = sorted({each for columns in parts.values() for each in _unused(options, columns)})
-    return list(_notes(name, options, left))
+    has_prompts = any(columns.found.get(columns.read["prompt"]) is not None for columns in parts.values())
+    return list(_notes(name, left, has_prompts))
 
 
 def _unused(options: DatasetOptions, columns: Columns) -> list[str]:
@@ -87,12 +87,12 @@ def _resembling(name: str, options: DatasetOptions, parts: Mapping[str, Columns]
     yield from lines.values()
 
 
-def _notes(name: str, options: DatasetOptions, left: list[str]) -> Iterator[str]:
+def _notes(name: str, left: list[str], has_prompts: bool) -> Iterator[str]:
     if left:
         listed = ", ".join(map(repr, left[:20])) + (f" and {len(left) - 20} more" if len(left) > 20 else "")
         yield f"{name}: columns that are not read: {listed}."
-    if options.task is Task.retrieval and (prompts := [each for each in left if each.lower() in _PROMPTS]):
+    if not has_prompts and (prompts := [each for each in left if each.lower() in _PROMPTS]):
         yield (
-            f"{name}: a prompt of each row ({prompts[0]!r}) is not used: a prompt belongs to a dataset here "
-            "(query_prompt, document_prompt)."
+            f"{name}: a prompt of each row ({prompts[0]!r}) is not used. To put it before the row's text in place of "
+            f'query_prompt: "+data.datasets.{name}.columns={{prompt: {quoted(prompts[0])}}}".'
         )

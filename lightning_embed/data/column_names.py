@@ -10,14 +10,14 @@ from lightning_embed.errors import ConfigError
 from lightning_embed.types import Task
 
 FIELDS = {
-    Task.retrieval: ("query", "positives", "negatives", "positive_scores", "negative_scores"),
-    Task.sts: ("text1", "text2", "score"),
-    Task.classification: ("text", "label"),
-    Task.clustering: ("text", "label"),
+    Task.retrieval: ("query", "positives", "negatives", "positive_scores", "negative_scores", "prompt"),
+    Task.sts: ("text1", "text2", "score", "prompt"),
+    Task.classification: ("text", "label", "prompt"),
+    Task.clustering: ("text", "label", "prompt"),
 }
 """Our columns of each task."""
 
-OPTIONAL = frozenset({"negatives", "positive_scores", "negative_scores"})
+OPTIONAL = frozenset({"negatives", "positive_scores", "negative_scores", "prompt"})
 
 _PEERS = {
     (Task.retrieval, Format.sentence_transformers): (
@@ -26,10 +26,23 @@ _PEERS = {
         "negative",
         "positive_scores",
         "negative_scores",
+        "prompt",
     ),
-    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg", "pos_scores", "neg_scores"),
-    (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score"),
+    (Task.retrieval, Format.flag_embedding): ("query", "pos", "neg", "pos_scores", "neg_scores", "prompt"),
+    (Task.sts, Format.sentence_transformers): ("sentence1", "sentence2", "score", "prompt"),
 }
+
+_BY_ID = [
+    (query, positives, negatives, positive_scores, negative_scores, "prompt")
+    for query, positives, negatives, positive_scores, negative_scores in (
+        ("query", "positive_ids", "negative_ids", "positive_scores", "negative_scores"),
+        ("query", "pos_ids", "neg_ids", "pos_scores", "neg_scores"),
+        ("query", "pos_id", "neg_id", "pos_scores", "neg_scores"),
+        ("query", "positive_id", "negative_id", "positive_scores", "negative_scores"),
+        ("anchor", "positive_id", "negative_id", "positive_scores", "negative_scores"),
+    )
+]
+"""Columns of ids, which are read before those of texts where there is a corpus."""
 
 _OTHER_VALUES = ("null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf")  # of YAML and Hydra
 
@@ -46,7 +59,7 @@ def chosen(options: DatasetOptions, first: Collection[str]) -> dict[str, str]:
         if options.format not in formats:
             raise ConfigError(f"format={options.format} has no {options.task} rows: use {' or '.join(formats)}.")
         return dict(zip(ours, formats[options.format], strict=True)) | options.columns
-    for names in formats.values():
+    for names in (*(_BY_ID if options.corpus else ()), *formats.values()):
         columns = dict(zip(ours, names, strict=True)) | options.columns
         if all(columns[our] in first for our in ours if our not in OPTIONAL):
             return columns

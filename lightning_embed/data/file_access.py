@@ -9,18 +9,30 @@ from pathlib import Path
 
 from lightning_embed.errors import DataError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+"""End of the name of a packed text file -> what it is packed by."""
+
+
+def _with_packed(suffix: str) -> tuple[str, ...]:
+    return (suffix, *(suffix + packed for packed in PACKED))
+
+
+SUFFIXES = (*_with_packed(".jsonl"), ".parquet", *_with_packed(".json"), *_with_packed(".csv"), *_with_packed(".tsv"))
+"""Ends of the names of files of rows, in the order in which a folder is searched for a part."""
+
+ROWS = ".jsonl, .json, .csv, .tsv, their .gz, .bz2, .xz, .zst, or .parquet"
+"""The same for messages."""
 
 _MAGIC = {
-    b"\x1f\x8b": ("gzip", ".jsonl.gz"),
-    b"PAR1": ("parquet", ".parquet"),
-    b"ARROW1": ("Arrow", None),
-    b"BZh": ("bzip2", None),
-    b"\xfd7zXZ": ("xz", None),
-    b"\x28\xb5\x2f\xfd": ("zstd", None),
-    b"PK\x03\x04": ("zip", None),
-    b"\xff\xfe": ("UTF-16", None),
-    b"\xfe\xff": ("UTF-16", None),
+    b"\x1f\x8b": "gzip",
+    b"PAR1": "parquet",
+    b"ARROW1": "Arrow",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
 }
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -37,6 +49,8 @@ def exists(path: Path) -> bool:
     Raises:
         DataError: its folder is a link that leads nowhere, or cannot be searched.
     """
+    if not isinstance(path, Path):  # of a remote file system
+        return path.exists()
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -86,9 +100,18 @@ def require_content(path: Path) -> None:
     """Refuse a file whose first bytes are of another format than its name says. An empty file is of any."""
     with path.open("rb") as file:
         head = file.read(8)
-    kind, suffix = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), ("text", ".jsonl"))
-    named = next((s for s in (".parquet", ".gz") if path.name.endswith(s)), path.suffix)
-    expected = {".parquet": "parquet", ".gz": "gzip"}.get(named, "text")
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "text")
+    expected = "parquet" if path.name.endswith(".parquet") else PACKED.get(path.suffix, "text")
     if head and kind != expected:
-        remedy = f"Name it {suffix}" if suffix and path.name.endswith(SUFFIXES) else f"Convert it to {expected}"
+        suffix = _suffix_of(kind, path) if path.name.endswith(SUFFIXES) else None
+        remedy = f"Name it {suffix}" if suffix else f"Convert it to {expected}"
         raise DataError(f"{path}: its name says {expected}, its content is {kind}. {remedy}.")
+
+
+def _suffix_of(kind: str, path: Path) -> str | None:
+    """The end that the name of a file with this content should have; None: it cannot be read."""
+    if kind == "parquet":
+        return ".parquet"
+    text = next((s for s in path.suffixes if s in (".json", ".csv", ".tsv")), ".jsonl")
+    packed = next((suffix for suffix, name in PACKED.items() if name == kind), None)
+    return text if kind == "text" else packed and text + packed

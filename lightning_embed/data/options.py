@@ -1,9 +1,11 @@
-"""The options of the data: datasets, mining and probe."""
+"""The options of the datasets."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
+from typing import Any
 
-from lightning_embed.errors import ConfigError
+from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.storage.names import name_problem, visible
 from lightning_embed.types import BASE, JOINT, Task
 
@@ -17,7 +19,39 @@ class Format(StrEnum):
     flag_embedding = "flag_embedding"  # query, pos, neg
 
 
-TRAINING_ONLY = frozenset({"batch_size", "num_positives", "num_negatives", "max_length", "max_rows", "group"})
+Place = Any
+"""Where rows are: a path, a pattern, a list of them, or from Python the rows themselves."""
+
+
+class Pad(StrEnum):
+    """What a row with fewer positives or negatives than asked for gets in a step."""
+
+    none = "none"  # nothing: it stays short
+    repeat = "repeat"  # its own again, as in the scripts of FlagEmbedding and CoDiEmb
+
+
+class Decontaminate(StrEnum):
+    """What becomes of train rows that have a text of a dev or test set of the run, equal or nearly so."""
+
+    keep = "keep"  # they are trained on; a line says how many have an equal text
+    drop = "drop"  # they are left out; a line says how many there were
+    refuse = "refuse"  # the run is refused
+
+
+def _word(kind: type[StrEnum], name: str, value: str) -> StrEnum:
+    if value not in list(kind):
+        raise ConfigError(f"{name}: no such word as {value!r}. {nearest(str(value), map(str, kind))}")
+    return kind(value)
+
+
+def _as_text(place: Place) -> Place:
+    """A place with texts for paths of pathlib."""
+    if isinstance(place, list) and any(isinstance(each, PurePath) for each in place):
+        return [_as_text(each) for each in place]
+    return str(place) if isinstance(place, PurePath) else place
+
+
+TRAINING_ONLY = frozenset({"batch_size", "num_positives", "num_negatives", "pad", "max_rows", "group", "decontaminate"})
 """Options of a dataset that do not affect its dev and test sets."""
 
 
@@ -27,13 +61,19 @@ class DatasetOptions:
 
     Args:
         task: retrieval, sts, classification or clustering.
-        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, or
-            a folder of BEIR; also .jsonl.gz and .parquet), one file of training rows, a dataset on the Hugging Face
-            hub, or `sample:<name>`.
+        path: a folder (train.jsonl, dev.jsonl, test.jsonl, or corpus.jsonl + queries.jsonl + qrels.tsv as the test, a
+            folder of BEIR, of save_to_disk, or of the hub's shards; also .json, .csv, .tsv, .parquet), a file of
+            training rows, a pattern (data/train-*.jsonl) or a list of files, a dataset on the Hugging Face hub, or
+            `sample:<name>`. From Python also rows: a list of dicts, a datasets.Dataset, a DataFrame, or a dict of such
+            ones with the keys train, dev and test.
+        subset: the subset (config name) of a dataset on the hub; None: it has only one.
         revision: branch, tag or commit of a dataset on the hub; None: main.
-        train: file of training rows (relative to `path`), or split of the hub dataset; None: found by name.
+        train: file of training rows (relative to `path`), a pattern, a list, or split of the hub dataset; None: found
+            by name.
         dev: the same for the dev set; for retrieval also a folder with corpus, queries and qrels.
         test: the same for the test set.
+        corpus: file of documents (id, title, text; relative to `path`) whose ids the rows have as positives and
+            negatives; None: the rows have texts. For retrieval alone.
         in_domain: false: no training on it; a train file then only trains the classifier of its test.
         format: the column names of the files, see `Format`.
         columns: our column name -> that of the file, for other formats: {query: question, positives: answer}.
@@ -43,12 +83,20 @@ class DatasetOptions:
         batch_size: rows of a batch over all ranks.
         num_positives: maximum number of positives of a query; drawn anew each epoch.
         num_negatives: maximum number of hard negatives of a query; drawn anew each epoch.
-        max_length: maximum number of tokens of a text in training, special tokens included; None: the encoder's.
-        query_prompt: prompt of queries and of the texts of the other tasks; None: the encoder's prompt.
+        pad: see `Pad`; for rows with at least one text of the kind that is short.
+        max_length: maximum number of tokens of a text, prompt and special tokens included, wherever the run encodes the
+            dataset: training, dev and test, mining, probe; None: the encoder's, which it can only lower.
+        query_max_length: the same of queries and of the texts of the other tasks; None: max_length.
+        document_max_length: the same of documents; None: max_length. For retrieval alone.
+        query_prompt: prompt of queries and of the texts of the other tasks; None: the encoder's prompt. A row's own, in
+            its column `prompt`, replaces it.
         document_prompt: prompt of documents; None: the encoder's prompt.
         dev_share: share of the train rows set aside as dev set where none is given, in [0, 1); rows that share a
             document are kept together.
+        test_share: the same for the test set, so that one file is enough for an honest table. The rows are drawn by their
+            file alone: they are the same for every seed and every run that has this share.
         max_rows: maximum number of train rows, drawn by (seed, dataset) after the dev set was set aside; None: all.
+        decontaminate: see `Decontaminate`; None: that of all datasets (`DataOptions`).
         group: replaces the task in experts=per_task and iterative, sampler=two_stage and sequential, and in the shares
             of a probe; None: the task. Triples of entailment, for example, are retrieval rows that some papers count as
             sts.
@@ -58,11 +106,13 @@ class DatasetOptions:
     """
 
     task: Task
-    path: str | None = None
+    path: Place = None
+    subset: str | None = None
     revision: str | None = None
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
+    train: Place = None
+    dev: Place = None
+    test: Place = None
+    corpus: str | None = None
     in_domain: bool = True
     format: Format = Format.auto
     columns: dict[str, str] = field(default_factory=dict)
@@ -71,16 +121,30 @@ class DatasetOptions:
     batch_size: int = 32
     num_positives: int = 1
     num_negatives: int = 1
+    pad: Pad = Pad.none
     max_length: int | None = None
+    query_max_length: int | None = None
+    document_max_length: int | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
     dev_share: float = 0.05
+    test_share: float = 0.0
     max_rows: int | None = None
+    decontaminate: Decontaminate | None = None
     group: str | None = None
 
     def __post_init__(self) -> None:
-        if not (self.path or self.train or self.test):
+        for name, kind in {"task": Task, "format": Format, "pad": Pad}.items():  # from Python, also as words
+            object.__setattr__(self, name, _word(kind, name, getattr(self, name)))
+        if self.decontaminate is not None:
+            object.__setattr__(self, "decontaminate", _word(Decontaminate, "decontaminate", self.decontaminate))
+        for name in ("path", "train", "dev", "test", "corpus"):
+            object.__setattr__(self, name, _as_text(getattr(self, name)))
+        places = (self.path, self.train, self.test)
+        if all(place is None or (isinstance(place, (str, list)) and not place) for place in places):
             raise ConfigError("A dataset needs a path (a folder, a file or a hub name), or train / test files.")
+        if self.corpus is not None and self.task is not Task.retrieval:
+            raise ConfigError(f"corpus: expected a retrieval dataset, got {self.task}, whose rows have no documents.")
         if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
             raise ConfigError(f"score_range must be [lowest, highest], got {list(self.score_range)}.")
         if self.batch_size < 2:
@@ -92,103 +156,49 @@ class DatasetOptions:
                 "num_positives must be at least 1 and num_negatives at least 0, "
                 f"got {self.num_positives} and {self.num_negatives}."
             )
-        if self.max_length is not None and self.max_length < 3:
-            raise ConfigError(f"max_length must be at least 3 tokens (two are special), got {self.max_length}.")
-        if not 0 <= self.dev_share < 1:
-            raise ConfigError(f"dev_share must be in [0, 1), got {self.dev_share}.")
+        self._check_lengths()
+        for name in ("dev_share", "test_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        if not self.dev_share + self.test_share < 1:
+            raise ConfigError(
+                f"dev_share + test_share must be below 1, got {self.dev_share} + {self.test_share}: no rows would train."
+            )
+        if self.test_share and not self.in_domain:
+            raise ConfigError(
+                f"test_share: expected 0 where in_domain=false, got {self.test_share}: there are no train rows to take. "
+                "Give the file as test."
+            )
         if self.max_rows is not None and self.max_rows < 2:
             raise ConfigError(
                 f"max_rows must be at least 2 rows, got {self.max_rows}: raise it, or leave it out to take all."
             )
 
+    def _check_lengths(self) -> None:
+        for name in ("max_length", "query_max_length", "document_max_length"):
+            if (tokens := getattr(self, name)) is not None and tokens < 3:
+                raise ConfigError(f"{name} must be at least 3 tokens (two are special), got {tokens}.")
+        if self.document_max_length is not None and self.task is not Task.retrieval:
+            raise ConfigError(
+                f"document_max_length: expected a retrieval dataset, got {self.task}, which has no documents. Set "
+                "query_max_length or max_length, for all of its texts."
+            )
+
+    @property
+    def query_length(self) -> int | None:
+        """Maximum number of tokens of a query, or of a text of the other tasks; None: the encoder's."""
+        return self.max_length if self.query_max_length is None else self.query_max_length
+
+    @property
+    def document_length(self) -> int | None:
+        """Maximum number of tokens of a document, or of a text of the other tasks; None: the encoder's."""
+        given = self.document_max_length if self.task is Task.retrieval else self.query_max_length
+        return self.max_length if given is None else given
+
     @property
     def counts_as(self) -> str:
         """The group, else the task."""
         return self.group or str(self.task)
-
-
-class SamplingStrategy(StrEnum):
-    """Selection of negatives among the candidates."""
-
-    top = "top"  # the most similar ones
-    random = "random"
-
-
-@dataclass(frozen=True)
-class MiningOptions:
-    """Hard-negative mining before training, with the option names of sentence-transformers' `mine_hard_negatives`.
-
-    A relative_margin of 0.05 with sampling_strategy=top is TopK-PercPos of Moreira et al. 2024 (NV-Retriever, arXiv
-    2407.15831). Scores are cosines.
-
-    Args:
-        datasets: names of the retrieval datasets to mine for; empty: none.
-        num_negatives: maximum number of negatives added to a query; usually 10 or fewer.
-        range_min: number of most similar documents to skip: they may be answers.
-        range_max: lowest rank of a candidate; None: derived from num_negatives and the margins.
-        max_score: maximum score of a candidate with its query.
-        min_score: minimum score of a candidate with its query.
-        absolute_margin: a candidate scores at least this much below the query's worst positive.
-        relative_margin: the same, as a share of the positive's score.
-        sampling_strategy: see `SamplingStrategy`.
-        batch_size: texts per call of the model.
-
-    Raises:
-        ConfigError: a count out of range, or fewer candidates than num_negatives.
-    """
-
-    datasets: list[str] = field(default_factory=list)
-    num_negatives: int = 5
-    range_min: int = 0
-    range_max: int | None = None
-    max_score: float | None = None
-    min_score: float | None = None
-    absolute_margin: float | None = None
-    relative_margin: float | None = None
-    sampling_strategy: SamplingStrategy = SamplingStrategy.top
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        for name, least in {"num_negatives": 1, "range_min": 0, "batch_size": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"mining.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
-        if self.range_max is not None and self.range_max - self.range_min < self.num_negatives:
-            raise ConfigError(
-                f"mining.range_max: expected at least range_min + num_negatives = {self.range_min + self.num_negatives}"
-                f", got {self.range_max}. Raise it, or leave it out."
-            )
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """The training rows of a probe, the data of merge strategies, in batches of one dataset each.
-
-    Args:
-        datasets: names of the datasets to use; None: all that have train rows.
-        num_rows: maximum number of rows; 32,000 in Self Positioning (2024, arXiv 2410.15035). After the last row, the
-            rows are used again.
-        task_shares: task (or group of datasets) -> its share of the rows, for example {sts: 0.75, retrieval: 0.25};
-            empty: equal shares. Within a task the share of a dataset is proportional to its size.
-        batch_size: rows of a batch, usually 16 to 64.
-
-    Raises:
-        ConfigError: a number out of range.
-    """
-
-    datasets: list[str] | None = None
-    num_rows: int = 32_000
-    task_shares: dict[str, float] = field(default_factory=dict)
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        for name, least in {"num_rows": 2, "batch_size": 2}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"probe.{name}: expected at least {least}, got {getattr(self, name)}. Raise it.")
-        for task, share in self.task_shares.items():
-            if not share > 0:
-                raise ConfigError(
-                    f"probe.task_shares.{task}: expected a positive number, got {share}. Leave the task out instead."
-                )
 
 
 def check_divisible(name: str, batch_size: int, ranks: int, parts: int = 1) -> None:
@@ -211,23 +221,28 @@ class DataOptions:
 
     Args:
         datasets: name -> options.
-        root: folder of the data, ${data.root} in the paths of `datasets`.
-        num_workers: processes that read and tokenise; 0: the training process itself.
+        root: folder of the data, for paths with ${data.root}; None: no path has it.
+        decontaminate: see `Decontaminate`; for datasets without their own.
+        num_workers: processes that read and tokenise; 0: the training process itself. `auto`: by measurement, in the
+            first steps of a training: as many as make a batch in the time of a step, and one more, if that takes more
+            than 2 % of a step and the machine has cores that the training leaves idle (on a CPU it leaves none).
         pin_memory: copy batches to page-locked memory; for GPUs.
 
     Raises:
-        ConfigError: names of datasets or groups that cannot name a folder, all of them in one message; a negative
-            number of processes.
+        ConfigError: names of datasets or groups that cannot name a folder, all of them in one message; a number of
+            processes that is none.
     """
 
     datasets: dict[str, DatasetOptions]
-    root: str | None
-    num_workers: int = 0
+    root: str | None = None
+    decontaminate: Decontaminate = Decontaminate.keep
+    num_workers: int | str = "auto"
     pin_memory: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ConfigError(f"data.num_workers must be at least 0, got {self.num_workers}.")
+        object.__setattr__(self, "decontaminate", _word(Decontaminate, "decontaminate", self.decontaminate))
+        if self.num_workers != "auto" and (isinstance(self.num_workers, str) or self.num_workers < 0):
+            raise ConfigError(f"data.num_workers: expected auto or at least 0, got {self.num_workers}.")
         groups = {options.group: name for name, options in self.datasets.items() if options.group is not None}
         named = [("data.datasets", name) for name in self.datasets]
         named += [(f"data.datasets.{visible(name)}.group", group) for group, name in groups.items()]

@@ -11,9 +11,10 @@ from torch import Tensor
 from lightning_embed.data.collator import Collator, PlannedRows
 from lightning_embed.data.datamodule import Tokenizes, prompts_of
 from lightning_embed.data.dataset import EmbeddingDataset
-from lightning_embed.data.options import ProbeOptions
+from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.errors import ConfigError
+from lightning_embed.runtime.permutation import Permutation
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch
@@ -113,7 +114,8 @@ class ProbeBatches:
 
     def _plans(self, name: str, turn: int) -> Sequence[BatchPlan]:
         size, count = self._size(name), self.num_batches[name]
-        drawn = _shuffled(len(self.rows[name]), self.seed, "draw", name)[: size * count]
+        order = Permutation(len(self.rows[name]), derive_seed("probe", self.seed, "draw", name))
+        drawn = torch.from_numpy(order.first(size * count))
         rows = drawn[_shuffled(len(drawn), self.seed, "rows", name, turn)]
         return [BatchPlan(name, part, epoch=turn) for part in rows.view(-1, size)]
 

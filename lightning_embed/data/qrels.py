@@ -2,10 +2,10 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Container
 from pathlib import Path
 
-from lightning_embed.data.records import text_lines
+from lightning_embed.data.text_lines import text_lines
 from lightning_embed.errors import DataError
 
 Qrels = dict[str, dict[str, int]]
@@ -14,7 +14,7 @@ _HEADER = {"score", "relevance", "rel", "label", "grade", "judgement", "judgment
 _GRADE = re.compile(r"([+-]?[0-9]{1,6})(\.0*)?", re.ASCII)
 
 
-def read_qrels(file: Path, queries: Collection[str], documents: Collection[str]) -> Qrels:
+def read_qrels(file: Path, queries: Container[str], documents: Container[str]) -> Qrels:
     """Query id -> document id -> relevance; blank lines are skipped.
 
     A line is query TAB document TAB relevance, or TREC's query, iteration, document and relevance; without any tab,
@@ -30,7 +30,7 @@ def read_qrels(file: Path, queries: Collection[str], documents: Collection[str])
     """
     qrels: Qrels = defaultdict(dict)
     lines: dict[tuple[str, str], int] = {}
-    for number, (where, line) in enumerate(text_lines(file), 1):
+    for number, (where, line) in enumerate(text_lines(file, "one judgement per line"), 1):
         if not line.strip() or (number == 1 and _fields(line)[-1].casefold() in _HEADER):
             continue
         pair, grade = _judgement(line, where, queries, documents)
@@ -49,7 +49,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _judgement(
-    line: str, where: str, queries: Collection[str], documents: Collection[str]
+    line: str, where: str, queries: Container[str], documents: Container[str]
 ) -> tuple[tuple[str, str], int]:
     fields = _fields(line)
     grade = _GRADE.fullmatch(fields[-1].strip())
@@ -65,5 +65,5 @@ def _judgement(
     return (query, document), int(grade[1])
 
 
-def _known(field: str, ids: Collection[str]) -> str:
+def _known(field: str, ids: Container[str]) -> str:
     return field if field in ids else field.strip()

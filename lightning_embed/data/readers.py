@@ -1,46 +1,19 @@
-"""Readers of jsonl and parquet files and of splits on the hub, into memory-mapped Arrow rows.
+"""Readers of files, of splits on the hub and of other sources, into memory-mapped Arrow rows.
 
 The Arrow file is kept in the cache folder under a key of everything that it depends on.
 """
 
-from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset, Features, Value
-from datasets import List as ListFeature
-from datasets.arrow_writer import ArrowWriter
+from datasets import Dataset
 
-from lightning_embed.data.column_notes import noted
-from lightning_embed.data.file_access import SUFFIXES, readable
+from lightning_embed.data.corpus import Corpus, with_texts
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.records import Record, records
-from lightning_embed.data.row_format import BadRow, parser
-from lightning_embed.errors import DataError
-from lightning_embed.storage import hub
-from lightning_embed.storage.checksum import sha256
+from lightning_embed.data.records import parts_of
+from lightning_embed.data.row_store import stored
+from lightning_embed.data.sources import Source, of_file, of_hub
 from lightning_embed.storage.code_fingerprint import fingerprint
-from lightning_embed.storage.publish import discard, published_file
-from lightning_embed.storage.seal import made_once
-from lightning_embed.types import Task
-
-_LABELLED = Features({"text": Value("string"), "label": Value("string")})
-_FEATURES = {
-    Task.retrieval: Features(
-        {
-            "query": Value("string"),
-            "positives": ListFeature(Value("string")),
-            "negatives": ListFeature(Value("string")),
-            "positive_scores": ListFeature(Value("float32")),  # null: the row has none
-            "negative_scores": ListFeature(Value("float32")),
-        }
-    ),
-    Task.sts: Features({"text1": Value("string"), "text2": Value("string"), "score": Value("float64")}),
-    Task.classification: _LABELLED,
-    Task.clustering: _LABELLED,
-}
 
 
 def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
@@ -49,10 +22,7 @@ def read_rows(path: Path, options: DatasetOptions, cache: Path) -> Dataset:
     Raises:
         DataError: the first invalid row, with file, line and reason; an unreadable or empty file.
     """
-    with readable(path, f"a file of rows ({', '.join(SUFFIXES)})"):
-        content = sha256(path)
-    target = cache / f"{_key(content, options)}.arrow"
-    return _cached(target, noted(_unchanged(path, content), options, target), options, str(path))
+    return read_source(of_file(path), options, cache)
 
 
 def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dataset:
@@ -61,25 +31,25 @@ def read_hub(name: str, split: str, options: DatasetOptions, cache: Path) -> Dat
     Raises:
         DataError: the split cannot be loaded, or a row breaks the Row contract.
     """
-    from datasets import load_dataset
-
-    commit = hub.commit(name, options.revision, "dataset") or options.revision
-    try:
-        rows = load_dataset(name, split=split, revision=commit)
-    except Exception as error:  # datasets raises whatever its many back ends raise
-        raise DataError(
-            f"{name}: no such folder or file, and the hub has no split {split!r} of it ({error})."
-        ) from error
-    found = ((f"{name}[{split}]: row {number}", row) for number, row in enumerate(rows))
-    target = cache / f"{_key(rows._fingerprint, options)}.arrow"
-    return _cached(target, noted(found, options, target), options, f"{name}[{split}]")
+    return read_source(of_hub(name, options.subset, split, options.revision), options, cache)
 
 
-def _unchanged(path: Path, content: str) -> Iterator[Record]:
-    """The records of a file; an error at their end if its digest is not `content` any more."""
-    yield from records(path)
-    if sha256(path) != content:
-        raise DataError(f"{path} changed while it was read. Start again.")
+def read_source(source: Source, options: DatasetOptions, cache: Path, corpus: Corpus | None = None) -> Dataset:
+    """Rows of a source, checked against the Row contract.
+
+    Args:
+        source: where the records come from.
+        options: options of the dataset.
+        cache: folder of Arrow files.
+        corpus: the documents, where the rows have their ids; None: the rows have texts.
+
+    Raises:
+        DataError: the first invalid row, with its place and the reason; a source without rows.
+    """
+    content = source.content if corpus is None else f"{source.content} {corpus.content}"
+    parts = source.parts() if corpus is None else parts_of(with_texts(source.records(), corpus, options))
+    target = cache / f"{_key(content, options)}.arrow"
+    return stored(target, parts, options, source.name, source.size if corpus is None else None)
 
 
 def _key(content: str, options: DatasetOptions) -> str:
@@ -93,30 +63,3 @@ def _key(content: str, options: DatasetOptions) -> str:
     )
     code = fingerprint(Path(__file__).parent)
     return blake2b(repr((content, code, *layout)).encode(), digest_size=16).hexdigest()
-
-
-def _cached(target: Path, records: Iterator[Record], options: DatasetOptions, name: str) -> Dataset:
-    """Write the parsed records as Arrow, once, and memory-map the file."""
-    with made_once(target) as is_missing:
-        if is_missing:
-            first = next(records, None)
-            if first is None:
-                raise DataError(f"{name}: no rows.")
-            discard(target)
-            _write(target, chain([first], records), options, first[1])
-    return Dataset.from_file(str(target))
-
-
-def _write(target: Path, records: Iterator[Record], options: DatasetOptions, first: Mapping[str, Any]) -> None:
-    parse = parser(options, first)
-    with (
-        published_file(target) as partial,
-        partial.open("wb") as stream,
-        ArrowWriter(stream=stream, features=_FEATURES[options.task]) as writer,
-    ):
-        for where, record in records:
-            try:
-                writer.write(parse(record))
-            except BadRow as reason:
-                raise DataError(f"{where}: {reason}.") from None
-        writer.finalize(close_stream=False)

@@ -4,11 +4,14 @@ retrieval                   {query, positives: [text, ...], negatives: [text, ..
                              positive_scores: [number, ...]?, negative_scores: [number, ...]?}   a teacher's
 sts                         {text1, text2, score}        score in [0, 1]
 classification, clustering  {text, label}
+all                         {prompt?}                    before the query, both texts of a pair, or the text, in place
+                                                         of the dataset's; may be an empty text: none
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from lightning_embed.data.cells import BadCell, Cells, typed
 from lightning_embed.data.column_names import FIELDS, chosen, numbered, suggestion
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.errors import ConfigError, nearest
@@ -44,11 +47,13 @@ def parser(options: DatasetOptions, first: Mapping[str, Any]) -> Callable[[Mappi
 
     def parse(record: Mapping[str, Any]) -> Row:
         try:
-            return convert(record)
+            return convert(typed(record, columns) if isinstance(record, Cells) else record)
         except _Missing as missing:
             if hint:
                 raise BadRow(f"{missing}. To read these, give the dataset columns: {hint}") from None
             raise
+        except BadCell as reason:
+            raise BadRow(str(reason)) from None
 
     return parse
 
@@ -61,7 +66,11 @@ def _conversion(options: DatasetOptions, columns: Mapping[str, str]) -> Callable
             low, high = options.score_range
             return lambda record: _sts(record, columns, low, high)
         case _:
-            return lambda record: {"text": _text(record, columns["text"]), "label": _label(record, columns["label"])}
+            return lambda record: {
+                "text": _text(record, columns["text"]),
+                "label": _label(record, columns["label"]),
+                "prompt": _prompt(record, columns["prompt"]),
+            }
 
 
 def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
@@ -77,6 +86,7 @@ def _retrieval(record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
         "negatives": negatives,
         "positive_scores": _scores(record, columns["positive_scores"], positives, columns["positives"]),
         "negative_scores": _scores(record, columns["negative_scores"], negatives, name),
+        "prompt": _prompt(record, columns["prompt"]),
     }
 
 
@@ -95,18 +105,45 @@ def _sts(record: Mapping[str, Any], columns: Mapping[str, str], low: float, high
     name = columns["score"]
     score = _number(_present(record, name), name)
     if not low <= score <= high:
-        raise BadRow(f"{name!r} is {score:g}, outside of score_range [{low:g}, {high:g}]")
+        raise BadRow(
+            f"{name!r} is {score:g}, outside of score_range [{low:g}, {high:g}]. Give the dataset score_range: [lowest, "
+            "highest] of what can be"
+        )
     return {
         "text1": _text(record, columns["text1"]),
         "text2": _text(record, columns["text2"]),
         "score": (score - low) / (high - low),
+        "prompt": _prompt(record, columns["prompt"]),
     }
+
+
+def _prompt(record: Mapping[str, Any], name: str) -> str | None:
+    """The row's own prompt, which may be empty; None: it has none."""
+    value = record.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRow(f"{name!r} must be a text, the prompt of this row, got {show(value)}")
+    require_unicode(value, name)
+    return value
 
 
 def _present(record: Mapping[str, Any], name: str) -> Any:
     if record.get(name) is None:
-        raise _Missing(f"column {name!r} is missing; the row has {', '.join(map(repr, record)) or 'none'}")
+        raise _Missing(_what_is_missing(record, name))
     return record[name]
+
+
+def _what_is_missing(record: Mapping[str, Any], name: str) -> str:
+    if not isinstance(record, Cells):
+        return f"column {name!r} is missing; the row has {_listed(record)}"
+    if name in record:
+        return f"column {name!r} is empty; the row has {_listed(each for each, cell in record.items() if cell is not None)}"
+    return f"column {name!r} is missing; the header, its first line, has {_listed(record)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:

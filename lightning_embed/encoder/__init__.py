@@ -1,5 +1,6 @@
 """Text in, embedding out: a Hugging Face backbone, pooling and normalisation."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,11 +8,18 @@ if TYPE_CHECKING:
     from lightning_embed.encoder.encoder import Encoder as Encoder
     from lightning_embed.encoder.options import EncoderOptions as EncoderOptions
 
+# It logs that a faster kernel is not installed, when peft imports it, when sentence-transformers imports that.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 __all__ = ["Encoder", "EncoderOptions", "load"]
 
 
-def load(path: str | Path) -> "Encoder":
+def load(path: str | Path, *, trust_remote_code: bool = False) -> "Encoder":
     """Load a model with the pooling, normalisation, length and prompts of its directory or hub name.
+
+    Args:
+        path: the directory or hub name.
+        trust_remote_code: run the Python code that comes with the model.
 
     Raises:
         CheckpointError: the model cannot be loaded, or `Encoder` does not support it.
@@ -20,7 +28,8 @@ def load(path: str | Path) -> "Encoder":
     from lightning_embed.encoder.manifest import read_manifest
     from lightning_embed.encoder.options import EncoderOptions
 
-    return Encoder(EncoderOptions(str(path), normalize=read_manifest(str(path)).normalize))
+    normalize = read_manifest(str(path)).normalize
+    return Encoder(EncoderOptions(str(path), normalize=normalize, trust_remote_code=trust_remote_code))
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,8 @@
 
 Everything except attention works token by token, so the only other change is position ids that restart with each text.
 Attention runs once per group of equally long texts, which are adjacent because a chunk is sorted by length. The
-function is registered with transformers: no backbone is rewritten.
+function, and its masks, are registered with transformers: no backbone is rewritten. Whether a model can run so is
+measured when it is opened (packing.py).
 """
 
 from typing import Any
@@ -16,88 +17,116 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PretrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from lightning_embed.encoder.cpu_attention import CpuAttention
 from lightning_embed.encoder.dropout import kept_scale
-from lightning_embed.encoder.layout import Layout
+from lightning_embed.encoder.layout import Layout, Pattern, pattern
 
 PACKED = "lightning_embed_packed"
 
-# Verified families: packed equals padded, outputs and gradients (tests/encoder/test_packed.py). True: positions start
-# after the id of the padding token (RoBERTa) instead of at 0. Other families may mix tokens elsewhere, or compute
-# positions themselves, and run padded.
-_STARTS_BEHIND_PADDING = {
-    "bert": False,
-    "camembert": True,
-    "distilbert": False,
-    "electra": False,
-    "mistral": False,
-    "modernbert": False,
-    "qwen2": False,
-    "qwen3": False,
-    "roberta": True,
-    "xlm-roberta": True,
-}
-
-FAMILIES = tuple(_STARTS_BEHIND_PADDING)
-
 _LONG = 1024  # tokens: from this length on, most of a text's saved activations are attention probabilities
 
-
-def first_position(config: PretrainedConfig) -> int:
-    """Position id of a text's first token."""
-    return config.pad_token_id + 1 if _STARTS_BEHIND_PADDING.get(config.model_type, False) else 0
+# Arguments of a family's attention without effect on its result: masks and positions are in the row already.
+_WITHOUT_EFFECT = {
+    "cache_position",
+    "deterministic",
+    "head_mask",
+    "is_causal",
+    "output_attentions",
+    "output_hidden_states",
+    "position_ids",
+    "return_dict",
+    "sliding_window",
+    "token_type_ids",
+    "use_cache",
+}
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_attention(
-    module: nn.Module,
+    module: nn.Module,  # noqa: ARG001  the first argument of any attention function
     query: Float[Tensor, "1 heads total head_dim"],
     key: Float[Tensor, "1 key_heads total head_dim"],
-    value: Float[Tensor, "1 key_heads total head_dim"],
-    attention_mask: None,  # noqa: ARG001  transformers builds none for a registered attention
+    value: Float[Tensor, "1 key_heads total value_dim"],
+    attention_mask: Pattern,
     *,
     layout: Layout,
     dropout: float = 0.0,
     scaling: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Float[Tensor, "1 total heads head_dim"], None]:
+    softcap: float | None = None,
+    s_aux: Float[Tensor, " heads"] | None = None,
+    **others: Any,
+) -> tuple[Float[Tensor, "1 total heads value_dim"], None]:
     """Attend inside each text.
 
     `layout` is passed as a keyword of the backbone's forward. It has no default: without it the texts of a row cannot
     be separated.
+
+    Raises:
+        TypeError: a mask that transformers did not describe by a rule, or an argument that is not known here.
     """
-    causal = bool(getattr(module, "is_causal", False))
+    if not isinstance(attention_mask, Pattern):
+        raise TypeError("its masks are its own")
+    if unknown := [name for name, given in others.items() if given is not None and name not in _WITHOUT_EFFECT]:
+        raise TypeError(f"its attention has {', '.join(unknown)}")
     rows = [x[0].transpose(0, 1) for x in (query, key, value)]
+    plain = softcap is None and s_aux is None and key.shape[-1] == value.shape[-1]
     # For long texts without dropout, our own attention would save more for the backward pass than torch's.
-    if query.device.type == "cpu" and dropout < 1 and (dropout or layout.longest <= _LONG):
-        masks = [layout.mask(length, sliding_window, causal, query.device) for _, length in layout.groups]
+    if plain and query.device.type == "cpu" and dropout < 1 and (dropout or layout.longest <= _LONG):
+        masks = [attention_mask.mask(length, query.device) for _, length in layout.groups]
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         q, k, v = (_own_heads(row, query.shape[1]) for row in rows)
-        q, v = q * scale, v * kept_scale(dropout)
+        q, v = q * scale, v * kept_scale(dropout) if dropout else v
         output: Tensor = CpuAttention.apply(q, k, v, layout.groups, masks, dropout)  # type: ignore[no-untyped-call]
         return output[None], None
     sizes = [texts * length for texts, length in layout.groups]
     outputs = []
     for (texts, length), *parts in zip(layout.groups, *(torch.split(row, sizes) for row in rows), strict=True):
-        windowed = sliding_window is not None and length > sliding_window
-        # The fast kernels support causal attention, but no mask.
-        mask = layout.mask(length, sliding_window, causal, query.device) if windowed else None
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
-        output = scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=causal and not windowed,
-            scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
+        if softcap is None and s_aux is None:
+            causal = attention_mask.is_causal(length)
+            output = scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                # The fast kernels support causal attention, but no mask.
+                attn_mask=attention_mask.mask(length, query.device) if causal is None else None,
+                dropout_p=dropout,
+                is_causal=bool(causal),
+                scale=scaling,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
+        else:
+            output = _capped(q, k, v, attention_mask.mask(length, query.device), scaling, softcap, s_aux, dropout)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
+
+
+def _capped(
+    query: Float[Tensor, "texts heads length head_dim"],
+    key: Float[Tensor, "texts key_heads length head_dim"],
+    value: Float[Tensor, "texts key_heads length value_dim"],
+    mask: Tensor | None,
+    scaling: float | None,
+    cap: float | None,
+    sinks: Float[Tensor, " heads"] | None,
+    dropout: float,
+) -> Float[Tensor, "texts heads length value_dim"]:
+    """Attention with capped scores, cap tanh(s / cap) (Gemma 2), and with a learned sink per head (gpt-oss).
+
+    A sink is one more key without a value: a token may attend to nothing.
+    """
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    if sinks is not None:
+        scores = torch.cat([scores, sinks[:, None, None].to(scores).expand(*scores.shape[:-1], 1)], -1)
+    shares = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)[..., : value.shape[2]]
+    return torch.dropout(shares, dropout, train=dropout > 0) @ value
 
 
 def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Float[Tensor, "total heads head_dim"]:
@@ -108,3 +137,4 @@ def _own_heads(row: Float[Tensor, "total key_heads head_dim"], heads: int) -> Fl
 
 
 AttentionInterface.register(PACKED, packed_attention)
+AttentionMaskInterface.register(PACKED, pattern)

@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 from transformers.utils import logging as log
 
-from lightning_embed.encoder.attention import FAMILIES, PACKED, first_position
-from lightning_embed.encoder.manifest import Manifest, refuse_broken_json
+from lightning_embed.encoder.manifest import STATIC, Manifest, refuse_broken_json
 from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
+from lightning_embed.encoder.weights import load_arguments, store
 from lightning_embed.errors import CheckpointError, ConfigError
 
 _UNLIMITED = 10**9  # tokenizers without a limit have 1e30
@@ -34,42 +36,68 @@ def quiet() -> Iterator[None]:
 
 
 def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, frozenset[str]]:
-    """Load the backbone in float32, and the names of missing parameters (initialised with a fixed seed).
+    """Load the backbone with `options.weights`, and the names of missing parameters (initialised with a fixed seed).
+
+    Of an encoder-decoder (T5), the encoder is loaded.
 
     Raises:
         CheckpointError: the backbone cannot be loaded.
-        ConfigError: `attention: packed` for a family that does not support it, or no layers to compile.
     """
+    if manifest.body == STATIC:
+        from lightning_embed.encoder.static import StaticBackbone
+
+        return StaticBackbone(_load_static(options, manifest)).float(), frozenset()
     config = _load(AutoConfig, options, manifest)
-    if config.is_encoder_decoder:
+    encoder_alone = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    if config.is_encoder_decoder and not encoder_alone:
         raise CheckpointError(
-            f"{options.path}: expected an encoder or a decoder, got an encoder-decoder ({config.model_type}). "
-            "Export its encoder alone, or use a different model."
+            f"{options.path}: expected an encoder or a decoder, got an encoder-decoder ({config.model_type}) whose "
+            "encoder transformers does not offer alone. Use a different model."
         )
     if hasattr(config, "use_cache"):
         config.use_cache = False  # keys and values of earlier calls: embeddings do not need them
+    if options.bidirectional:
+        for part in {id(part): part for part in (config, config.get_text_config())}.values():
+            part.is_causal = False
+    named = options.attention not in (Attention.auto, Attention.packed)
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         backbone, report = _load(
-            AutoModel,
+            AutoModelForTextEncoding if encoder_alone else AutoModel,
             options,
             manifest,
             config=config,
-            dtype=torch.float32,
-            attn_implementation=_implementation(options, config),
+            **load_arguments(options.weights),
+            # None: the default of this family, sdpa where it exists
+            attn_implementation=str(options.attention) if named else None,
             output_loading_info=True,
         )
+    store(backbone, options.weights)
+    return backbone, frozenset(report["missing_keys"])
+
+
+def prepare_layers(options: EncoderOptions, backbone: Any) -> None:
+    """Checkpoint or compile the layers of a backbone, as the options say.
+
+    Raises:
+        ConfigError: the family cannot checkpoint, or has no layers to compile.
+    """
     if options.gradient_checkpointing:
         # transformers 5 has it under two names, the older one with a warning
         newer = getattr(backbone, "activation_checkpointing_enable", None)
-        (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        try:
+            (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"encoder.gradient_checkpointing: {backbone.config.model_type} has no checkpointing of its layers. "
+                "Leave it out; step_mode=cached saves memory too."
+            ) from error
     if options.compile:
         layers = max((part for part in backbone.modules() if isinstance(part, nn.ModuleList)), key=len, default=())
         if not layers:
             raise ConfigError(f"encoder.compile: no list of layers found in {options.path}. Leave it out.")
         for layer in layers:
             layer.compile(dynamic=True)
-    return backbone, frozenset(report["missing_keys"])
 
 
 def load_tokenizer(options: EncoderOptions, manifest: Manifest, backbone: Any) -> TextTokenizer:
@@ -79,7 +107,13 @@ def load_tokenizer(options: EncoderOptions, manifest: Manifest, backbone: Any) -
         CheckpointError: no tokenizer, no padding token, or more tokens than the backbone has embeddings.
         ConfigError: `max_length` exceeds the positions of the backbone.
     """
+    if manifest.body == STATIC:
+        from lightning_embed.encoder.static import StaticTokenizer
+
+        return StaticTokenizer(backbone.words, options.max_length)
     tokenizer = _load(AutoTokenizer, options, manifest)
+    if tokenizer.pad_token_id is None:  # language models have none; it is masked, so any will do
+        tokenizer.pad_token = tokenizer.eos_token
     rows = backbone.get_input_embeddings().num_embeddings
     problems = {
         "no vocabulary": not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens),
@@ -91,14 +125,12 @@ def load_tokenizer(options: EncoderOptions, manifest: Manifest, backbone: Any) -
             f"{options.path}: expected the tokenizer of the model, with a padding token, got one with {problem}. "
             "Save the right tokenizer into the directory (tokenizer.save_pretrained)."
         )
-    return TextTokenizer(tokenizer, _max_length(options, manifest, tokenizer, backbone.config), manifest.lowercase)
+    return TextTokenizer(tokenizer, _max_length(options, manifest, tokenizer, backbone), manifest.lowercase)
 
 
-def _max_length(options: EncoderOptions, manifest: Manifest, tokenizer: Any, config: PretrainedConfig) -> int:
+def _max_length(options: EncoderOptions, manifest: Manifest, tokenizer: Any, backbone: nn.Module) -> int:
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
-    positions = getattr(config, "max_position_embeddings", None) or -1  # -1: no limit, as in XLNet
-    if positions > 0:
-        positions -= first_position(config)
+    if positions := _positions(backbone):
         limits.append(positions)
     wanted = options.max_length or min([*limits, manifest.max_length or _UNLIMITED], default=_UNLIMITED)
     if wanted == _UNLIMITED:
@@ -110,31 +142,53 @@ def _max_length(options: EncoderOptions, manifest: Manifest, tokenizer: Any, con
     return wanted
 
 
-def _implementation(options: EncoderOptions, config: PretrainedConfig) -> str | None:
-    """The attention's name in transformers; None: the default for this family (sdpa where it exists)."""
-    packable = config.model_type in FAMILIES
-    match options.attention:
-        case Attention.auto:
-            return PACKED if packable else None
-        case Attention.packed if not packable:
-            raise ConfigError(
-                f"encoder.attention=packed: {options.path} is a {config.model_type} model; verified are "
-                f"{', '.join(FAMILIES)}. Use encoder.attention=auto: its chunks run padded."
-            )
-        case Attention.packed:
-            return PACKED
-        case named:
-            return str(named)
+def _positions(backbone: Any) -> int:
+    """Tokens of the longest text that a backbone has positions for; 0: no limit, as in XLNet and T5."""
+    config = backbone.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or -1
+    # learned positions of RoBERTa and MPNet start behind the id of the padding token
+    behind = [
+        table.num_embeddings - table.padding_idx - 1
+        for name, table in backbone.named_modules()
+        if isinstance(table, nn.Embedding) and name.endswith("position_embeddings") and table.padding_idx is not None
+    ]
+    return max(0, min([limit, *behind] if limit > 0 else behind, default=0))
+
+
+def _load_static(options: EncoderOptions, manifest: Manifest) -> Any:
+    from lightning_embed.encoder.library import modules
+
+    try:
+        return modules.StaticEmbedding.load(options.path, subfolder=manifest.subfolder, revision=options.revision)
+    except Exception as error:  # of any class: tokenizers and safetensors have their own
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise CheckpointError(
+            f"{options.path}: its {STATIC} does not open ({type(error).__name__}: {reason}). Copy or download it again."
+        ) from error
 
 
 def _load(auto: Any, options: EncoderOptions, manifest: Manifest, **arguments: Any) -> Any:
+    if not Path(options.path).is_dir() and (options.path[0] in "/.~" or options.path.count("/") > 1):
+        raise CheckpointError(
+            f"encoder.path={options.path!r}: expected a directory, found none. Check the path; a name on the hub is "
+            "owner/model."
+        )
     try:
         with quiet():
             return auto.from_pretrained(
-                options.path, revision=options.revision or "main", subfolder=manifest.subfolder, **arguments
+                options.path,
+                revision=options.revision or "main",
+                subfolder=manifest.subfolder,
+                trust_remote_code=options.trust_remote_code,
+                **arguments,
             )
     except Exception as error:  # transformers raises errors of many types
         refuse_broken_json(options.path, manifest.subfolder)
+        if "trust_remote_code" in str(error) and not options.trust_remote_code:
+            raise CheckpointError(
+                f"{options.path}: its model or tokenizer is Python code in its directory, which is not run. Use a "
+                "different model; or read the code, and train with encoder.trust_remote_code=true."
+            ) from error
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"encoder.path={options.path!r}: expected a hub name, or a directory with config.json, "

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_embed.encoder.attention import first_position
 from lightning_embed.encoder.layout import Layout
 from lightning_embed.types import Tokens
 
@@ -41,6 +40,7 @@ class Chunk:
     position: Int[Tensor, " total"]
     lengths: Int[Tensor, " texts"]
     sizes: list[int]
+    prompts: list[int] | None = None  # tokens of each text's prompt, where pooling leaves them out
 
     @classmethod
     def of(cls, tokens: Tokens, texts: Int[Tensor, " texts"], device: torch.device) -> "Chunk":
@@ -52,13 +52,15 @@ class Chunk:
         place = offsets[texts][text] + position
         ids = tokens.ids[place.to(tokens.ids.device, non_blocking=True)]
         ids, text, position, on_device = (x.to(device, non_blocking=True) for x in (ids, text, position, lengths))
-        return cls(ids, text, position, on_device, lengths.tolist())
+        prompts = None if tokens.prompts is None else tokens.prompts[texts].tolist()
+        return cls(ids, text, position, on_device, lengths.tolist(), prompts)
 
-    def run_packed(self, backbone: Any, **options: Any) -> Any:
-        """One row, no padding."""
+    def run_packed(self, backbone: Any, first_position: int, **options: Any) -> Any:
+        """One row, no padding. The mask shows that the row has none; the layout separates the texts."""
         return backbone(
             input_ids=self.ids[None],
-            position_ids=self.position[None] + first_position(backbone.config),
+            attention_mask=torch.ones_like(self.ids[None]),
+            position_ids=self.position[None] + first_position,
             layout=Layout(self.sizes),
             **options,
         )

@@ -1,9 +1,8 @@
-"""The encoder: backbone + pooling + normalisation."""
+"""The encoder: a backbone, and a head that makes one embedding of the states of a text."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +12,36 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lightning_embed.encoder.attention import FAMILIES, PACKED
-from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, quiet
+from lightning_embed.encoder.adapters import add_adapters, freeze_unused
+from lightning_embed.encoder.backbone import load_backbone, load_tokenizer, prepare_layers, quiet
 from lightning_embed.encoder.budget import fitting_tokens
 from lightning_embed.encoder.chunk import Chunk, cut
 from lightning_embed.encoder.dropout import draw_on_cpu
-from lightning_embed.encoder.lora import add_adapters, folded
-from lightning_embed.encoder.manifest import Manifest, read_manifest, write_manifest
-from lightning_embed.encoder.options import EncoderOptions, Pooling
-from lightning_embed.encoder.pooling import pool
+from lightning_embed.encoder.folding import save_folded
+from lightning_embed.encoder.head import load_head
+from lightning_embed.encoder.manifest import read_manifest, write_manifest
+from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.encoder.packing import TEXTS
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
-from lightning_embed.errors import CheckpointError
+from lightning_embed.encoder.trial import embedding_texts, try_out
+from lightning_embed.encoder.uses import Uses
+from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.runtime import fault_injection
 from lightning_embed.runtime.finite import first_not_finite, not_finite_texts
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.publish import published_folder
 from lightning_embed.types import Embeddings, Task, Tokens
 
-logger = logging.getLogger(__name__)
-
-_TEXTS = ["a few words", "and a few more"]  # for a forward pass of any model
-
 
 class Encoder(nn.Module):
-    """Backbone, pooling and normalisation: one embedding per text, L2-normalised by default.
+    """Backbone and head: one embedding per text, L2-normalised by default.
 
-    Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where the family supports
-    it (`packed`), else padded. The cut affects speed and memory only.
+    Texts run in chunks of `max_tokens` tokens, sorted by length: packed without padding where that is proved to give
+    the same (packing.py), else padded. The cut affects speed and memory only.
 
-    Parameters that get no gradient (BERT's pooler) are detected at construction and frozen; `save` keeps them. With a
-    `lora_rank`, adapters train and all other weights are frozen; `save` folds the adapters into the weights.
+    Parameters that get no gradient (BERT's pooler) are detected at construction and frozen; `save` keeps them. With
+    adapters (`lora_rank`, `peft`), those train and all other weights of the backbone are frozen; `save` folds them.
 
     Args:
         options: the model and its execution.
@@ -57,32 +55,34 @@ class Encoder(nn.Module):
         super().__init__()
         self.options = options
         self._fitting: dict[torch.device, int] = {}
-        manifest = read_manifest(options.path, options.revision)
-        self.backbone, missing = load_backbone(options, manifest)
-        self.tokenizer = load_tokenizer(options, manifest, self.backbone)
-        self.prompts = manifest.prompts | options.prompts
-        self.pooling = manifest.pooling if options.pooling is Pooling.auto else options.pooling
-        self._freeze_unused(missing)
-        if options.lora_rank:
-            add_adapters(self.backbone, options)
-        draw_on_cpu(self.backbone)
-        if self.backbone.config.model_type not in FAMILIES:
-            _log_padded(options.path, self.backbone.config.model_type)
+        self.manifest = read_manifest(options.path, options.revision)
+        self.backbone, missing = load_backbone(options, self.manifest)
+        self.tokenizer = load_tokenizer(options, self.manifest, self.backbone)
+        self.head = load_head(options, self.manifest, self.backbone.config.get_text_config().hidden_size)
+        self.tokenizer.counts_prompts = self.head.excludes_prompts
+        self.prompts = self.manifest.prompts | options.prompts
+        self._first_position = try_out(options, self.backbone, self.tokenizer)
+        prepare_layers(options, self.backbone)
+        self.dim, unused = self._freeze_unused(missing)
+        if options.is_adapted:
+            add_adapters(self.backbone, options, unused)
+            with self._evaluating():
+                freeze_unused(self.backbone, self(self.tokenizer(TEXTS)).final, options)
+        draw_on_cpu(self)
 
     @property
     def packed(self) -> bool:
         """Whether chunks run without padding."""
-        return bool(self.backbone.config._attn_implementation == PACKED)
-
-    @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        return int(self.backbone.config.hidden_size)
+        return self._first_position is not None
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """The parameters by their names in a merge of saved directories: `2_Dense.linear.weight` of the head's Dense."""
+        return {**dict(self.backbone.named_parameters()), **self.head.named_weights()}
 
     def forward(self, tokens: Tokens, *, seed: int | None = None, middle: bool = False) -> Embeddings:
         """Embed texts, differentiably, in the order given.
@@ -130,65 +130,103 @@ class Encoder(nn.Module):
         if seed is not None:
             torch.manual_seed(seed)
         texts = Chunk.of(tokens, chunk, self.device)
-        output = self._run(texts, output_hidden_states=middle)
-        final = self._embed(texts, output.last_hidden_state)
-        layers = output.hidden_states if middle else None
-        return Embeddings(final, self._embed(texts, layers[len(layers) // 2]) if layers else None)
+        # as in sentence-transformers, where a weighted pooling of layers does nothing without this entry
+        all_layers = self.head.needs_layers and self.backbone.config.output_hidden_states
+        output = self._run(texts, output_hidden_states=middle or all_layers)
+        layers = [texts.flatten(layer) for layer in output.hidden_states] if all_layers else None
+        final = self.head(texts, texts.flatten(output.last_hidden_state), layers)
+        if not middle:
+            return Embeddings(final)
+        half = texts.flatten(output.hidden_states[len(output.hidden_states) // 2])
+        return Embeddings(final, self.head(texts, half))
 
     def _run(self, texts: Chunk, **options: Any) -> Any:
         dtype = compute_dtype(self.options.dtype, self.device, self.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            if self.packed:
-                return texts.run_packed(self.backbone, **options)
+            if self._first_position is not None:
+                return texts.run_packed(self.backbone, self._first_position, **options)
             return texts.run_padded(self.backbone, self.tokenizer.padding, **options)
-
-    def _embed(self, texts: Chunk, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "texts dim"]:
-        pooled = pool(texts.flatten(hidden), texts.text, texts.position, texts.lengths, self.pooling)
-        return normalize(pooled, dim=-1) if self.options.normalize else pooled
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
         """The prompt of a dataset's queries or documents; see `PromptSet.choose`."""
         return self.prompts.choose(task, role, dataset)
 
-    @torch.inference_mode()
     def encode(
         self,
-        texts: str | Sequence[str],
-        *,
-        prompt: str | None = None,
+        sentences: str | Sequence[str],
         prompt_name: str | None = None,
-        show_progress: bool = False,
-    ) -> Float[Tensor, "*texts dim"]:
+        prompt: str | Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        batch_size: int | None = None,  # noqa: ARG002
+        show_progress_bar: bool = False,
+        convert_to_numpy: bool = False,
+        convert_to_tensor: bool = True,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+    ) -> Any:
         """Embed texts for inference: no dropout, no gradient, on the CPU, in float32; each distinct text runs once.
 
+        The arguments are those of sentence-transformers; the result is a tensor unless asked for otherwise.
+
         Args:
-            texts: several texts, or one text, for which the result is one vector.
-            prompt: text put before every text.
+            sentences: several texts, or one text, for which the result is one vector.
             prompt_name: name of one of the encoder's prompts, used where `prompt` is None.
-            show_progress: show a progress bar.
+            prompt: text put before every text, or one for each text.
+            max_length: maximum number of tokens of a text, prompt and special tokens included; it can only lower the
+                encoder's own. None: the encoder's.
+            batch_size: not used: chunks are cut by `max_tokens`, so that no size has to be chosen.
+            show_progress_bar: show a progress bar.
+            convert_to_numpy: return a numpy array.
+            convert_to_tensor: False: return a numpy array.
+            normalize_embeddings: divide by the L2 norm, where the encoder does not.
+            truncate_dim: keep the first numbers of an embedding only; None: as many as the directory says.
+
+        Returns:
+            (texts, dim), or (dim) for one text.
 
         Raises:
-            ConfigError: no prompt of that name.
+            ConfigError: no prompt of that name, or not as many prompts as texts.
             CheckpointError: NaN or infinity in an embedding.
         """
-        distinct = {
-            text: number for number, text in enumerate(dict.fromkeys([texts] if isinstance(texts, str) else texts))
-        }
-        tokens = self.tokenizer(list(distinct), self.prompts.named(prompt_name) if prompt is None else prompt)
+        texts = [sentences] if isinstance(sentences, str) else sentences
+        before = self.prompts.named(prompt_name) if prompt is None else prompt
+        prompts = [before] * len(texts) if isinstance(before, str) else before
+        if len(prompts) != len(texts):
+            raise ConfigError(
+                f"encode: expected one prompt, or one for each of {len(texts)} texts, got {len(prompts)}."
+            )
+        asked = list(zip(prompts, texts, strict=True))
+        distinct = {each: number for number, each in enumerate(dict.fromkeys(asked))}
+        tokens = self.tokenizer([text for _, text in distinct], [own for own, _ in distinct], max_length)
         result = torch.empty(len(distinct), self.dim)
-        with self._evaluating():
-            for chunk in track(self.chunks(tokens), "encode", disable=not show_progress):
+        with self._evaluating(), torch.inference_mode():
+            for chunk in track(self.chunks(tokens), "encode", disable=not show_progress_bar):
                 result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
-        if problem := not_finite_texts(result, list(distinct)):
+        if problem := not_finite_texts(result, [text for _, text in distinct]):
             raise CheckpointError(f"{self.options.path}: {problem}")
-        if isinstance(texts, str):
-            return result[0]
-        return result[[distinct[text] for text in texts]]
+        result = result[:, : truncate_dim or self.manifest.truncate_dim]
+        if normalize_embeddings:
+            result = normalize(result, dim=-1)
+        result = result[0] if isinstance(sentences, str) else result[[distinct[each] for each in asked]]
+        return result.numpy() if convert_to_numpy or not convert_to_tensor else result
+
+    def similarity(
+        self, first: Float[Tensor, "rows dim"], second: Float[Tensor, "others dim"]
+    ) -> Float[Tensor, "rows others"]:
+        """The similarity of each pair of embeddings, by the function that the directory names (cosine)."""
+        from sentence_transformers.util import SimilarityFunction
+
+        compare: Any = SimilarityFunction.to_similarity_fn(self.manifest.similarity)
+        found: Tensor = compare(first, second)
+        return found
 
     @torch.inference_mode()
-    def token_states(self, texts: Sequence[str], prompt: str = "") -> list[Float[Tensor, "_ dim"]]:
+    def token_states(
+        self, texts: Sequence[str], prompt: str | Sequence[str] = "", max_length: int | None = None
+    ) -> list[Float[Tensor, "_ dim"]]:
         """Last hidden states of the tokens of each text: no dropout, no gradient, on the CPU, in float32."""
-        tokens = self.tokenizer(texts, prompt)
+        tokens = self.tokenizer(texts, prompt, max_length)
         states: dict[int, Tensor] = {}
         with self._evaluating():
             for chunk in self.chunks(tokens):
@@ -219,13 +257,20 @@ class Encoder(nn.Module):
             raise CheckpointError(f"{folder} is not written: {problem}. A model needs finite weights: train it again.")
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            self.backbone.save_pretrained(folder, state_dict=folded(self.backbone) if self.options.lora_rank else None)
+            if self.options.is_adapted:
+                save_folded(self.backbone, folder)
+            else:
+                self.backbone.save_pretrained(folder)
             self.tokenizer.save(folder)
-        manifest = Manifest(
-            self.pooling, self.options.normalize, self.tokenizer.max_length, self.tokenizer.lowercase, self.prompts
+            self.head.save(folder)
+        manifest = replace(
+            self.manifest,
+            max_length=self.tokenizer.max_length,
+            lowercase=self.tokenizer.lowercase,
+            prompts=self.prompts,
         )
-        write_manifest(folder, manifest, self.dim)
-        for weights in folder.glob("*.safetensors"):  # safetensors makes them private, whatever the umask
+        write_manifest(folder, manifest, self.head.entries)
+        for weights in folder.rglob("*.safetensors"):  # safetensors makes them private, whatever the umask
             weights.chmod((folder / "modules.json").stat().st_mode)
 
     def export(self, target: Path) -> None:
@@ -243,36 +288,35 @@ class Encoder(nn.Module):
     def not_finite(self) -> str | None:
         """What has NaN or infinity, a weight or the embeddings of two texts, as a clause; None: nothing."""
         with torch.no_grad(), self._evaluating():
-            return self._problem(self(self.tokenizer(_TEXTS)).final)
+            return self._problem(self(self.tokenizer(TEXTS)).final)
 
     def _problem(self, embeddings: Float[Tensor, "texts dim"]) -> str | None:
-        if name := first_not_finite(self.backbone):
+        if name := first_not_finite(self.backbone) or first_not_finite(self.head):
             return f"{name} has NaN or infinity"
         return None if bool(embeddings.isfinite().all()) else "its embeddings of plain words have NaN or infinity"
 
-    def _freeze_unused(self, missing: frozenset[str]) -> None:
-        """Freeze parameters that get no gradient: DistributedDataParallel would wait for them for ever."""
-        parameters = dict(self.backbone.named_parameters())
+    def _freeze_unused(self, missing: frozenset[str]) -> tuple[int, set[str]]:
+        """Freeze parameters that get no gradient: DistributedDataParallel would wait for them for ever.
+
+        Returns the length of an embedding, and the names of those parameters.
+        """
+        parameters = self.named_weights()
         self.eval()
-        final = self(self.tokenizer(_TEXTS)).final
+        uses = Uses(self.backbone, self.head.named_weights(), frozen=self.options.is_adapted)
+        with embedding_texts(self.options.path, self.backbone), uses:
+            final = self(self.tokenizer(TEXTS)).final
         self.train()
         if problem := self._problem(final):
             raise CheckpointError(
                 f"{self.options.path}: expected finite weights and embeddings, but {problem}. Copy or export it again; "
                 "if a run of an earlier version left it, delete the folder: the same command trains it again."
             )
-        gradients = torch.autograd.grad(final.sum(), list(parameters.values()), allow_unused=True)
-        unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+        unused = uses.unused(final)
         if lost := sorted(missing - unused):
             raise CheckpointError(
                 f"{self.options.path}: {len(lost)} weights are not in the directory ({', '.join(lost[:3])} ...). "
                 "Expected a complete model of the type that its config.json names; copy or export it again."
             )
-        for name in unused:
+        for name in unused & parameters.keys():
             parameters[name].requires_grad_(False)
-
-
-@cache
-def _log_padded(path: str, family: str) -> None:
-    """Log once per process: a run opens a model many times."""
-    logger.info("%s (%s) cannot run packed: its texts run in padded chunks of similar lengths.", path, family)
+        return int(final.shape[1]), unused

@@ -70,7 +70,11 @@ class TransformersOpener(LibraryConverter):
         dim = self.config(folder).get("hidden_size") or self.config(folder).get("d_model")
         if not isinstance(dim, int) or not _has_tokenizer(folder):
             return None
-        write_manifest(folder, Manifest(), dim)
+        from lightning_embed.encoder.head import plain_head
+
+        head = plain_head(dim)
+        head.save(folder)
+        write_manifest(folder, Manifest(), head.entries)
         return "No model has a modules.json: the merged one pools by the mean and normalises, as the encoder does then."
 
     def check(self, folder: Path) -> str | None:

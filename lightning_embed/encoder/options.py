@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from lightning_embed.errors import ConfigError, nearest
 
@@ -14,10 +15,12 @@ class Pooling(StrEnum):
     cls = "cls"
     last_token = "last_token"
     weighted_mean = "weighted_mean"
+    max = "max"
+    mean_sqrt_len = "mean_sqrt_len"
 
 
 class Attention(StrEnum):
-    """Attention of a chunk of texts. `auto`: `packed` where the family supports it, else `sdpa` on padded chunks."""
+    """Attention of a chunk of texts. `auto`: `packed` where it gives what padded rows give, else the family's own."""
 
     auto = "auto"
     packed = "packed"
@@ -26,8 +29,14 @@ class Attention(StrEnum):
     flash_attention_2 = "flash_attention_2"
 
 
+FLOAT16_IN_TRAINING = (
+    "encoder.dtype=float16: expected a dtype whose gradients need no scaling; use bfloat16, or float32 where the machine "
+    "is slow at it."
+)
+
+
 class Dtype(StrEnum):
-    """Dtype of the backbone's computation; its weights are always float32.
+    """Dtype of the backbone's computation, whatever the `Weights` are.
 
     `auto`: bfloat16 in training on machines that support it in hardware, else float32, so that embeddings and scores do
     not depend on the machine.
@@ -39,6 +48,19 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class Weights(StrEnum):
+    """How the frozen weights of a backbone with adapters are stored in memory; a saved model has float32.
+
+    A layer widens its weights while it computes. For a backbone of 4 billion parameters: float32 16 GB, bfloat16 8,
+    int8 4.4, nf4 2.8 (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), of which the embeddings, in bfloat16, are 0.8.
+    """
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    int8 = "int8"
+    nf4 = "nf4"
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """A pre-trained backbone, and the computation of an embedding with it.
@@ -47,6 +69,8 @@ class EncoderOptions:
         path: name on the Hugging Face hub, or a Hugging Face or sentence-transformers directory.
         revision: branch, tag or commit of a hub name.
         pooling: see `Pooling`.
+        include_prompt: false: the tokens of the prompt are seen by the others and left out of the pooling (as in Instructor
+            and in CoDiEmb's mean pooling). None: as the directory has it, else true.
         normalize: divide every embedding by its L2 norm. The losses require it; it is added to a sentence-transformers
             directory without this step (cosine scores stay the same).
         max_length: maximum number of tokens of a text, special ones included; longer texts are truncated. None: that of
@@ -55,6 +79,13 @@ class EncoderOptions:
             of these with a role (`squad-query`). Added to those of the directory.
         attention: see `Attention`.
         dtype: see `Dtype`. float16 is for inference: its gradients are not scaled here.
+        weights: see `Weights`. All but float32 need adapters; int8 and nf4 also bitsandbytes, in the extra `quantized`.
+            The base of a run is exported with the weights as rounded; an expert that starts from another expert rounds
+            those again.
+        bidirectional: let a decoder attend to later tokens too, as LLM2Vec (arXiv 2404.05961) and KaLM do. Saved
+            (`is_causal: false`), so that transformers and sentence-transformers open the model so.
+        trust_remote_code: run the Python code of a model's directory or hub repository. Only for code that you have
+            read: it can do what you can.
         gradient_checkpointing: compute every layer twice instead of saving its activations.
         compile: fuse the operations of a layer, except attention and dropout, with torch.compile. It takes up to a
             minute at the start, and needs a C++ compiler on a CPU; new lengths are not compiled again.
@@ -67,19 +98,26 @@ class EncoderOptions:
         lora_alpha: the output of the adapters is multiplied by lora_alpha / lora_rank.
         lora_dropout: share of an adapter's inputs set to zero in training, in [0, 1).
         lora_targets: suffixes of the names of linear layers to adapt: query, attention.output.dense; empty: all.
+        peft: any adapter of layers of peft (the extra `lora`), in place of the lora options: `{_target_:
+            peft.LoraConfig, r: 8, use_dora: true, target_modules: all-linear}`, with use_rslora, modules_to_save ...;
+            peft.LoHaConfig, peft.IA3Config ... One that cannot be folded into weights (prompts, prefixes) is refused.
 
     Raises:
-        ConfigError: an empty path, an unknown word, a number out of range, or lora_targets without a lora_rank.
+        ConfigError: an empty path, an unknown word, a number out of range, lora_targets without a lora_rank, both peft
+            and lora options, or narrow weights without adapters.
     """
 
     path: str
     revision: str | None = None
     pooling: Pooling = Pooling.auto
+    include_prompt: bool | None = None
     normalize: bool = True
     max_length: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     attention: Attention = Attention.auto
     dtype: Dtype = Dtype.auto
+    bidirectional: bool = False
+    trust_remote_code: bool = False
     gradient_checkpointing: bool = False
     compile: bool = False
     max_tokens: int | str = "auto"
@@ -87,9 +125,11 @@ class EncoderOptions:
     lora_alpha: float = 32.0
     lora_dropout: float = 0.0
     lora_targets: list[str] = field(default_factory=list)
+    peft: Any = None  # a dictionary; Hydra takes a whole one from the command line only where the type is open
+    weights: Weights = Weights.float32
 
     def __post_init__(self) -> None:
-        for name, words in {"pooling": Pooling, "attention": Attention, "dtype": Dtype}.items():
+        for name, words in {"pooling": Pooling, "attention": Attention, "dtype": Dtype, "weights": Weights}.items():
             word = getattr(self, name)
             if word not in list(words):
                 raise ConfigError(f"encoder.{name}: unknown word {word!r}. {nearest(str(word), map(str, words))}")
@@ -106,6 +146,12 @@ class EncoderOptions:
                 f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 65536."
             )
         self._check_lora()
+        self._check_adapters()
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether adapters train in place of the weights of the backbone."""
+        return bool(self.lora_rank or self.peft)
 
     def _check_lora(self) -> None:
         if self.lora_rank < 0:
@@ -122,4 +168,28 @@ class EncoderOptions:
             raise ConfigError(
                 "encoder.lora_targets: expected a lora_rank with them, got lora_rank=0. Set encoder.lora_rank, for "
                 "example to 32."
+            )
+
+    def _check_adapters(self) -> None:
+        short = [name for name in ("lora_rank", "lora_targets", "lora_dropout") if getattr(self, name)]
+        if self.peft and short:
+            raise ConfigError(
+                f"encoder.peft: expected no lora options with it, got {', '.join(short)}. Give r, target_modules ... in "
+                "encoder.peft, or leave encoder.peft out."
+            )
+        if self.peft and not (isinstance(self.peft, dict) and isinstance(self.peft.get("_target_"), str)):
+            raise ConfigError(
+                "encoder.peft: expected a _target_ and its options, such as {_target_: peft.LoraConfig, r: 8}, got "
+                f"{self.peft}. Add the _target_."
+            )
+        if self.weights is not Weights.float32 and not self.is_adapted:
+            why = (
+                "rounds away updates smaller than 1/256 of a weight. For computation in bfloat16 give encoder.dtype="
+                "bfloat16"
+                if self.weights is Weights.bfloat16
+                else "has no gradient"
+            )
+            raise ConfigError(
+                f"encoder.weights={self.weights}: expected adapters (encoder.lora_rank=32), got full training, whose "
+                f"weights must be float32: {self.weights} {why}; or set encoder.weights=float32."
             )

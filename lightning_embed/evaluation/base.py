@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,8 +21,30 @@ class TextEncoder(Protocol):
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
         """The prompt of a dataset's queries or documents; the texts of tasks without roles are queries."""
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
-        """Embed `texts`, each after `prompt` (None: the encoder's default): float32, no gradient, no dropout."""
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | Sequence[str] | None, max_length: int | None = None
+    ) -> Float[Tensor, "texts dim"]:
+        """Embed `texts`: float32, no gradient, no dropout.
+
+        Args:
+            texts: the texts.
+            prompt: from `prompt_for`, for all texts; or the own prompt of each; None: the encoder's default.
+            max_length: maximum number of tokens of a text; None: the encoder's.
+        """
+
+
+class Asked(NamedTuple):
+    """A text as an encoder is asked for it: the key of its embedding in a cache."""
+
+    prompt: str | None
+    text: str
+    max_length: int | None
+
+
+def asked_for(texts: Sequence[str], prompt: str | Sequence[str] | None, max_length: int | None) -> list[Asked]:
+    """The texts of a call of `TextEncoder.encode`, one by one."""
+    prompts = [prompt] * len(texts) if prompt is None or isinstance(prompt, str) else prompt
+    return [Asked(before, text, max_length) for before, text in zip(prompts, texts, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def subset(content: RetrievalSet, max_queries: int | None, max_documents: int | 
         queries={query: content.queries[query] for query in queries},
         qrels={query: {doc: g for doc, g in content.qrels[query].items() if doc in documents} for query in queries},
         copies={q: copy for q, copy in content.copies.items() if q in queries and copy in documents},
+        prompts={query: content.prompts[query] for query in queries if query in content.prompts},
     )
 
 

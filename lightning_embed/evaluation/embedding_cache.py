@@ -11,7 +11,7 @@ import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_embed.evaluation.base import Role, TextEncoder
+from lightning_embed.evaluation.base import Role, TextEncoder, asked_for
 from lightning_embed.storage.database import with_database
 from lightning_embed.types import Task
 
@@ -35,13 +35,18 @@ class Remembered:
         """See `TextEncoder`."""
         return self.encoder.prompt_for(task, role, dataset)
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | Sequence[str] | None, max_length: int | None = None
+    ) -> Float[Tensor, "texts dim"]:
         """See `TextEncoder`."""
-        keys = [xxhash.xxh128_digest(repr((prompt, text)).encode()) for text in texts]
+        asked = asked_for(texts, prompt, max_length)
+        keys = [xxhash.xxh128_digest(repr(tuple(each)).encode()) for each in asked]
         known = self._look_up(list(dict.fromkeys(keys)))
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        new = {key: each for key, each in zip(keys, asked, strict=True) if key not in known}
         if new or not texts:
-            numbers = self.encoder.encode(list(new.values()), prompt=prompt).numpy()
+            before = prompt if prompt is None or isinstance(prompt, str) else [str(e.prompt) for e in new.values()]
+            left = [each.text for each in new.values()]
+            numbers = self.encoder.encode(left, prompt=before, max_length=max_length).numpy()
             if not texts:
                 return torch.from_numpy(numbers)
             known |= zip(new, numbers, strict=True)

@@ -30,9 +30,14 @@ class Ensemble:
         """The prompts of all members, as one JSON string that `encode` parses."""
         return json.dumps([member.prompt_for(task, role, dataset) for member in self.members])
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Float[Tensor, "texts dim"]:
-        """Embed `texts`, each after the prompts from `prompt_for` (None: the default prompt of each member)."""
-        prompts = [None] * len(self.members) if prompt is None else json.loads(prompt)
-        parts = [member.encode(texts, prompt=own) for member, own in zip(self.members, prompts, strict=True)]
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | Sequence[str] | None, max_length: int | None = None
+    ) -> Float[Tensor, "texts dim"]:
+        """Embed `texts`, after the prompts from `prompt_for`, or after their own (None: the default of each member)."""
+        prompts = json.loads(prompt) if isinstance(prompt, str) else [prompt] * len(self.members)
+        parts = [
+            member.encode(texts, prompt=own, max_length=max_length)
+            for member, own in zip(self.members, prompts, strict=True)
+        ]
         joined: Tensor = torch.cat([normalize(part, dim=-1) for part in parts], dim=-1) / len(parts) ** 0.5
         return joined

@@ -11,6 +11,7 @@ from datasets import Dataset
 from mteb._evaluators.retrieval_metrics import mrr
 from mteb.abstasks import AbsTask, AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.types import PromptType
 
 from lightning_embed.errors import DataError
 from lightning_embed.evaluation.metrics import Metric, parse_metrics
@@ -31,7 +32,13 @@ def to_task(eval_set: EvalSet, metrics: Sequence[Metric] = ()) -> AbsTask:
 
 
 class LocalTask(AbsTask):
-    """An mteb task on an `EvalSet`. It has the name of the dataset, so that prompts by dataset name apply."""
+    """An mteb task on an `EvalSet`. It has the name of the dataset, so that prompts by dataset name apply.
+
+    mteb hands nothing but texts to an encoder. A text with a prompt of its own is written as a key of `own_prompts`.
+
+    Attributes:
+        own_prompts: key -> (prompt, text).
+    """
 
     task_type: ClassVar[str]
     main_score: ClassVar[str]
@@ -40,6 +47,7 @@ class LocalTask(AbsTask):
         self.eval_set = eval_set
         self.metrics = metrics
         self.details: dict[str, Any] = {}  # `each`, `more_each` and `gold` of the Score, after the evaluation
+        self.own_prompts: dict[str, tuple[str, str]] = {}
         super().__init__()
 
     @cached_property  # not an attribute, because mteb deletes attributes when it unloads the data
@@ -60,6 +68,22 @@ class LocalTask(AbsTask):
         """Set the content in the format of mteb."""
         self.dataset = {"default": self.rows(self.eval_set.content)}
         self.data_loaded = True
+
+    def max_length(self, prompt_type: PromptType | None) -> int | None:
+        """Maximum number of tokens of the texts of a role."""
+        is_document = prompt_type is PromptType.document
+        return self.eval_set.document_length if is_document else self.eval_set.query_length
+
+    def _keyed(self, texts: Sequence[str], prompts: Sequence[str | None]) -> list[str]:
+        """The texts, those with a prompt of their own as keys."""
+        return [self._key(text, prompt) for text, prompt in zip(texts, prompts or [None] * len(texts), strict=True)]
+
+    def _key(self, text: str, prompt: str | None) -> str:
+        if prompt is None:
+            return text
+        key = f"text with its own prompt {xxhash.xxh128_hexdigest(repr((prompt, text)).encode())}"
+        self.own_prompts[key] = prompt, text
+        return key
 
     @abstractmethod
     def rows(self, content: Any) -> dict[str, Any]:
@@ -98,7 +122,10 @@ class _LocalRetrieval(LocalTask, AbsTaskRetrieval):
         self._require(relevant, "a relevant document")
         document, query = _document_ids(content), _query_ids(content)
         corpus = [{"id": document[key], "title": "", **text} for key, text in content.corpus.items()]
-        queries = [{"id": query[key], "text": text} for key, text in content.queries.items()]
+        queries = [
+            {"id": query[key], "text": self._key(text, content.prompts.get(key))}
+            for key, text in content.queries.items()
+        ]
         return {
             self.eval_set.split: {
                 "corpus": Dataset.from_list(corpus),
@@ -150,10 +177,14 @@ def _document_ids(content: RetrievalSet) -> dict[str, str]:
 
 
 def _query_ids(content: RetrievalSet) -> dict[str, str]:
-    """Id -> the id of its own copy among the documents, else one that no document has."""
+    """Id -> the id of its own copy among the documents, else one that no document has.
+
+    Of queries with one text and different prompts, the first has the id of their copy: ids are distinct.
+    """
     document = _document_ids(content) if content.copies else {}
+    first = {copy: query for query, copy in sorted(content.copies.items(), reverse=True)}
     return {
-        key: document[content.copies[key]] if key in content.copies else f"q{number:09}"
+        key: document[copy] if first.get(copy := content.copies.get(key, "")) == key else f"q{number:09}"
         for number, key in enumerate(sorted(content.queries))
     }
 
@@ -164,7 +195,8 @@ class _LocalSts(LocalTask, AbsTaskSTS):
 
     def rows(self, content: StsSet) -> dict[str, Any]:
         self._require(len(set(content.score)) > 1, "two different scores")
-        columns = {"sentence1": content.text1, "sentence2": content.text2, "score": content.score}
+        first, second = (self._keyed(texts, content.prompts) for texts in (content.text1, content.text2))
+        columns = {"sentence1": first, "sentence2": second, "score": content.score}
         return {self.eval_set.split: _table(columns)}
 
     def _calculate_scores(self, scores: Any, normalized_scores: list[float]) -> Any:
@@ -181,8 +213,10 @@ class _LocalClassification(LocalTask, AbsTaskClassification):
         self._require(len(set(content.train_labels)) > 1, "train texts with two different labels")
         # The average precision that mteb computes for two classes fails on strings.
         number = {label: i for i, label in enumerate(sorted({*content.labels, *content.train_labels}))}
-        train = {"text": content.train_texts, "label": [number[label] for label in content.train_labels]}
-        held_out = {"text": content.texts, "label": [number[label] for label in content.labels]}
+        learnt = self._keyed(content.train_texts, content.train_prompts)
+        train = {"text": learnt, "label": [number[label] for label in content.train_labels]}
+        texts = self._keyed(content.texts, content.prompts)
+        held_out = {"text": texts, "label": [number[label] for label in content.labels]}
         return {"train": _table(train), self.eval_set.split: _table(held_out)}
 
 
@@ -193,7 +227,8 @@ class _LocalClustering(LocalTask, AbsTaskClustering):
 
     def rows(self, content: LabelSet) -> dict[str, Any]:
         self._require(len(set(content.labels)) > 1, "two different labels")
-        return {self.eval_set.split: _table({"sentences": content.texts, "labels": content.labels})}
+        texts = self._keyed(content.texts, content.prompts)
+        return {self.eval_set.split: _table({"sentences": texts, "labels": content.labels})}
 
 
 def _table(columns: dict[str, Any]) -> Dataset:

@@ -43,7 +43,7 @@ def run(encoder: TextEncoder, task: AbsTask, in_domain: bool, metrics: Sequence[
     tasks = list(task.tasks) if metrics and isinstance(task, AbsTaskAggregate) else [task]
     with _quiet():
         result = mteb.evaluate(
-            MtebEncoder(encoder),
+            MtebEncoder(encoder, task if isinstance(task, LocalTask) else None),
             tasks,
             cache=None,
             co2_tracker=False,

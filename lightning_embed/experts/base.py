@@ -34,6 +34,7 @@ class Expert:
         name: of its folder, its logged run and its row in the results.
         rows: the chosen train rows of each dataset that it trains on (None: all).
         start: the model that it starts from: BASE, or the name of an earlier expert.
+        start_path: directory of that model, where it is none of this run's own.
         path: directory of an existing model, which is only a source of the merge and has no rows.
         seed: 0: the seed of the run; otherwise a different order of rows, different drawn texts and dropout.
     """
@@ -43,6 +44,7 @@ class Expert:
     start: str = BASE
     path: str | None = None
     seed: int = 0
+    start_path: str | None = None
 
     def num_rows(self, datasets: Mapping[str, TrainSet]) -> int:
         """Rows of an epoch: the `size` of this expert, which a merge may use as its weight."""
@@ -118,9 +120,10 @@ class ExpertPlan(ABC):
         """One copy per seed; the first is the expert as planned."""
         if expert.path is not None:
             return [expert]
+        existing = None if expert.start_path is None else expert.start
 
         def name(of: str, seed: int) -> str:
-            return of if seed == 0 or of == BASE else f"{of}-seed_{seed}"
+            return of if seed == 0 or of in (BASE, existing) else f"{of}-seed_{seed}"
 
         return [
             replace(expert, name=name(expert.name, seed), start=name(expert.start, seed), seed=seed)

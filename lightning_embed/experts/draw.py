@@ -4,8 +4,9 @@ from array import array
 from collections.abc import Sequence
 from decimal import Decimal
 
-import torch
+import numpy as np
 
+from lightning_embed.runtime.permutation import Permutation
 from lightning_embed.types import TrainSet
 
 
@@ -24,6 +25,6 @@ def draw(dataset: TrainSet, share: float, seed: int, rest: bool = False) -> Sequ
     count = min(dataset.num_rows, max(dataset.batch_size, wanted))
     if count == dataset.num_rows and not rest:
         return None
-    order = torch.randperm(dataset.num_rows, generator=torch.Generator().manual_seed(seed))
-    chosen = (order[count:] if rest else order[:count]).sort().values
-    return array("q", chosen.numpy().tobytes())  # 8 bytes a row, where a list of int takes 36
+    order = Permutation(dataset.num_rows, seed)
+    chosen = order.first(dataset.num_rows - count, start=count) if rest else order.first(count)
+    return array("q", np.sort(chosen).tobytes())  # 8 bytes a row, where a list of int takes 36

@@ -1,7 +1,8 @@
 """`experts=update`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 from lightning_embed.errors import ConfigError, nearest
@@ -10,6 +11,15 @@ from lightning_embed.experts.draw import draw
 from lightning_embed.registry import register
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.types import TrainSet
+
+_EXISTING = "existing"
+
+
+class Start(StrEnum):
+    """The model from which the expert starts."""
+
+    base = "base"
+    existing = "existing"
 
 
 @register("experts", "update")
@@ -27,6 +37,8 @@ class Update(ExpertPlan):
         new: names of the datasets that the existing model has not seen.
         history_share: h, the share of every other dataset that is trained on again, in [0, 1], typically 0.4.
         existing: directory of the existing model.
+        start: the model from which the expert starts. existing: its delta holds that of the existing model too, as in
+            the last step of Self Positioning (2024, arXiv 2410.15035) with Instructor's data.
 
     Raises:
         ConfigError: a share out of range; no new dataset, or one that has no train rows; no directory of a model.
@@ -35,6 +47,7 @@ class Update(ExpertPlan):
     new: list[str] = field(default_factory=list)
     history_share: float = 0.4
     existing: str | None = None
+    start: Start = Start.base
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,7 +63,10 @@ class Update(ExpertPlan):
             for name, dataset in datasets.items()
             if name in self.new or self.history_share
         }
-        return [Expert("existing", rows={}, path=self.existing), Expert("update", rows)]
+        update = Expert("update", rows)
+        if self.start == Start.existing:
+            update = replace(update, start=_EXISTING, start_path=self.existing)
+        return [Expert(_EXISTING, rows={}, path=self.existing), update]
 
     def _check(self, datasets: Mapping[str, TrainSet]) -> None:
         if not self.new:

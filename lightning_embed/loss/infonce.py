@@ -27,13 +27,14 @@ class InfoNCE(Contrastive):
     so a query's other positives are never its negatives. The loss is the mean over the (query, slot) pairs that
     exist in the global batch. The whole similarity matrix of a large batch is never in memory.
 
-    False negatives: a candidate equal to the query or to one of its positives is left out of the sum (a repeated
-    document would otherwise be pushed away from itself); with `margin`, so is a candidate that is much more similar
-    than the positive. `masked` in the logs is the number of candidates left out per query.
+    False negatives: with `mask_equal`, a candidate equal to the query or to one of its positives is left out of the sum
+    (a repeated document would otherwise be pushed away from itself); with `margin`, so is a candidate that is much more
+    similar than the positive. `masked` in the logs is the number of candidates left out per query.
 
     Papers: van den Oord et al. 2018, arXiv 1807.03748; slots and cross-device documents as in CoDiEmb (Zhang et al.
-    2025, arXiv 2508.11442); margin as in Qwen3 Embedding (Zhang et al. 2025, arXiv 2506.05176). Where we differ:
-    CoDiEmb keeps repeated documents as negatives, and fills missing positives by repetition.
+    2025, arXiv 2508.11442); margin as in Qwen3 Embedding (Zhang et al. 2025, arXiv 2506.05176). The code of CoDiEmb and
+    of BOOM (2026, arXiv 2602.05787) keeps repeated documents as negatives (`mask_equal=false`), and fills up rows that
+    are short of positives or negatives (`pad: repeat` of a dataset).
 
     Args:
         temperature: divides the similarities; in (0, inf), typically 0.02 (the three papers) to 0.05.
@@ -42,6 +43,8 @@ class InfoNCE(Contrastive):
         symmetric: also contrast every positive with all queries; the loss is the mean of both directions.
         margin: leave out candidates whose similarity exceeds the positive's by more than this; in [0, 2], typically
             0.1. None: no margin.
+        mask_equal: texts equal to the query or to one of its positives are no negatives; false, as in the papers' code:
+            they are, and only the positive itself is not.
         min_score: a pair with a score (STS) is a positive from this score on, in [0, 1]; the documents of
             the other pairs are negatives only.
         cross_device: take the documents of all ranks.
@@ -54,6 +57,7 @@ class InfoNCE(Contrastive):
     in_batch: bool = True
     symmetric: bool = False
     margin: float | None = None
+    mask_equal: bool = True
     min_score: float = 1.0
     cross_device: bool = True
 
@@ -84,13 +88,13 @@ class InfoNCE(Contrastive):
             target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
             if not slot or self.margin is not None:  # else the negatives are the same for every slot
                 hard, counts_of_hard = (
-                    self._sum_of_batch(batch, queries, own, target, batch.negatives.flatten())
+                    self._sum_of_batch(batch, queries, own, target, batch.negatives.flatten(), is_slot=False)
                     if self.in_batch
                     else self._sum_of_own(batch, queries, own, target)
                 )
             sums, counts = [hard], counts_of_hard
             if self.in_batch:
-                others, equal = self._sum_of_batch(batch, queries, own, target, batch.positives[:, slot])
+                others, equal = self._sum_of_batch(batch, queries, own, target, batch.positives[:, slot], is_slot=True)
                 sums.append(others)
                 counts = counts + equal - (batch.positives[rows, slot] >= 0).long()  # the positive itself
             losses.append(torch.logsumexp(torch.stack([target, *sums]), 0) - target)
@@ -104,12 +108,25 @@ class InfoNCE(Contrastive):
         own: Int[Tensor, "local hashes"],
         target: Float[Tensor, " local"],
         documents: Int[Tensor, " candidates"],
+        is_slot: bool,
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
-        """Log-sum-exp over documents of all rows, and the number of documents left out."""
+        """Log-sum-exp over documents of all rows, and the number of documents left out.
+
+        Args:
+            batch: the input of the loss.
+            queries: local queries.
+            own: hashes of each query and its positives.
+            target: logit of the positive of each query.
+            documents: the candidates.
+            is_slot: whether they are a slot of positives, one of each row: the query's own is left out in any case.
+        """
         index = documents.clamp(min=0)
 
         def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
-            same = equal_to_any(own, batch.hashes[index[where]])
+            if self.mask_equal:
+                same = equal_to_any(own, batch.hashes[index[where]])
+            else:
+                same = _is_own_row(batch, where) if is_slot else torch.zeros_like(logits, dtype=torch.bool)
             return same | (documents[where] < 0) | self._beyond(logits, target)
 
         others, out = log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded)
@@ -126,12 +143,14 @@ class InfoNCE(Contrastive):
         documents = batch.negatives[batch.rows]
         index = documents.clamp(min=0)
         logits = torch.einsum("qd,qcd->qc", queries, batch.embeddings.final[index]) / self.temperature
-        same = (batch.hashes[index][:, :, None] == own[:, None]).any(2) | self._beyond(logits.detach(), target)
+        same = self._beyond(logits.detach(), target)
+        if self.mask_equal:
+            same = same | (batch.hashes[index][:, :, None] == own[:, None]).any(2)
         others = torch.logsumexp(logits.masked_fill(same | (documents < 0), -torch.inf), 1)
         return others, (same & (documents >= 0)).sum(1)
 
     def _to_queries(self, batch: LossInput) -> Float[Tensor, ""]:
-        """Mean loss of local positives against the queries of all rows, except those that they answer."""
+        """Mean loss of local positives against the queries of all rows, except those that they answer or equal."""
         embeddings, rows = batch.embeddings.final, batch.rows
         queries, hashes = embeddings[batch.query], batch.hashes[batch.query]
         all_own = _own_hashes(batch)
@@ -147,6 +166,8 @@ class InfoNCE(Contrastive):
                 document: Int[Tensor, "local 1"] = document,
                 target: Float[Tensor, " local"] = target,
             ) -> Bool[Tensor, "local block"]:
+                if not self.mask_equal:
+                    return _is_own_row(batch, where) | self._beyond(logits, target)
                 answers = equal_to_any(all_own[where], document[:, 0]).T
                 return answers | equal_to_any(all_own[rows], hashes[where]) | self._beyond(logits, target)
 
@@ -161,6 +182,12 @@ class InfoNCE(Contrastive):
         if self.margin is None:
             return torch.zeros_like(logits, dtype=torch.bool)
         return logits > target.detach()[:, None] + self.margin / self.temperature
+
+
+def _is_own_row(batch: LossInput, where: slice) -> Bool[Tensor, "local block"]:
+    """Mask of the rows in `where` that are the local row itself."""
+    rows = torch.arange(len(batch.query), device=batch.query.device)
+    return rows[batch.rows][:, None] == rows[where]
 
 
 def _own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:

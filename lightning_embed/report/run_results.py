@@ -1,5 +1,6 @@
 """Scores of a run's folder, from the first measurement to the report."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,12 @@ class Run:
     def means(self, model: str) -> dict[str, float]:
         """Of one model `dev/mean`, `test_in_domain/sts` ..., and what it cost: keys that do not have its name in them.
 
-        Of further metrics, the means of a task: `dev/retrieval/recall@100`.
+        Of further metrics, the means of a task: `dev/retrieval/recall@100`; of a benchmark,
+        `test_MTEB_Code_v1_out_of_domain/mean`.
         """
         found: dict[str, float | None] = {}
         for block in summary(self.models):
-            title = block.title.replace(" ", "_")
+            title = re.sub(r"[^\w.-]+", "_", block.title).strip("_")
             found |= {f"{title}/{column}": score for column, score in block.rows.get(model, {}).items()}
             for word, other in block.more.items():
                 found |= {f"{title}/{task}/{word}": other.rows.get(model, {}).get(task) for task in other.tests}

@@ -57,6 +57,8 @@ def means_table(blocks: Sequence[Block], marks: Sequence[Mapping[str, str]]) -> 
 
 def _beside_base(models: Mapping[str, Results], block: Block) -> dict[str, str]:
     """Model -> + or -, if its mean differs from the base's by more than the noise."""
+    if block.benchmark is not None:
+        return {}  # the scores of mteb's single queries are not stored
     base = models.get(BASE, {})
     found = {
         model: interval({0: scores}, {0: base}, block.split, block.in_domain)

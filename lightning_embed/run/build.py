@@ -14,17 +14,17 @@ from lightning_embed import registry
 from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.config.components import check_signature, instantiated, refusals_of
 from lightning_embed.config.identity import resolved_hash, training_seed
-from lightning_embed.config.queries import num_ranks
+from lightning_embed.config.queries import is_first, num_ranks
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
 from lightning_embed.encoder import Encoder, load
+from lightning_embed.encoder.adapters import require_peft
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
 from lightning_embed.run.terminal import console
-from lightning_embed.runtime import launched
 from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
@@ -49,21 +49,23 @@ class Loader:
     Args:
         prompts: prompts of the datasets, added to the model's own.
         device: device of the model; scores do not depend on it.
+        trust_remote_code: run the code of a model's directory.
     """
 
     prompts: Mapping[str, str]
     device: str = field(repr=False)
+    trust_remote_code: bool = field(default=False, repr=False)
 
     def __call__(self, path: Path) -> Encoder:
         """Open `path`."""
-        model = load(path)
+        model = load(path, trust_remote_code=self.trust_remote_code)
         model.prompts |= self.prompts
         return model.to(self.device)
 
 
 def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:
     """The loader of a run's models, for their evaluation."""
-    return Loader(_prompts(datasets), device(cfg))
+    return Loader(_prompts(datasets), device(cfg), OmegaConf.select(cfg, "encoder.trust_remote_code", default=False))
 
 
 def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:
@@ -84,9 +86,11 @@ def device(cfg: DictConfig) -> str:
 
 def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     """All datasets, read and checked; what a user should know of them is printed."""
-    found = load_datasets(build_options(DataOptions, cfg.data).datasets, seed=cfg.seed)
+    options: DataOptions = build_options(DataOptions, cfg.data)
+    examine = bool(OmegaConf.select(cfg, "inspect"))
+    found = load_datasets(options.datasets, decontaminate=options.decontaminate, examine=examine, seed=cfg.seed)
     for note in [note for dataset in found.values() for note in dataset.notes]:
-        if launched.rank() == 0:
+        if is_first(cfg):
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return found
 
@@ -135,7 +139,7 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
     seed = training_seed(cfg, expert)
     optimizer, scheduler = instantiated("optimizer", cfg.optimizer), instantiated("scheduler", cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
-    return EmbeddingModule(
+    built = EmbeddingModule(
         model,
         losses(cfg, tasks),
         optimizer,
@@ -145,6 +149,8 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
         step=cfg.step,
         step_memory=memory,
     )
+    built.save_hyperparameters({}, logger=False)  # loggers get the config of the run instead
+    return built
 
 
 def callbacks(cfg: DictConfig) -> list[Callback]:
@@ -164,7 +170,7 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
         callbacks=chosen,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
-        default_root_dir=cfg.out,
+        default_root_dir=checkpoints,  # of one expert: on Slurm, Lightning resumes from any hpc_ckpt_*.ckpt in it
     )
     return built
 
@@ -175,6 +181,9 @@ def check_components(cfg: DictConfig) -> None:
     Raises:
         ConfigError: with the name of the option.
     """
+    if cfg.encoder.peft:
+        require_peft("encoder.peft")
+        check_signature("encoder.peft", cfg.encoder.peft)
     make_optimizer = instantiated("optimizer", cfg.optimizer)
     with refusals_of("optimizer"):
         optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])

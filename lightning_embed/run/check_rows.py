@@ -11,9 +11,20 @@ from lightning_embed.types import Embeddings, LossInput, Task
 
 
 def check_rows(
-    losses: Mapping[Task, Loss], data: Mapping[str, EmbeddingDataset], mined: Collection[str], dim: int
+    losses: Mapping[Task, Loss],
+    data: Mapping[str, EmbeddingDataset],
+    mined: Collection[str],
+    dim: int,
+    scored: bool = False,
 ) -> None:
     """Refuse losses that do not fit the encoder, and rows that lack the parts that their loss needs.
+
+    Args:
+        losses: of the tasks that are trained.
+        data: the datasets.
+        mined: names of those that get mined negatives.
+        dim: length of an embedding.
+        scored: whether these get a teacher's scores as well.
 
     Raises:
         ConfigError: with the name of the dataset.
@@ -28,12 +39,14 @@ def check_rows(
             continue
         task = dataset.options.task
         loss = losses[task]
-        if loss.needs_teacher and not rows.has_teacher:
+        gets_scores = scored and name in mined
+        if loss.needs_teacher and not (rows.has_teacher or gets_scores):
             raise ConfigError(
                 f"{name}: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
-                "Add them, or choose another loss."
+                "Add them (mining.scores=cross_encoder writes them), or choose another loss."
             )
-        if loss.needs_teacher and (scores := rows.teacher_range) is not None and scores[0] == scores[1]:
+        scores = rows.teacher_range if loss.needs_teacher and not gets_scores else None
+        if scores is not None and scores[0] == scores[1]:
             raise ConfigError(
                 f"{name}: its loss learns from a teacher, whose scores are all {scores[0]:g}: they rank nothing. "
                 "Give scores that differ, or choose another loss."

@@ -92,9 +92,17 @@ class DatasetAffinity:
         draw = random.Random(derive_seed(self.seed, "measure", rows.name))
         chosen = draw.sample(range(len(rows)), min(len(rows), NUM_ROWS))
         groups = [rows.group(row, self.seed) for row in chosen]
-        prompts = prompts_of(self.datasets[rows.name], self.base)
-        queries = self.base.encode([group.query for group in groups], prompt=prompts.query)
-        documents = self.base.encode([group.positives[0] for group in groups], prompt=prompts.document)
+        prompts, options = prompts_of(self.datasets[rows.name], self.base), rows.options
+        queries = self.base.encode(
+            [group.query for group in groups],
+            prompt=[prompts.of_query(group) for group in groups],
+            max_length=options.query_length,
+        )
+        documents = self.base.encode(
+            [group.positives[0] for group in groups],
+            prompt=[prompts.of_documents(group.positive_prompts, len(group.positives))[0] for group in groups],
+            max_length=options.document_length,
+        )
         return torch.cat([queries.mean(0), documents.mean(0)])
 
     def _losses(self) -> dict[str, dict[str, float]]:

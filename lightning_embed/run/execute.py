@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config import run_yaml
+from lightning_embed.config.queries import is_first
 from lightning_embed.report import Run
 from lightning_embed.report.scores import results_file
 from lightning_embed.run import build, finished
@@ -18,7 +19,7 @@ from lightning_embed.run.plan import PlannedTraining, print_experts
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
-from lightning_embed.runtime import distributed, launched
+from lightning_embed.runtime import distributed
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.publish import discard, settle_below
 from lightning_embed.types import BASE
@@ -44,7 +45,7 @@ def execute(prepared: Prepared) -> float | None:
 
 def _begin(prepared: Prepared) -> None:
     """Write run.yaml and, as experts are saved, the base; on rank zero."""
-    if launched.rank() == 0:
+    if is_first(prepared.cfg):
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
             console.print(reason, markup=False, highlight=False)
         run_yaml.refuse_other_run(prepared.out, prepared.identity)  # another process may have been faster

@@ -15,6 +15,7 @@ from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
 from lightning_embed.callback.resume import Owner, resumable
 from lightning_embed.config.identity import run_identity
+from lightning_embed.config.queries import is_first
 from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
@@ -24,7 +25,7 @@ from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build, finished
 from lightning_embed.run.plan import PlannedTraining, print_plan
 from lightning_embed.run.terminal import console
-from lightning_embed.runtime import distributed, fault_injection, launched, signals
+from lightning_embed.runtime import distributed, fault_injection, signals
 from lightning_embed.sampler.seen import rows_seen
 from lightning_embed.storage.checksum import digest
 from lightning_embed.training.module import EmbeddingModule
@@ -42,7 +43,7 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
     """
     expert = training.expert
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
-    with _alone(expert, checkpoints):
+    with _alone(expert, checkpoints, first=is_first(cfg)):
         if distributed.of_first(float(target.exists())):
             finished.verify(out, plan.sources(expert))
             console.print(f"{expert.name}: trained already, {target}")
@@ -67,14 +68,12 @@ def _refuse_not_finite(models: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _alone(expert: Expert, checkpoints: Path) -> Iterator[None]:
+def _alone(expert: Expert, checkpoints: Path, *, first: bool) -> Iterator[None]:
     """Lock an expert: of the jobs of a sweep that share it, one trains it, and the others wait."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     lock, seconds = FileLock(checkpoints / "lock"), 0
-    while not distributed.of_first(
-        float(launched.rank() != 0 or _acquire(lock, seconds))
-    ):  # the other ranks wait with the first
-        if seconds == 0 and launched.rank() == 0:
+    while not distributed.of_first(float(not first or _acquire(lock, seconds))):  # the other ranks wait with the first
+        if seconds == 0 and first:
             console.print(f"{expert.name}: another process is training it; waiting")
         seconds = _WAIT
     try:
@@ -95,7 +94,7 @@ def _acquire(lock: FileLock, seconds: int) -> bool:
 def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     expert, batches = training.expert, training.batches
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
-    if launched.rank() == 0:
+    if is_first(cfg):
         finished.forget_missing(out, plan.sources(expert))
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
@@ -151,6 +150,8 @@ def _start(expert: Expert, models: Path) -> Path | None:
     """The model that an expert starts from; None: the base."""
     if expert.start == BASE:
         return None
+    if expert.start_path is not None:
+        return Path(expert.start_path)
     if not (models / expert.start).exists():
         raise ConfigError(
             f"{expert.name} starts from {expert.start}, and {models / expert.start} does not exist: "
@@ -173,7 +174,7 @@ def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: Pl
     rows = _plan(training, _last_step(cfg, training, out))
     run_log.log_plan(loggers, rows)
     run_log.log_conflict(loggers, Path(cfg.out), expert.name)
-    start = lineage.LoggedModel(expert.start, out / "models" / expert.start)
+    start = lineage.LoggedModel(expert.start, Path(expert.start_path or out / "models" / expert.start))
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.sources(expert), start=1):
         model = lineage.LoggedModel(name, out / "models" / name)

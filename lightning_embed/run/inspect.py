@@ -2,26 +2,27 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from omegaconf import DictConfig
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
-from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset
-from lightning_embed.data.row_groups import Rows
+from lightning_embed.config.components import instantiated
+from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert
 from lightning_embed.run import build
+from lightning_embed.run.data_tables import print_datasets, print_overlaps
+from lightning_embed.run.memory import Memory, gibibytes, held
 from lightning_embed.run.plan import print_experts, print_plan
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.names import visible_lines
 from lightning_embed.types import Batch
 
-_SAMPLE = 1000  # rows used for the statistics of a dataset
+_MEASURING = 2.0  # seconds, after which the steps of more datasets are estimated
 
 
 def inspect(prepared: Prepared) -> None:
@@ -29,14 +30,15 @@ def inspect(prepared: Prepared) -> None:
     cfg, encoder = prepared.cfg, prepared.base
     seconds: dict[str, float] = {}
     for training in prepared.trainings:
-        for batch in training.batches.first_batches():
-            if batch.dataset not in seconds:
-                _print_texts(encoder, batch)
-                seconds[batch.dataset] = _seconds(cfg, encoder, batch)
+        new = [batch for batch in training.batches.first_batches() if batch.dataset not in seconds]
+        for batch in new:
+            _print_texts(encoder, batch)
+        seconds |= step_seconds(new, partial(_seconds, cfg, encoder))
         print_plan(training, cfg.trainer)
-        _print_cost(cfg, training.batches, seconds)
+        _print_cost(cfg, training.batches, seconds, held(encoder, instantiated("optimizer", cfg.optimizer)))
     print_experts(cfg, prepared.trainings, prepared.train_sets)
-    _print_datasets(encoder, prepared.data)
+    print_datasets(encoder, prepared.data)
+    print_overlaps(prepared.data)
 
 
 def _print_texts(encoder: Encoder, batch: Batch) -> None:
@@ -54,26 +56,17 @@ def _print_texts(encoder: Encoder, batch: Batch) -> None:
         console.print(f"  score    {batch.score[0]:.3f} of 1")
 
 
-def _print_datasets(encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> None:
-    table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("dataset", "train", "dev", "test sets", "tokens a text", "texts at max_length", "texts repeated"):
-        table.add_column(column, justify="left" if column == "dataset" else "right")
-    for name, dataset in data.items():
-        tests = sum(s.split == "test" for s in dataset.eval_sets)
-        counts = [f"{len(rows):,}" if rows is not None else "-" for rows in (dataset.train, dataset.dev)]
-        table.add_row(
-            name, *counts, str(tests), *(_statistics(encoder, dataset.train) if dataset.train else ("-",) * 3)
-        )
-    console.print(table)
-
-
-def _statistics(encoder: Encoder, rows: Rows) -> tuple[str, str, str]:
-    """Mean tokens per text, share of texts at the length limit (longer ones are truncated), share of repeated texts."""
-    texts = [text for row in range(min(len(rows), _SAMPLE)) for text in rows.texts(row)]
-    limit = min(rows.options.max_length or encoder.tokenizer.max_length, encoder.tokenizer.max_length)
-    lengths = encoder.tokenizer(texts, max_length=limit).lengths
-    full = (lengths >= limit).float().mean()
-    return f"{lengths.float().mean():.0f}", f"{full:.1%}", f"{1 - len(set(texts)) / len(texts):.1%}"
+def step_seconds(batches: Iterable[Batch], measured: Callable[[Batch], float]) -> dict[str, float]:
+    """Seconds of a step of each dataset, those with the most tokens measured; after some time, by tokens of a task."""
+    found, by_task, begin = dict[str, float](), dict[str, float](), time.perf_counter()
+    for batch in sorted(batches, key=lambda batch: -len(batch.tokens.ids)):
+        tokens = max(1, len(batch.tokens.ids))
+        if batch.task not in by_task or time.perf_counter() - begin < _MEASURING:
+            found[batch.dataset] = measured(batch)
+            by_task[batch.task] = found[batch.dataset] / tokens
+        else:
+            found[batch.dataset] = by_task[batch.task] * tokens
+    return found
 
 
 def _seconds(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
@@ -89,13 +82,20 @@ def _seconds(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
     return time.perf_counter() - start
 
 
-def _print_cost(cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float]) -> None:
+def _print_cost(cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float], memory: Memory) -> None:
     stream = batches.steps()
     share = {name: count / len(stream) for name, count in stream.num_batches.items()}
     steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
     total = steps * sum(share[name] * seconds.get(name, 0.0) for name in share)
     if build.device(cfg) == "cuda":
-        memory, where = torch.cuda.max_memory_allocated() / 2**30, "on the GPU"
+        peak, where = torch.cuda.max_memory_allocated(), "on the GPU"
     else:
-        memory, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "of this process"
-    console.print(f"about {total / 60:.1f} minutes on this machine, {memory:.1f} GiB {where}\n")
+        peak, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "of this process"
+    # measured with all but the states of the optimiser, which come with its first step
+    console.print(f"about {total / 60:.1f} minutes on this machine, {gibibytes(peak + memory.states)} {where}")
+    parts = {
+        f"weights ({cfg.encoder.weights})": memory.weights,
+        "gradients": memory.gradients,
+        "states of the optimiser": memory.states,
+    }
+    console.print(f"of these {', '.join(f'{name} {gibibytes(size)}' for name, size in parts.items())}\n")

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_embed.data.collator import Collator, PlannedRows, RowPrompts
-from lightning_embed.data.row_groups import Rows
+from lightning_embed.data.row_groups import Group, Rows
 from lightning_embed.loss import Loss
+from lightning_embed.runtime.permutation import Permutation
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.training.gather import local
@@ -35,7 +36,7 @@ class Signal:
         silent: rows without a gradient.
         equal_texts: of them, those that would have a gradient if all texts of their batch were distinct.
         own_positives: rows whose query is one of their positives, with the same prompt.
-        one_query: whether all queries are equal.
+        one_query: whether all queries are equal, their prompts included.
     """
 
     rows: int
@@ -56,36 +57,42 @@ def measure(rows: Rows, loss: Loss, batch_rows: int, prompts: RowPrompts, dim: i
         dim: length of an embedding.
         seed: of the order of rows and the drawn texts.
     """
-    silent, reference, own, queries = [], [], 0, set[int]()
-    for batch in _batches(rows, batch_rows, prompts, seed):
+    silent, reference, own, queries = [], [], 0, set[tuple[str, str]]()
+    for groups, batch in _batches(rows, batch_rows, prompts, seed):
         given = replace(local(batch, _random(len(batch.hashes), dim)), rows=slice(0, min(batch_rows, _ROWS)))
         expected = _gradients(loss, _apart(given, dim))
         threshold = _ROUNDING * expected.max()
         silent.append(_gradients(loss, given) <= threshold)
         reference.append(expected > threshold)
-        query, positives = batch.hashes[batch.query[given.rows]], batch.positives[given.rows]
-        if batch.score is None and prompts.query == prompts.document:
-            equal = (query[:, None] == batch.hashes[positives.clamp(min=0)]) & (positives >= 0)
-            own += int(equal.any(1).sum())
-        queries |= set(query.tolist())
+        own += sum(_is_own_positive(group, prompts) for group in groups[given.rows])
+        queries |= {(prompts.of_query(group), group.query) for group in groups[given.rows]}
     nothing, could = torch.cat(silent), torch.cat(reference)
     return Signal(len(nothing), int(nothing.sum()), int((nothing & could).sum()), own, len(queries) == 1)
 
 
-def _batches(rows: Rows, size: int, prompts: RowPrompts, seed: int) -> Iterator[Batch]:
-    """The first batches of an order of all rows, without tokens."""
+def _is_own_positive(group: Group, prompts: RowPrompts) -> bool:
+    """Whether the query is one of its positives, behind the same prompt."""
+    own = prompts.of_documents(group.positive_prompts, len(group.positives))
+    return group.score is None and (prompts.of_query(group), group.query) in zip(own, group.positives, strict=True)
+
+
+def _batches(rows: Rows, size: int, prompts: RowPrompts, seed: int) -> Iterator[tuple[Sequence[Group], Batch]]:
+    """The first batches of an order of all rows, without tokens, and their rows."""
     planned, collate = (
         PlannedRows({rows.name: rows}, seed),
         Collator({rows.name: rows}, _no_tokens, {rows.name: prompts}),
     )
-    generator = torch.Generator().manual_seed(derive_seed(seed, "signal", rows.name))
-    order = torch.randperm(len(rows), generator=generator)
+    order = Permutation(len(rows), derive_seed(seed, "signal", rows.name))
     for start in range(0, max(1, min(len(rows), _ROWS) // size) * size, size):
-        (batch,) = collate([planned[BatchPlan(rows.name, order[start : start + size])]])
-        yield batch
+        chosen = order.first(min(size, len(rows) - start), start)
+        step = planned[BatchPlan(rows.name, torch.from_numpy(chosen))]
+        (batch,) = collate([step])
+        yield step.groups, batch
 
 
-def _no_tokens(texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> Tokens:
+def _no_tokens(
+    texts: Sequence[str], prompt: str | Sequence[str] = "", max_length: int | Sequence[int | None] | None = None
+) -> Tokens:
     del prompt, max_length
     return Tokens.of([[]] * len(texts))
 

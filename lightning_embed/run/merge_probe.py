@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from lightning_embed.config.identity import dev_hash, probe_hash
 from lightning_embed.config.values import build_options
 from lightning_embed.data import EmbeddingDataset
-from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe_batches import ProbeBatches
+from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.encoder.options import Dtype, EncoderOptions
@@ -64,7 +64,7 @@ class EncoderProbe:
         self.eval_sets = [eval_set for eval_set in eval_sets if eval_set.split == "dev"]
         self.metric = metric
         self.rows_seen = 0.0
-        self._own = dict(encoder.backbone.named_parameters())
+        self._own = encoder.named_weights()
         self._names: dict[str, str] = {}
 
     @property
@@ -98,7 +98,7 @@ class EncoderProbe:
         tokens = self._batch(batch, _FORWARD).tokens.to(self.encoder.device)
         inputs: list[tuple[str, Tensor]] = []
         own = self._hold(parameters)
-        with torch.no_grad(), _recorded_inputs(self.encoder.backbone, own, inputs):
+        with torch.no_grad(), _recorded_inputs(self.encoder, own, inputs):
             packed = self.encoder.packed  # otherwise one text at a time
             for texts in cut(tokens.lengths.tolist(), _CHUNK_TOKENS if packed else 1, packed):
                 self.encoder.forward_chunk(tokens, torch.tensor(texts))
@@ -135,7 +135,7 @@ class EncoderProbe:
         return named
 
     def _name_of(self, name: str) -> str:
-        """The name of a parameter in the backbone, which may have more or fewer leading parts."""
+        """The name of a parameter in the encoder, which may have more or fewer leading parts."""
         if name not in self._names:
             matches = [n for n in self._own if n == name] or [
                 n for n in self._own if n.endswith(f".{name}") or name.endswith(f".{n}")
@@ -161,7 +161,7 @@ class EncoderProbe:
 
 @contextmanager
 def _recorded_inputs(
-    backbone: nn.Module, own: Mapping[str, nn.Parameter], record: list[tuple[str, Tensor]]
+    encoder: nn.Module, own: Mapping[str, nn.Parameter], record: list[tuple[str, Tensor]]
 ) -> Iterator[None]:
     """Append the inputs of all linear layers to `record`."""
     names = {id(parameter): name for name, parameter in own.items()}
@@ -171,7 +171,7 @@ def _recorded_inputs(
         record.append((names[id(module.weight)], inputs[0].flatten(0, -2).float()))
 
     linear = [
-        m for m in backbone.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad and id(m.weight) in names
+        m for m in encoder.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad and id(m.weight) in names
     ]
     handles = [module.register_forward_pre_hook(append) for module in linear]
     try:

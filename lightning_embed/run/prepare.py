@@ -11,8 +11,10 @@ from lightning_embed.callback import WhileTraining
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import Identity, freeze, run_identity
 from lightning_embed.config.queries import num_ranks
-from lightning_embed.config.values import plain
+from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
+from lightning_embed.data.mining_models import check_models
+from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.conversion import CONVERTER
 from lightning_embed.errors import ConfigError, DataError, nearest
@@ -80,6 +82,7 @@ def prepare(cfg: DictConfig) -> Prepared:
         LightningEmbedError: an error that the user can fix.
     """
     build.check_components(cfg)
+    check_models(build_options(MiningOptions, cfg.mining))
     identity = freeze(cfg)
     out = Path(cfg.out)
     plan: ExpertPlan = registry.build("experts", plain(cfg.experts))
@@ -87,7 +90,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     data = _trained_on(plan.datasets, build.datasets(cfg))
     base = build.encoder(cfg, data.values())
     trained_on = train_sets(data)
-    check_rows(build.losses(cfg, {data[name].options.task for name in trained_on}), data, cfg.mining.datasets, base.dim)
+    losses = build.losses(cfg, {data[name].options.task for name in trained_on})
+    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None)
     check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:

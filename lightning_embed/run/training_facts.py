@@ -68,7 +68,7 @@ def _with_seen(
         seen={name: rows.distinct for name, rows in seen.items()},
         drawn={name: rows.drawn for name, rows in seen.items()},
         losses={str(options.task): chosen[LOSS_OF_TASK[options.task]] for options in used},
-        datasets=[options.path for options in used if options.path is not None and _is_on_hub(options.path)],
+        datasets=[options.path for options in used if isinstance(options.path, str) and _is_on_hub(options.path)],
     )
 
 
@@ -99,9 +99,21 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any]:
         else "bfloat16 where the machine is fast at it, else float32",
     }
     if mined := chosen["mining"]["datasets"]:
-        options["hard negatives mined with the base for"] = ", ".join(mined)
+        models = {key: chosen["mining"][key] for key in ("model", "cross_encoder")}
+        named = {key: Path(path).name if path and Path(path).exists() else path for key, path in models.items()}
+        options[f"hard negatives mined with {named['model'] or 'the base'} for"] = ", ".join(mined)
+        more = {"cross-encoder": named["cross_encoder"], "scores of a teacher": chosen["mining"]["scores"]}
+        options |= {key: str(value) for key, value in more.items() if value is not None}
+        if (rounds := chosen["mining"]["rounds"]) > 1:
+            options["rounds of mining"] = f"{rounds}, each after the first with a model trained on the one before"
     if encoder["lora_rank"]:
         options["LoRA"] = f"rank {encoder['lora_rank']}, alpha {encoder['lora_alpha']:g}, folded into the weights"
+    if encoder["peft"]:
+        chosen_options = {name: value for name, value in encoder["peft"].items() if name != "_target_"}
+        adapter = written({"name": _word(encoder["peft"]).removesuffix("Config"), **chosen_options})
+        options["adapters"] = f"{adapter} of peft, folded into the weights"
+    if encoder["weights"] != "float32":
+        options["frozen weights"] = f"rounded to {encoder['weights']}; saved as float32"
     return options
 
 

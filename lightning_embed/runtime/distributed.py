@@ -62,13 +62,13 @@ def _group_of_cpus() -> Any:
     return torch_dist.new_group(backend="gloo")
 
 
-def sizes(count: int, device: torch.device) -> list[int]:
-    """`count` of every rank."""
+def counts(values: Sequence[int]) -> list[list[int]]:
+    """The values of every rank, in rank order. It does not wait for a GPU: what it has to do may still be queued."""
     if world_size() == 1:
-        return [count]
-    counts = torch.empty(world_size(), dtype=torch.int64, device=device)
-    torch_dist.all_gather_into_tensor(counts, torch.tensor([count], device=device))
-    return [int(c) for c in counts]
+        return [list(values)]
+    parts = [torch.empty(len(values), dtype=torch.int64) for _ in range(world_size())]
+    torch_dist.all_gather(parts, torch.tensor(values), group=_group_of_cpus())
+    return [part.tolist() for part in parts]
 
 
 def gather(tensor: Num[Tensor, "local ..."], counts: list[int]) -> Num[Tensor, "all ..."]:

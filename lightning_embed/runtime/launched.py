@@ -2,7 +2,18 @@
 
 import os
 
+_RANKS = ("JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK")
 
-def rank() -> int:
-    """Rank that the launcher gave to this process; 0 without a launcher."""
-    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
+
+def is_first() -> bool:
+    """Whether a launcher started this process as the first; True without a launcher.
+
+    Launchers in Lightning's order: torchrun, srun, jsrun, mpirun, Lightning's own on each of several machines.
+    """
+    variables = os.environ
+    if "RANK" in variables:
+        return variables["RANK"] == "0"
+    # as in Lightning: tasks of jobs with these names were not started by srun
+    if "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return variables.get("SLURM_PROCID", "0") == "0"
+    return all(variables.get(name, "0") == "0" for name in _RANKS)

@@ -250,7 +250,7 @@ def _end(signum: int, how: str) -> None:
 
 
 def _say(line: str) -> None:
-    if launched.rank() == 0:
+    if launched.is_first():
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
 

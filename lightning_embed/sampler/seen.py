@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from lightning_embed.sampler.stream import StepSampler
+
+_BLOCK = 2**20  # rows at a time
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,17 @@ def _distinct(stream: StepSampler, name: str, counts: list[int]) -> int:
     total, most = stream.datasets[name].num_rows, max(counts)
     if most in (0, total) or sum(map(bool, counts)) == 1:
         return most
-    drawn = torch.zeros(total, dtype=torch.bool)
-    for epoch, count in enumerate(counts):
-        drawn[stream.shuffled(name, epoch)[:count]] = True
-        if drawn.all():
-            break
-    return int(drawn.sum())
+    first = counts.index(most)
+    others = [(stream.shuffled(name, epoch), count) for epoch, count in enumerate(counts) if count and epoch != first]
+    never = 0
+    for start in range(most, total, _BLOCK):  # of the rows that the longest epoch leaves out, the others draw some
+        rows = stream.shuffled(name, first).first(min(_BLOCK, total - start), start)
+        for order, count in others:
+            if not len(rows):
+                break
+            rows = rows[order.inverse(rows) >= count]
+        never += len(rows)
+    return total - never
 
 
 def _first_steps(stream: StepSampler) -> Iterator[int | None]:

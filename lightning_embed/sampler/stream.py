@@ -1,7 +1,7 @@
 """Rows of each step on each rank, in a sampler's order, from any step on."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_embed.errors import DataError
+from lightning_embed.runtime.permutation import Permutation
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.sampler.base import BatchPlan, Sampler
 from lightning_embed.types import TrainSet
@@ -51,6 +52,10 @@ class StepSampler:
         """Choose the epoch that the next iteration yields (Lightning calls it on `.sampler`)."""
         self.epoch = epoch
 
+    def after(self, steps: int) -> "StepSampler":
+        """The rest of the epoch, `steps` steps later than this begins it."""
+        return replace(self, first_step=max(self.first_step, self.epoch * len(self)) + steps)
+
     def __len__(self) -> int:
         return sum(self.num_batches.values()) // self.schedule.batches_per_step
 
@@ -66,7 +71,7 @@ class StepSampler:
 
     def __iter__(self) -> Iterator[list[BatchPlan]]:
         names = list(self.datasets)
-        rows = [self.shuffled(name, self.epoch) for name in names]
+        rows = [self.shuffled(name, self.epoch) for name in names]  # constant memory: a place is computed when needed
         order = self.order(self.epoch)
         done = max(0, self.first_step - self.epoch * len(self))
         turns = [count(taken) for taken in order[:done].flatten().bincount(minlength=len(names)).tolist()]
@@ -84,13 +89,12 @@ class StepSampler:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
         return self.schedule.order(self.datasets, generator)
 
-    def shuffled(self, name: str, epoch: int) -> Int[Tensor, " rows"]:
-        """The rows of a dataset in the order of an epoch."""
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "rows", epoch, name))
-        return torch.randperm(self.datasets[name].num_rows, generator=generator)
+    def shuffled(self, name: str, epoch: int) -> Permutation:
+        """The order of the rows of a dataset in an epoch."""
+        return Permutation(self.datasets[name].num_rows, derive_seed(self.seed, "rows", epoch, name))
 
-    def _batch(self, name: str, rows: Int[Tensor, " rows"], turn: int) -> BatchPlan:
+    def _batch(self, name: str, rows: Permutation, turn: int) -> BatchPlan:
         size = self.schedule.batch_rows(self.datasets[name])
         local = size // self.world_size
-        start = turn * size + self.rank * local
-        return BatchPlan(name, rows[start : start + local], 1 / self.schedule.batches_per_step, self.epoch)
+        chosen = torch.from_numpy(rows.first(local, start=turn * size + self.rank * local))
+        return BatchPlan(name, chosen, 1 / self.schedule.batches_per_step, self.epoch)

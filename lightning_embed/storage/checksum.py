@@ -16,6 +16,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from lightning_embed.errors import CheckpointError
+from lightning_embed.storage import remote
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.database import with_database
 
@@ -28,7 +29,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, s
 _DIGEST = re.compile("[0-9a-f]{64}")
 _OTHER_WEIGHTS = (".bin", ".h5", ".msgpack", ".ot", ".pt", ".ckpt")  # not read where there are safetensors
 
-Key = tuple[str, int, int, int, int]
+Key = tuple[str | int, ...]  # a path, and what changes with its content
 
 
 @dataclass
@@ -40,29 +41,46 @@ class _Digest:
 _digests: dict[Key, _Digest] = {}
 
 
-def sha256(file: Path) -> str:
+def sha256(file: Path, *, is_final: bool = False) -> str:
     """The digest of a file as it is now.
 
     It is remembered in the cache folder by path, inode, size, and times of modification and of change; the second
     process that asks reads nothing.
 
+    Args:
+        file: the file.
+        is_final: nobody writes it any more, so that it is remembered however young it is.
+
     Raises:
         OSError: it cannot be read, or is a pipe or a device, which would never end.
     """
+    if not isinstance(file, Path):
+        return _of_remote(file)
     path = file.resolve()
     now = path.stat()
     if not (stat.S_ISREG(now.st_mode) or stat.S_ISDIR(now.st_mode)):
         raise OSError(errno.EINVAL, "a pipe or a device", str(file))
     key = (str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    is_old = is_final or time.time() - max(now.st_mtime, now.st_ctime) > _YOUNG
+    return _digest_of(path, key, is_old)
+
+
+def _of_remote(file: Any) -> str:
+    """The digest of a file of a remote file system; without a version of its own, it is read once in each process."""
+    with remote.answering(file):
+        version = remote.version(file)
+        return _digest_of(file, (str(file), version or ""), version is not None)
+
+
+def _digest_of(path: Path, key: Key, may_be_kept: bool) -> str:
     digest = _digests.setdefault(key, _Digest())
     with digest.lock:
         if digest.value is None:
             digest.value = _recall(key)
         if digest.value is None:
-            is_old = time.time() - max(now.st_mtime, now.st_ctime) > _YOUNG
             with path.open("rb") as stream:
                 digest.value = hashlib.file_digest(stream, "sha256").hexdigest()
-            if is_old:
+            if may_be_kept:
                 _remember(key, digest.value)
         return digest.value
 
@@ -134,7 +152,8 @@ def _model_files(folder: Path) -> Iterator[Path]:
 
 def _recall(key: Key) -> str | None:
     def look_up(database: sqlite3.Connection) -> str | None:
-        found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", (os.fsencode(key[0]),)).fetchone()
+        path = os.fsencode(str(key[0]))
+        found = database.execute("SELECT stamp, sha256 FROM files WHERE path = ?", (path,)).fetchone()
         known = found is not None and found[0] == repr(key[1:]) and _DIGEST.fullmatch(str(found[1]))
         return str(found[1]) if known else None
 
@@ -142,7 +161,7 @@ def _recall(key: Key) -> str | None:
 
 
 def _remember(key: Key, value: str) -> None:
-    row = (os.fsencode(key[0]), repr(key[1:]), value)
+    row = (os.fsencode(str(key[0])), repr(key[1:]), value)
 
     def keep(database: sqlite3.Connection) -> None:
         database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", row)

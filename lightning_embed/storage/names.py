@@ -1,6 +1,7 @@
 """Names of runs, datasets and experts, which name folders too; and names from elsewhere, as they can be shown."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,12 @@ def name_problem(what: str, name: str, reserved: tuple[str, ...] = ()) -> str | 
             f"., at most {_MOST}), got {shown}. Rename it."
         )
     return None
+
+
+def natural(path: str) -> list[tuple[int, str]]:
+    """The sort key of a path, in which numbers count as numbers: e2 before e10."""
+    parts = re.split(r"([0-9]+)", path)
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
 def visible(text: str) -> str:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.checksum import model_digests, sha256
 from lightning_embed.storage.json_file import cached_json
-from lightning_embed.storage.publish import discard, make_folder
+from lightning_embed.storage.publish import discard, make_folder, settle
 
 _DIGESTS = "sha256.json"
 
@@ -27,10 +27,12 @@ def made_once(file: Path) -> Iterator[bool]:
     make_folder(file.parent)
     with FileLock(file.with_suffix(".lock")):
         is_missing = not is_whole(file)
+        if is_missing:
+            settle(file.parent, file.name)  # what a killed process left: it may have been most of a disk
         yield is_missing
         if is_missing:
             discard(_seal(file))
-            write_whole(_seal(file), f"{sha256(file)}\n")
+            write_whole(_seal(file), f"{sha256(file, is_final=True)}\n")
 
 
 def is_whole(file: Path) -> bool:

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 from lightning_embed.config.choices import shown, typed
 from lightning_embed.config.identity import job_hash
-from lightning_embed.config.queries import num_ranks
+from lightning_embed.config.queries import is_first, num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
-from lightning_embed.runtime import launched, signals
+from lightning_embed.runtime import signals
 from lightning_embed.storage.publish import discard
 from lightning_embed.sweep import records
 from lightning_embed.sweep.records import Job
@@ -35,7 +35,7 @@ def do(
         explain: one sentence for an error.
     """
     if JOB_VARIABLE in os.environ:
-        return step() if launched.rank() else _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain)
+        return _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain) if is_first(cfg) else step()
     sweep = sweep_folder()
     assert sweep is not None
     file = sweep.absolute() / records.FOLDER / f"{job_hash(command, cfg)}.json"

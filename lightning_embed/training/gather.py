@@ -27,7 +27,11 @@ def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
     """The rows of all ranks: texts concatenated in the order of ranks, indices shifted accordingly."""
     if distributed.world_size() == 1:
         return local(batch, embeddings)
-    texts = distributed.sizes(len(batch.tokens), batch.query.device)
+    slots = batch.positives, batch.negatives, batch.positive_scores, batch.negative_scores
+    widths = [0 if each is None else each.shape[1] for each in slots]
+    # one message for all: ranks differ in their number of texts, and in the most documents of a row
+    of_texts, *of_slots = zip(*distributed.counts([len(batch.tokens), *widths]), strict=True)
+    texts, (positives, negatives, positive_scores, negative_scores) = list(of_texts), map(max, of_slots)
     rows = [len(batch.query)] * distributed.world_size()  # a global batch is divided equally
     start = sum(texts[: distributed.rank()])
 
@@ -41,20 +45,21 @@ def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
         ),
         hashes=distributed.gather(batch.hashes, texts),
         query=distributed.gather(shifted(batch.query), rows),
-        positives=distributed.gather(_widen(shifted(batch.positives)), rows),
-        negatives=distributed.gather(_widen(shifted(batch.negatives)), rows),
+        positives=distributed.gather(_widen(shifted(batch.positives), positives), rows),
+        negatives=distributed.gather(_widen(shifted(batch.negatives), negatives), rows),
         score=None if batch.score is None else distributed.gather(batch.score, rows),
         rows=slice(distributed.rank() * len(batch.query), (distributed.rank() + 1) * len(batch.query)),
-        positive_scores=_gather_scores(batch.positive_scores, rows),
-        negative_scores=_gather_scores(batch.negative_scores, rows),
+        positive_scores=_gather_scores(batch.positive_scores, positive_scores, rows),
+        negative_scores=_gather_scores(batch.negative_scores, negative_scores, rows),
     )
 
 
-def _gather_scores(scores: Float[Tensor, "local slots"] | None, rows: list[int]) -> Float[Tensor, "all most"] | None:
-    return None if scores is None else distributed.gather(_widen(scores, torch.nan), rows)
+def _gather_scores(
+    scores: Float[Tensor, "local slots"] | None, width: int, rows: list[int]
+) -> Float[Tensor, "all most"] | None:
+    return None if scores is None else distributed.gather(_widen(scores, width, torch.nan), rows)
 
 
-def _widen(values: Num[Tensor, "rows slots"], missing: float = -1) -> Num[Tensor, "rows most"]:
-    """Pad with `missing` to the greatest width of all ranks."""
-    most = max(distributed.sizes(values.shape[1], values.device))
-    return torch.nn.functional.pad(values, (0, most - values.shape[1]), value=missing)
+def _widen(values: Num[Tensor, "rows slots"], width: int, missing: float = -1) -> Num[Tensor, "rows width"]:
+    """Pad with `missing`."""
+    return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=missing)

@@ -1,7 +1,10 @@
-"""Learning-rate schedules whose warm-up is a share of the steps."""
+"""Learning-rate schedules whose warm-up is a share of the steps, and the steps of any schedule."""
 
+from typing import Literal
+
+from lightning import Trainer
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from lightning_embed.errors import ConfigError
 
@@ -18,6 +21,19 @@ def constant(optimizer: Optimizer, num_steps: int, warmup_share: float = 0.1) ->
     """Linear warm-up over `warmup_share` of `num_steps` from a rate above 0, then constant."""
     warmup = _warmup_steps(num_steps, warmup_share)
     return LambdaLR(optimizer, lambda step: _warmup_factor(step, warmup))
+
+
+def step_schedulers(trainer: Trainer, interval: Literal["step", "epoch"]) -> None:
+    """Step the schedulers of this interval, at their own frequency: under manual optimisation Lightning steps none.
+
+    One that follows a metric (ReduceLROnPlateau) is left to a hook of the module: Lightning drops the metric's name, and
+    says so.
+    """
+    done = trainer.global_step if interval == "step" else trainer.current_epoch + 1
+    for config in trainer.lr_scheduler_configs:
+        is_due = config.interval == interval and not done % config.frequency
+        if is_due and not isinstance(config.scheduler, ReduceLROnPlateau):
+            config.scheduler.step()
 
 
 def _warmup_steps(num_steps: int, share: float) -> int:

@@ -1,33 +1,44 @@
 """`EmbeddingModule`: encode -> gather -> loss, under manual optimisation."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import ConfigError, TrainingError
+from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
+from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
 from lightning_embed.runtime import distributed, fault_injection
 from lightning_embed.runtime.seeding import derive_seed
+from lightning_embed.storage import checkpoint_file
+from lightning_embed.training import hyperparameters
 from lightning_embed.training.cached_step import cached_backward
-from lightning_embed.training.divergence import KEPT, REMEDY, DivergenceGuard, Measured
+from lightning_embed.training.divergence import Measured
+from lightning_embed.training.finite_checks import FiniteChecks
 from lightning_embed.training.gather import gathered, local
+from lightning_embed.training.inference import Inference
+from lightning_embed.training.lr_schedule import step_schedulers
+from lightning_embed.training.trainer_options import check_trainer
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
+Words = Mapping[str, Any]
 
 
-class EmbeddingModule(LightningModule):
+class EmbeddingModule(FiniteChecks, Inference):
     """Trains an encoder on steps of single-task batches, each task with its own loss.
 
     The module steps the optimiser itself: a step may hold several batches (accumulation, mixed steps), whose weighted
@@ -35,62 +46,130 @@ class EmbeddingModule(LightningModule):
     chunk), so a resumed run repeats the undisturbed one. A training that diverges is stopped: a loss, a gradient norm
     or a weight with NaN or infinity is in no checkpoint and in no model.
 
+    Its hyperparameters are words and options, by which `load_from_checkpoint` builds it again: the four parts may be
+    given as such. A subclass overrides `compute_loss`, `configure_optimizers` or any hook of Lightning (docs/lightning.md).
+
     Args:
         encoder: the model.
         losses: the loss of each task of the data.
         optimizer: makes the optimiser of the trainable parameters.
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
+        lr: learning rate of all parameters, in place of the optimiser's own; set by Lightning's `Tuner.lr_find`.
         max_grad_norm: clip the gradient to this L2 norm; None: no clipping.
         seed: seed of dropout.
         step: execution of a step, see `StepMode`; the gradient is the same.
         step_memory: bytes of activations that a partial step keeps at most.
 
     Raises:
-        ConfigError: a loss does not support its task, or max_grad_norm is not positive.
+        ConfigError: a loss does not support its task, max_grad_norm or lr is not positive, or dtype=float16; at the start of a
+            training: an option or a callback of the trainer that the module does itself.
         TrainingError: while it trains: it diverged.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
-        losses: Mapping[Task, Loss],
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler | None = None,
+        encoder: Encoder | Words,
+        losses: Mapping[Task, Loss] | Words,
+        optimizer: MakeOptimizer | Words,
+        scheduler: MakeScheduler | Words | None = None,
         *,
+        lr: float | None = None,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
-        step: StepMode = StepMode.plain,
+        step: StepMode | str = StepMode.plain,
         step_memory: int = 0,
     ) -> None:
         super().__init__()
-        check_losses(losses)
-        if max_grad_norm is not None and not max_grad_norm > 0:
-            raise ConfigError(f"max_grad_norm must be positive or null, got {max_grad_norm}.")
+        for name, value in {"max_grad_norm": max_grad_norm, "lr": lr}.items():
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be positive or null, got {value}.")
         self.automatic_optimization = False
-        self.encoder = encoder
-        self.losses = losses
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
+        self.losses = hyperparameters.built_losses(losses)
+        check_losses(self.losses)
+        self.encoder = hyperparameters.built_encoder(encoder)
+        if self.encoder.options.dtype is Dtype.float16:
+            raise ConfigError(FLOAT16_IN_TRAINING)
+        self.make_optimizer: MakeOptimizer = hyperparameters.built_optimizer(optimizer)
+        self.make_scheduler: MakeScheduler | None = hyperparameters.built_scheduler(scheduler)
+        self.lr = lr
         self.max_grad_norm = max_grad_norm
         self.seed = seed
-        self.step = step
-        self.step_memory = step_memory if step is StepMode.partial else 0
-        self.guard = DivergenceGuard()
+        self.step = StepMode(step)
+        self.step_memory = step_memory if self.step is StepMode.partial else 0
+        numbers = {
+            "lr": lr,
+            "max_grad_norm": max_grad_norm,
+            "seed": seed,
+            "step": str(self.step),
+            "step_memory": step_memory,
+        }
+        super().save_hyperparameters(self._parts() | numbers)
+
+    def _parts(self) -> dict[str, Any]:
+        """The arguments that are no numbers, as words."""
+        return {
+            "encoder": hyperparameters.encoder_words(self.encoder),
+            "losses": hyperparameters.loss_words(self.losses),
+            "optimizer": hyperparameters.function_words(self.make_optimizer),
+            "scheduler": hyperparameters.function_words(self.make_scheduler),
+        }
+
+    def save_hyperparameters(self, *args: Any, ignore: Any = None, frame: Any = None, logger: bool = True) -> None:
+        """As in Lightning, called in a subclass; the parts of this class are kept as words."""
+        parts, others = self._parts(), [ignore] if isinstance(ignore, str) else list(ignore or ())
+        frame = frame or inspect.currentframe().f_back  # type: ignore[union-attr]
+        super().save_hyperparameters(*args, ignore=[*others, *parts], frame=frame, logger=logger)
+        super().save_hyperparameters(parts, logger=logger)
+
+    @_restricted_classmethod  # as in Lightning: called on a module, it would leave that as it is
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """The module of a checkpoint; arguments of the class by name replace the checkpoint's words.
+
+        A checkpoint is read as tensors, numbers and texts, whoever wrote it, so that none of it can run code.
+
+        Raises:
+            CheckpointError: the file is not a whole checkpoint, has objects of other classes, or names a base model that
+                is not there.
+            ConfigError: it names a loss that is not imported, or code to run.
+        """
+        if isinstance(checkpoint_path, (str, Path)) and Path(checkpoint_path).exists():
+            checkpoint_file.read(Path(checkpoint_path), "Give the path of a checkpoint of Lightning.", mmap=True)
+        return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save only weights that are finite, with the hyperparameters as they are now."""
+        super().on_save_checkpoint(checkpoint)
+        key = self.CHECKPOINT_HYPER_PARAMS_KEY
+        checkpoint[key] = {**checkpoint.get(key, {}), **self._parts()}
+
+    def configure_callbacks(self) -> list[Any]:
+        """No callback; the first hook of a training, in which options of the trainer can be refused."""
+        if self.trainer.training or self.trainer.state.fn == "fit":
+            check_trainer(self.trainer)
+        return []
 
     def configure_optimizers(self) -> Any:
         """The optimiser of the trainable parameters, and its schedule over all steps of the trainer."""
         optimizer = self.make_optimizer(p for p in self.encoder.parameters() if p.requires_grad)
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         if self.make_scheduler is None:
             return optimizer
-        # Not trainer.estimated_stepping_batches: it would build the loaders before the step to resume from is known.
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        num_steps: int = data.num_steps(self.trainer.max_steps, self.trainer.max_epochs)
-        return [optimizer], [self.make_scheduler(optimizer, num_steps)]
+        schedule = {"scheduler": self.make_scheduler(optimizer, self.num_steps()), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def training_step(self, step: tuple[Batch, ...]) -> dict[str, Tensor]:
-        """One optimiser step. Returns the detached loss of each batch, by dataset."""
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
+    def num_steps(self) -> int:
+        """Optimiser steps of the training."""
+        trainer: Any = self.trainer
+        if trainer.datamodule is None:
+            return int(trainer.estimated_stepping_batches)
+        # This would build the loaders before the step to resume from is known.
+        return int(trainer.datamodule.num_steps(trainer.max_steps, trainer.max_epochs))
+
+    def training_step(self, step: tuple[Batch, ...]) -> dict[str, Any]:
+        """One optimiser step. Returns its detached loss, and the detached `losses` of its batches, by dataset."""
+        optimizer = self._optimizer()
         seed = derive_seed(self.seed, self.trainer.global_step, distributed.rank())
         losses: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
@@ -105,12 +184,24 @@ class EmbeddingModule(LightningModule):
         optimizer.step()
         fault_injection.point("after_step")
         optimizer.zero_grad()
-        self.log("train/loss", sum(losses.values()) / sum(weights.values()), prog_bar=True, sync_dist=True)
+        mean = sum(losses.values()) / sum(weights.values())
+        self.log("train/loss", mean, prog_bar=True, sync_dist=True)
         losses = {name: loss / weights[name] for name, loss in losses.items()}
         self._log_step(losses, norm)
-        if scheduler := self.lr_schedulers():
-            scheduler.step()  # type: ignore[union-attr]
-        return losses
+        step_schedulers(self.trainer, "step")
+        return {"loss": mean, "losses": losses}
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedulers of epochs, which Lightning leaves to the module."""
+        step_schedulers(self.trainer, "epoch")
+
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer = self.optimizers()
+        if isinstance(optimizer, list):
+            raise ConfigError(
+                f"configure_optimizers: expected one optimiser, got {len(optimizer)}. Give one with several parameter groups."
+            )
+        return optimizer
 
     def validation_step(self, step: tuple[Batch, ...]) -> None:
         """Dev loss of each dataset."""
@@ -123,49 +214,17 @@ class EmbeddingModule(LightningModule):
                 batch_size=len(batch.query),
             )  # fmt: skip
 
-    def check_finite(self) -> None:
-        """Stop a training that diverged; every rank calls it at the same steps, before the weights are used or saved.
-
-        Raises:
-            TrainingError: NaN or infinity in a loss, in the norm of a gradient, or in a weight.
-        """
-        self.guard.check()
-        problem = self.encoder.not_finite()
-        if sum(distributed.sizes(int(problem is not None), self.device)):  # no rank waits for one that stopped
-            step, found = self.trainer.global_step, problem or "a different rank found NaN or infinity"
-            raise TrainingError(f"The training diverged: after step {step} {found}. {KEPT} {REMEDY}")
-
-    def on_validation_start(self) -> None:
-        """Measure no dev loss of weights that are not finite."""
-        self.check_finite()
-
-    def on_validation_end(self) -> None:
-        """Refuse a dev loss that is not finite."""
-        self.guard.check()
-
-    def on_train_end(self) -> None:
-        """Check the last step, before the model is exported."""
-        self.check_finite()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Save only weights that are finite."""
-        self.check_finite()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint, of an earlier version, with weights that are not finite."""
-        for name, value in checkpoint["state_dict"].items():
-            if not value.isfinite().all():
-                raise TrainingError(
-                    f"The checkpoint {self.trainer.ckpt_path} has NaN or infinity in {name}: its training diverged. "
-                    f"Delete it. {REMEDY}"
-                )
-
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
         """Encode the texts of a batch and apply the loss of its task; its mean over ranks is the global loss."""
         middle = self.losses[batch.task].needs_middle
-        return self._loss_of(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
+        return self.compute_loss(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
 
-    def _loss_of(self, batch: Batch, embeddings: Embeddings) -> LossOutput:
+    def compute_loss(self, batch: Batch, embeddings: Embeddings) -> LossOutput:
+        """The loss of a batch, with its gradient, from the embeddings of its texts: of training and of dev rows.
+
+        A subclass may add a term to `value`, and numbers to `logs`; a step in chunks (`step=cached`) calls it once for
+        all chunks.
+        """
         loss = self.losses[batch.task]
         return loss(gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings))
 
@@ -185,11 +244,11 @@ class EmbeddingModule(LightningModule):
         middle = self.losses[batch.task].needs_middle
         if self.step is StepMode.plain:
             embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
-            output = self._loss_of(batch, embeddings)
+            output = self.compute_loss(batch, embeddings)
             # A loss of the middle layer alone gives the layers above no gradient: DDP would wait for it for ever.
             backward(output.value + 0 * embeddings.final.sum(), True)
             return output
-        loss = partial(self._loss_of, batch)
+        loss = partial(self.compute_loss, batch)
         return cached_backward(
             self.encoder, batch.tokens, loss, backward, seed=seed, middle=middle, memory=self.step_memory
         )
@@ -207,8 +266,7 @@ class EmbeddingModule(LightningModule):
     def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)
         self.log("train/grad_norm", norm)
-        optimizer = self.optimizers()
-        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.log("train/learning_rate", self._optimizer().param_groups[0]["lr"])
 
 
 def check_losses(losses: Mapping[Task, Loss]) -> None:

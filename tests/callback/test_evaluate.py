@@ -177,7 +177,7 @@ def test_ranks_share_texts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "rank", lambda: rank)
         monkeypatch.setattr(distributed, "world_size", lambda: 2)
         monkeypatch.setattr(distributed, "gather", gather)
-        monkeypatch.setattr(distributed, "sizes", lambda count, device: [count, count])  # of refusals: none
+        monkeypatch.setattr(distributed, "largest", list)  # of refusals: none
         return Shared(models[rank], torch.device("cpu")).encode(["ccc", "a", "bb", "a"], prompt=None)
 
     for rank in (0, 1):

@@ -30,10 +30,10 @@ if __name__ == "__main__":
             seen.append([])
             return super()._measure(pl_module)
 
-    def note(texts: Sequence[str], *, prompt: str | None) -> Any:
+    def note(texts: Sequence[str], *, prompt: str | None, max_length: int | None) -> Any:
         """Encode."""
         seen[-1] += [[prompt, text] for text in texts]
-        return encode(texts, prompt=prompt)
+        return encode(texts, prompt=prompt, max_length=max_length)
 
     module.encoder.encode = note
     watch = Noting(Local(), every_n_steps=1, keep_best=True)

@@ -118,7 +118,8 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a score out of range": (
         lines("scores/train.jsonl", {**SCORED, "score": 7}), [],
-        "{toy}/scores/train.jsonl: line 1: 'score' is 7, outside of score_range [0, 1].",
+        "{toy}/scores/train.jsonl: line 1: 'score' is 7, outside of score_range [0, 1]. Give the dataset score_range: "
+        "[lowest, highest] of what can be.",
     ),
     "no negatives where the loss needs them": (
         lines(TRAIN, *[{**PAIR, "negatives": []}] * 8), ["retrieval_loss.in_batch=false"],
@@ -128,7 +129,7 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     "no teacher where the loss needs one": (
         nothing, ["loss@retrieval_loss=distill"],
         "facts: its loss learns from a teacher, and its rows have no positive_scores and negative_scores. "
-        "Add them, or choose another loss.",
+        "Add them (mining.scores=cross_encoder writes them), or choose another loss.",
     ),
     "an unknown task": (
         nothing, [f"{FACTS}.task=retreival"],
@@ -174,7 +175,7 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a truncated safetensors file": (
         truncated, [],
-        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModel reports: "
+        "encoder.path='{toy}/tiny': expected a hub name, or a directory with config.json, weights and a tokenizer; AutoModelForTextEncoding reports: "
         "Error while deserializing header: invalid header length. Check the name, or the files in it.",
     ),
     "a tokenizer without a pad token": (
@@ -214,21 +215,23 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
     ),
     "a directory in place of a file": (
         instead_of_a_file, [],
-        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), found a folder.",
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .json, .csv, .tsv, their .gz, .bz2, .xz, .zst, or .parquet), "
+        "found a folder.",
     ),
     "a dangling link in place of a file": (
         lambda folder: [(folder / TRAIN).unlink(), (folder / TRAIN).symlink_to("absent")], [],
-        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), "
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .json, .csv, .tsv, their .gz, .bz2, .xz, .zst, or .parquet), "
         "found a symbolic link to absent, which does not exist.",
     ),
     "a looping link in place of a dev set": (
         lambda folder: [(folder / "pairs/dev.jsonl").unlink(), (folder / "pairs/dev.jsonl").symlink_to("dev.jsonl")], [],
-        "{toy}/pairs/dev.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), "
+        "{toy}/pairs/dev.jsonl: expected a file of rows (.jsonl, .json, .csv, .tsv, their .gz, .bz2, .xz, .zst, or .parquet), "
         "found a symbolic link that leads to itself.",
     ),
     "a pipe in place of a file": (
         lambda folder: [(folder / TRAIN).unlink(), os.mkfifo(folder / TRAIN)], [],
-        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .jsonl.gz, .parquet), found a named pipe.",
+        "{toy}/pairs/train.jsonl: expected a file of rows (.jsonl, .json, .csv, .tsv, their .gz, .bz2, .xz, .zst, or .parquet), "
+        "found a named pipe.",
     ),
     "half of a character": (
         lines(TRAIN, PAIR, '{"query": "cat \\ud83d", "positives": ["a cat"]}'), [],
@@ -263,7 +266,8 @@ TABLE: dict[str, tuple[Spoil, list[str], str]] = {
         lambda folder: [lines(TRAIN, {"query": "q"})(folder), lines("scores/test.jsonl", {**SCORED, "score": 7})(folder)],
         [],
         "{toy}/pairs/train.jsonl: line 1: column 'positives' is missing; the row has 'query'.\n"
-        "{toy}/scores/test.jsonl: line 1: 'score' is 7, outside of score_range [0, 1].",
+        "{toy}/scores/test.jsonl: line 1: 'score' is 7, outside of score_range [0, 1]. Give the dataset score_range: "
+        "[lowest, highest] of what can be.",
     ),
     "latin-1 judgements": (
         lambda folder: [

@@ -22,12 +22,11 @@ from lightning_embed.config.identity import (
     run_identity,
 )
 from lightning_embed.config.values import plain
-from lightning_embed.data import readers
+from lightning_embed.data import sources
 from lightning_embed.data.options import DatasetOptions
-from lightning_embed.data.readers import read_hub
+from lightning_embed.data.readers import read_hub, read_rows
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.merge import Source
-from lightning_embed.runtime import launched
 from lightning_embed.storage import hub
 from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.types import Task
@@ -67,6 +66,14 @@ def _scale_weights(model: Path) -> None:
     save_file({name: tensor * 1.5 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
 
 
+def test_adapters_and_their_weights_are_another_run(config: Make) -> None:
+    lora = "encoder.peft={_target_: peft.LoraConfig, r: 4, target_modules: all-linear}"
+    given = [(), ("encoder.lora_rank=4",), (lora,), (lora, "encoder.peft.r=8"), (lora, "+encoder.peft.use_dora=true")]
+    given += [(lora, f"encoder.weights={word}") for word in ("bfloat16", "int8", "nf4")]
+    assert len({run_hash(config(*words)) for words in given}) == len(given)
+    assert run_hash(config("encoder.weights=float32", "encoder.peft=null")) == run_hash(config())
+
+
 @pytest.mark.parametrize("part", ["train", "dev"])
 def test_edited_rows_are_another_run(config: Make, data: Path, part: str) -> None:
     before = run_hash(config())
@@ -79,6 +86,31 @@ def test_edited_tests_are_the_same_run_and_another_evaluation(config: Make, data
     _append_row(data / "pairs" / "test.jsonl")
     after = run_hash(config()), evaluation_hash(config()), job_hash("train", config())
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
+
+
+@pytest.mark.parametrize("where", ["data", "data.datasets.phrases"])
+def test_where_rows_of_tests_are_left_out_the_tests_are_part_of_the_run(config: Make, data: Path, where: str) -> None:
+    """Rows and probe depend on all tests then; else a run keeps its name, whatever its tests are."""
+    kept = run_identity(config())
+    cfg = config(f"{where}.decontaminate=drop")
+    before = run_hash(cfg), probe_hash(cfg)
+    assert before[0] != kept.hash
+    assert before[1] != probe_hash(config())
+    assert evaluation_hash(cfg) == evaluation_hash(config())
+    _append_row(data / "pairs" / "test.jsonl")
+    assert run_hash(cfg) != before[0]
+    assert probe_hash(cfg) != before[1]
+    assert run_hash(config()) == kept.hash
+
+
+@pytest.mark.parametrize(
+    ("option", "measured"),
+    [("max_length=9", True), ("query_max_length=9", True), ("document_max_length=9", True), ("pad=repeat", False)],
+)
+def test_lengths_count_for_the_measurement_too(config: Make, option: str, measured: bool) -> None:
+    cfg = config(f"data.datasets.facts.{option}")
+    assert run_hash(cfg) != run_hash(config())
+    assert (evaluation_hash(cfg) != evaluation_hash(config())) == measured
 
 
 def test_replaced_weights_are_another_run(config: Make, base: Path) -> None:
@@ -329,11 +361,11 @@ def test_with_a_callback_that_may_stop_measuring_dev_counts(config: Make) -> Non
 
 def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     freeze(config())
-    monkeypatch.setattr(launched, "rank", lambda: 1)
+    monkeypatch.setattr("lightning_embed.config.identity.is_first", lambda _: False)
     monkeypatch.setattr("os.getppid", os.getpid)
     freeze(config())
     _append_row(data / "pairs" / "train.jsonl")
-    with pytest.raises(ConfigError, match="Rank 1 found other data"):
+    with pytest.raises(ConfigError, match="Two ranks found different data"):
         freeze(config())
     monkeypatch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
     freeze(config())
@@ -355,16 +387,16 @@ def test_other_sources_are_another_run_and_changed_ones_are_not(base: Path, tmp_
 
 
 def test_rows_that_change_while_they_are_read_are_refused(data: Path, tmp_path: Path, monkeypatch) -> None:
-    file, read = data / "pairs" / "train.jsonl", readers.records
+    file, read = data / "pairs" / "train.jsonl", sources.parts
 
     def edited(path: Path):
         yield from read(path)
         _append_row(path)
 
-    monkeypatch.setattr(readers, "records", edited)
+    monkeypatch.setattr(sources, "parts", edited)
     options = DatasetOptions(Task.retrieval, str(file))
     with pytest.raises(DataError, match="changed while it was read"):
-        readers.read_rows(file, options, tmp_path / "cache")
+        read_rows(file, options, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.arrow"))
 
 
@@ -381,3 +413,12 @@ def test_merges_of_earlier_versions_keep_their_names(tmp_path: Path) -> None:
     del without["allow"]
     expected = digest([[without, config.seed, str(config.out_dtype)], [[("a", directory_digest(base), None)], None]])
     assert names[0] == expected
+
+
+def test_a_test_share_counts_where_it_is_given() -> None:
+    shares = [[], ["data.datasets.facts.test_share=0"], ["data.datasets.facts.test_share=0.1"]]
+    configs = [_cfg("train", ["data=sample", *share]) for share in shares]
+    without, zero, some = (run_identity(config) for config in configs)
+    assert without.hash == zero.hash != some.hash
+    tests = [evaluation_hash(config) for config in configs]
+    assert tests[0] == tests[1] != tests[2]

@@ -139,6 +139,8 @@ def test_every_number_of_every_config(number: int) -> None:
     config = _compose(root, *row, *(["evaluation.tasks=[STS12]"] if "evaluation=mteb" in row else []))
     with open_dict(config):
         config.pop("hydra")
+        for name in list(OmegaConf.select(config, "data.datasets", default={}))[5:]:  # hundreds are alike
+            config.data.datasets.pop(name)
     assert bad_numbers(config) == []
     for path in _leaves(config):
         before = OmegaConf.select(config, path)
@@ -174,7 +176,7 @@ def test_every_number_of_every_config(number: int) -> None:
         ("checkpoint_minutes=inf", "checkpoint_minutes=inf must be a finite number."),
         ("data.datasets.facts.dev_share=nan", "data.datasets.facts.dev_share=nan must be a finite number."),
         ("data.datasets.facts.score_range=[0,inf]", "data.datasets.facts.score_range[1]=inf must be a finite number."),
-        ("data.num_workers=-1", "data.num_workers must be at least 0, got -1."),
+        ("data.num_workers=-1", "data.num_workers: expected auto or at least 0, got -1."),
     ],
 )
 def test_a_command_is_answered_by_the_name_of_the_option(override: str, message: str) -> None:

@@ -83,9 +83,10 @@ def test_the_command_line_reports_all_in_one_go() -> None:
     given = [
         option for option in REFUSED if option.startswith(("+trainer.fast_dev_run=true", "+trainer.gradient_clip_val"))
     ]
+    given += ["trainer.precision=16-mixed", "encoder.dtype=float16"]
     with pytest.raises(ConfigError) as refusal:
-        check_command("train", [*given, "trainer.precision=16-mixed", next(key for key in REFUSED if "Timer" in key)])
-    assert len(str(refusal.value).splitlines()) == 4
+        check_command("train", [*given, next(key for key in REFUSED if "Timer" in key)])
+    assert len(str(refusal.value).splitlines()) == 5
 
 
 def test_the_default_trainer_is_kept() -> None:

@@ -17,10 +17,20 @@ class Words:
         self.vocabulary: dict[str, int] = {}
         self.seen: list[str] = []
 
-    def __call__(self, texts: Sequence[str], prompt: str = "", max_length: int | None = None) -> Tokens:
-        self.seen += [prompt + text for text in texts]
+    def __call__(
+        self,
+        texts: Sequence[str],
+        prompt: str | Sequence[str] = "",
+        max_length: int | Sequence[int | None] | None = None,
+    ) -> Tokens:
+        prompts = [prompt] * len(texts) if isinstance(prompt, str) else prompt
+        limits = max_length if isinstance(max_length, Sequence) else [max_length] * len(texts)
+        self.seen += [before + text for before, text in zip(prompts, texts, strict=True)]
         return Tokens.of(
-            [[self.vocabulary.setdefault(w, len(self.vocabulary)) for w in t.split()][:max_length] for t in texts]
+            [
+                [self.vocabulary.setdefault(w, len(self.vocabulary)) for w in (before + text).split()][:limit]
+                for before, text, limit in zip(prompts, texts, limits, strict=True)
+            ]
         )
 
 

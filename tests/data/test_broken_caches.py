@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed.data import dataset_files
 from lightning_embed.data.options import DatasetOptions
 from lightning_embed.data.readers import read_rows
+from lightning_embed.data.sample_folder import sample_folder
 from lightning_embed.storage.publish import _hidden
 from lightning_embed.types import Task
 
 OPTIONS = DatasetOptions(Task.sts, path="x")
-ROWS = [{"text1": f"a {number}", "text2": "b" * 50, "score": 0.5} for number in range(3000)]
+ROWS = [{"text1": f"a {number}", "text2": "b" * 50, "score": 0.5, "prompt": None} for number in range(3000)]
 
 
 def _folder(file: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_seal_of_cached_rows(kind: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset_files._sample(tmp_path_factory.mktemp("cache"))
+    return sample_folder(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_embedded_data_set(name: str, kind: str, sample: Path, tmp_path: Pat
     folder = tmp_path / sample.name
     shutil.copytree(sample, folder)
     BREAKS[kind](folder / name)
-    assert dataset_files._sample(tmp_path) == folder
+    assert sample_folder(tmp_path) == folder
     for file in sample.rglob("*.*l*"):
         if file.is_file():
             assert (folder / file.relative_to(sample)).read_bytes() == file.read_bytes()
@@ -90,5 +90,5 @@ def test_the_embedded_data_set(name: str, kind: str, sample: Path, tmp_path: Pat
 def test_a_file_in_place_of_the_embedded_data_set(sample: Path, tmp_path: Path) -> None:
     (tmp_path / sample.name).write_text("not a folder")
     _hidden(tmp_path / sample.name, "partial")  # nothing is made by naming it
-    assert (dataset_files._sample(tmp_path) / "facts" / "train.jsonl").exists()
+    assert (sample_folder(tmp_path) / "facts" / "train.jsonl").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [sample.name, "sample.lock"]

@@ -11,13 +11,22 @@ from lightning_embed.types import Batch, Task
 from tests.data.conftest import Words
 
 
-def _batch(*groups: Group, prompts: RowPrompts = RowPrompts(), task: Task = Task.retrieval) -> Batch:  # noqa: B008
+def _batch(
+    *groups: Group,
+    prompts: RowPrompts = RowPrompts(),  # noqa: B008
+    task: Task = Task.retrieval,
+    **options: int,
+) -> Batch:
     from datasets import Dataset
 
-    rows = Rows("d", DatasetOptions(task, path="."), Dataset.from_dict({"query": ["a"]}))
+    rows = Rows("d", DatasetOptions(task, path=".", **options), Dataset.from_dict({"query": ["a"]}))
     plan = BatchPlan("d", torch.arange(len(groups)))
     (batch,) = Collator({"d": rows}, Words(), {"d": prompts})([Planned(plan, groups)])
     return batch
+
+
+def _lengths(batch: Batch, role: torch.Tensor) -> list[int]:
+    return batch.tokens.lengths[role.flatten()].tolist()
 
 
 @pytest.mark.parametrize("task", [Task.retrieval, Task.classification, Task.clustering])
@@ -68,3 +77,64 @@ def test_prompts_make_two_texts_already() -> None:
     batch = _batch(Group("a", ["a"], []), Group("b", ["c"], ["a"]), prompts=RowPrompts("query: ", "passage: "))
     assert len(batch.tokens) == 4
     assert len(batch.hashes.unique()) == 3
+
+
+def test_queries_and_documents_have_their_own_lengths() -> None:
+    """In tokens of the prompted text; one text in both roles is two, unless prompt and length are the same."""
+    long = "one two three four five"
+    groups = [Group(long, [f"{long} six"], [long]), Group(f"{long} seven", ["short"], [])]
+    given = {"prompts": RowPrompts("query: ", "passage: ")}
+    both = _batch(*groups, **given, query_max_length=3, document_max_length=5)
+    assert _lengths(both, both.query) == [3, 3]
+    assert _lengths(both, both.positives) == [5, 2]
+    assert _lengths(both, both.negatives[0]) == [5]
+    one = _batch(*groups, **given, max_length=4, document_max_length=5)
+    assert _lengths(one, one.query) + _lengths(one, one.positives) == [4, 4, 5, 2]
+    plain = _batch(*groups, max_length=4, query_max_length=3)
+    assert _lengths(plain, plain.query) + _lengths(plain, plain.positives) == [3, 3, 4, 1]
+    assert int(plain.query[0]) != int(plain.negatives[0, 0])
+    assert plain.hashes[plain.query[0]] == plain.hashes[plain.negatives[0, 0]]
+    same = _batch(*groups, max_length=4)
+    assert int(same.query[0]) == int(same.negatives[0, 0])
+
+
+@pytest.mark.parametrize("task", [Task.sts, Task.classification, Task.clustering])
+def test_tasks_without_documents_have_the_length_of_queries(task: Task) -> None:
+    score = 0.5 if task is Task.sts else None
+    batch = _batch(Group("a b c d", ["e f g h"], [], score), task=task, max_length=4, query_max_length=3)
+    assert _lengths(batch, batch.query) + _lengths(batch, batch.positives) == [3, 3]
+
+
+def test_a_prompt_of_a_row_replaces_that_of_the_dataset() -> None:
+    """Of the query alone in retrieval; an empty one too. Equal texts with different prompts are two texts of one hash."""
+    groups = [
+        Group("a", ["b"], [], prompt="own one "),
+        Group("a", ["b"], [], prompt=""),
+        Group("a", ["b"], []),
+    ]
+    batch = _batch(*groups, prompts=RowPrompts("the query: ", "passage: "))
+    assert _lengths(batch, batch.query) == [3, 1, 3]
+    assert len(set(batch.query.tolist())) == 3
+    assert len(batch.hashes[batch.query].unique()) == len(set(batch.positives.flatten().tolist())) == 1
+    assert _lengths(batch, batch.positives) == [2, 2, 2]
+    own = Group("a", ["b", "c"], ["d"], None, prompt="x ", positive_prompts=["y z ", None], negative_prompts=[""])
+    labels = _batch(own, prompts=RowPrompts("of the task ", "of the task "), task=Task.classification)
+    assert _lengths(labels, labels.query) == [2]
+    assert _lengths(labels, labels.positives) == [3, 4]
+    assert _lengths(labels, labels.negatives) == [1]
+
+
+def test_the_tokenizer_knows_the_prompts(tiny_model) -> None:
+    """So that a pooling with include_prompt: false can leave their tokens out."""
+    from datasets import Dataset
+
+    from lightning_embed.encoder import Encoder, EncoderOptions
+
+    tokenizer = Encoder(EncoderOptions(str(tiny_model))).tokenizer
+    tokenizer.counts_prompts = True
+    rows = Rows("d", DatasetOptions(Task.retrieval, path="."), Dataset.from_dict({"query": ["a"]}))
+    groups = [Group("cat", ["dog"], [], prompt="the big "), Group("king", ["queen"], [])]
+    collate = Collator({"d": rows}, tokenizer, {"d": RowPrompts("red ", "")})
+    (batch,) = collate([Planned(BatchPlan("d", torch.arange(2)), groups)])
+    assert batch.tokens.prompts[batch.query].tolist() == [3, 2]  # [CLS] and the words
+    assert batch.tokens.prompts[batch.positives[:, 0]].tolist() == [0, 0]

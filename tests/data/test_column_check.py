@@ -96,16 +96,29 @@ def test_what_is_read_or_empty_is_not_named(write, tmp_path: Path, record: dict)
     assert _load(write, tmp_path, [record]).notes == []
 
 
-def test_a_prompt_of_each_row_is_a_warning(write, tmp_path: Path) -> None:
-    notes = _load(write, tmp_path, [{"query": "q", "pos": ["p"], "neg": ["n"], "prompt": "x", "type": "normal"}]).notes
-    assert notes[0] == "faq: columns that are not read: 'prompt', 'type'."
-    assert "query_prompt" in notes[1]
+@pytest.mark.parametrize("name", ["instruction", "Prompt", "instructions"])
+def test_a_prompt_of_another_name_is_a_note_whose_remedy_works(write, tmp_path: Path, name: str) -> None:
+    record = {"query": "q", "pos": ["p"], "neg": ["n"], "type": "normal", name: "x"}
+    notes = _load(write, tmp_path, [record]).notes
+    assert set(re.findall(r"'(\w+)'", notes[0])) == {name, "type"}
+    assert f"a prompt of each row ({name!r}) is not used" in notes[1]
+    (columns,) = (o.value() for o in OverridesParser.create().parse_overrides(re.findall(r'"(.+?)"', notes[1])))
+    loaded = _load(write, tmp_path, [record], columns=columns)
+    assert loaded.train.table["prompt"][:] == ["x"]
+    assert loaded.notes == ["faq: columns that are not read: 'type'."]
+    assert _load(write, tmp_path, [record], ignore_columns=[name]).notes == loaded.notes
+
+
+def test_a_prompt_that_is_read_is_no_note(write, tmp_path: Path) -> None:
+    record = {"query": "q", "pos": ["p"], "neg": ["n"], "prompt": "x", "instruction": "y"}
+    assert _load(write, tmp_path, [record]).notes == ["faq: columns that are not read: 'instruction'."]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"columns": {"negatives": "negz"}}, "columns: no row has the column 'negz' .negatives.. Did you mean 'negs'"),
+        ({"columns": {"prompt": "instr"}}, "columns: no row has the column 'instr' .prompt.. The rows have"),
         ({"columns": {"negatives": "empty"}}, "columns: no row has a value in the column 'empty'"),
         ({"ignore_columns": ["neg"]}, "ignore_columns: no row has the column 'neg'. Did you mean 'negs'"),
     ],

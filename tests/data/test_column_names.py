@@ -53,6 +53,7 @@ def test_given_columns_count_in_the_choice_of_the_format() -> None:
         "text1": "sentence1",
         "text2": "sentence2",
         "score": "label",
+        "prompt": "prompt",
     }
     with pytest.raises(ConfigError, match="format=flag_embedding has no sts rows: use rows or sentence_transformers"):
         chosen(DatasetOptions(Task.sts, "x", format=Format.flag_embedding), [])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.data import DatasetOptions, load_datasets
+from lightning_embed.data.options import Pad
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.types import RetrievalSet, StsSet, Task
 
@@ -44,7 +45,7 @@ def test_a_folder_is_found_by_names(write, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_beir(write, tmp_path: Path) -> None:
-    """As it is downloaded: _id, a header, qrels of each part; train qrels train nothing."""
+    """As it is downloaded: _id, a header, qrels of each part; those of train become rows."""
     write("d/corpus.jsonl", [{"_id": "1", "title": "T", "text": "one"}, {"_id": "2", "text": "two", "metadata": {}}])
     write("d/queries.jsonl", [{"_id": "a", "text": "qa"}, {"_id": "b", "text": "qb"}])
     (tmp_path / "d/qrels").mkdir()
@@ -52,7 +53,7 @@ def test_a_folder_of_beir(write, tmp_path: Path) -> None:
         (tmp_path / f"d/qrels/{part}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{line}\n")
     data = _load(DatasetOptions(Task.retrieval, path=str(tmp_path / "d")), tmp_path)
     dev, test = data.eval_sets
-    assert data.train is None
+    assert [(row["query"], row["positives"]) for row in data.train.table] == [("qa", ["T one"])]
     assert (dev.split, dev.content.qrels, dev.content.queries) == ("dev", {"b": {"1": 2}}, {"b": "qb"})
     assert (test.split, test.content.qrels, test.content.queries) == ("test", {"a": {"2": 1}}, {"a": "qa"})
     assert set(test.content.corpus) == {"1", "2"}
@@ -109,6 +110,112 @@ def test_groups_draw_at_most_the_wanted_number(write, tmp_path: Path) -> None:
     assert sorted(group.negatives) == ["d1000", "d2000"], "nothing is invented where there are fewer"
     assert rows.group(0, seed=1) == group
     assert any(rows.group(0, seed=s).positives != group.positives for s in range(2, 9))
+
+
+def test_short_rows_are_filled_by_repetition_where_asked(write, tmp_path: Path) -> None:
+    """As the papers' scripts: of the texts repeated as often as needed, as many as asked; drawn by seed and row."""
+    records = _retrieval_rows(8)
+    records[0]["negatives"], records[1]["negatives"] = [], ["only"]
+    write("d/train.jsonl", [{**row, "negative_scores": [len(text) for text in row["negatives"]]} for row in records])
+    given = {"task": Task.retrieval, "path": str(tmp_path / "d"), "num_positives": 5, "dev_share": 0.0}
+    padded, plain = (
+        _load(DatasetOptions(**given, num_negatives=n, pad=pad), tmp_path).train
+        for n, pad in ((5, Pad.repeat), (5, Pad.none))
+    )
+    for row in range(8):
+        group, short = padded.group(row, seed=1), plain.group(row, seed=1)
+        own = set(records[row]["negatives"])
+        assert sorted(short.negatives) == sorted(own), "nothing is invented by default"
+        assert len(group.negatives) == (5 if own else 0), "of nothing, nothing is repeated"
+        assert set(group.negatives) <= own
+        assert max((group.negatives.count(text) for text in own), default=0) <= (5 if row == 1 else 3)
+        assert group.negative_scores == [len(text) for text in group.negatives]
+        assert len(group.positives) == 5
+        assert set(group.positives) <= set(records[row]["positives"])
+        assert padded.group(row, seed=1) == group
+    assert any(padded.group(3, seed=s).negatives != padded.group(3, seed=1).negatives for s in range(2, 9))
+    enough = (
+        _load(DatasetOptions(**{**given, "num_positives": 1}, num_negatives=1, pad=pad), tmp_path).train for pad in Pad
+    )
+    assert len({tuple(rows.group(5, seed=3).negatives) for rows in enough}) == 1, (
+        "rows that are long enough stay as they are"
+    )
+
+
+def test_labels_are_filled_by_repetition_too(write, tmp_path: Path) -> None:
+    write("d/train.jsonl", [{"text": f"t{i}", "label": int(i < 2)} for i in range(4)])
+    options = DatasetOptions(
+        Task.clustering, path=str(tmp_path / "d"), num_positives=3, num_negatives=5, pad=Pad.repeat, dev_share=0.0
+    )
+    group = _load(options, tmp_path).train.group(0, seed=1)
+    assert group.positives == ["t1"] * 3
+    assert (len(group.negatives), set(group.negatives)) == (5, {"t2", "t3"})
+
+
+def test_own_prompts_go_with_their_texts(write, tmp_path: Path) -> None:
+    """Into groups: of labelled texts, with each text that is drawn."""
+    write("r/train.jsonl", [{**row, "prompt": f"p{i} "} for i, row in enumerate(_retrieval_rows(2))])
+    write("s/train.jsonl", [{"text1": f"a{i}", "text2": f"b{i}", "score": i, "prompt": f"p{i} "} for i in range(2)])
+    write("c/train.jsonl", [{"text": f"t{i}", "label": i % 2} | ({"prompt": f"p{i} "} if i else {}) for i in range(8)])
+    tasks = {"r": Task.retrieval, "s": Task.sts, "c": Task.classification}
+    rows = {
+        n: _load(DatasetOptions(task, path=str(tmp_path / n), num_negatives=3, dev_share=0.0), tmp_path).train
+        for n, task in tasks.items()
+    }
+    retrieval, pair = rows["r"].group(1, seed=0), rows["s"].group(1, seed=0)
+    assert (retrieval.prompt, retrieval.positive_prompts, retrieval.negative_prompts) == ("p1 ", None, None)
+    assert (pair.prompt, pair.positive_prompts) == ("p1 ", ["p1 "])
+    for row in range(8):
+        group = rows["c"].group(row, seed=0)
+        texts = [group.query, *group.positives, *group.negatives]
+        prompts = [group.prompt, *group.positive_prompts, *group.negative_prompts]
+        assert prompts == [f"p{text[1:]} " if text != "t0" else None for text in texts]
+
+
+def test_own_prompts_and_lengths_reach_the_evaluation_sets(write, tmp_path: Path) -> None:
+    """Of dev rows set aside and of test files; one query under two prompts is two queries."""
+    pair = {"query": "q", "positives": ["d"]}
+    write("r/train.jsonl", [{"query": f"q{i}", "positives": [f"d{i}"], "prompt": f"p{i} "} for i in range(20)])
+    write("r/test.jsonl", [{**pair, "prompt": "a "}, {**pair, "positives": ["e"], "prompt": "b "}, pair])
+    lengths = {"max_length": 9, "query_max_length": 5}
+    options = DatasetOptions(Task.retrieval, path=str(tmp_path / "r"), dev_share=0.25, **lengths)
+    dev, test = _load(options, tmp_path).eval_sets
+    assert sorted(dev.content.prompts) == sorted(dev.content.queries)
+    assert all(prompt == f"p{dev.content.queries[q][1:]} " for q, prompt in dev.content.prompts.items())
+    assert sorted(test.content.queries.values()) == ["q", "q", "q"]
+    assert sorted(test.content.prompts.values()) == ["a ", "b "]
+    relevant = {
+        test.content.prompts.get(query): {test.content.corpus[d]["text"] for d in grades}
+        for query, grades in test.content.qrels.items()
+    }
+    assert relevant == {"a ": {"d"}, "b ": {"e"}, None: {"d"}}
+    assert {(each.query_length, each.document_length) for each in (dev, test)} == {(5, 9)}
+    write("c/train.jsonl", [{"text": f"t{i}", "label": i % 2, "prompt": f"p{i} "} for i in range(8)])
+    write("c/test.jsonl", [{"text": "x", "label": 0, "prompt": "a "}, {"text": "y", "label": 1}])
+    (test,) = _load(DatasetOptions(Task.classification, path=str(tmp_path / "c"), dev_share=0.0), tmp_path).eval_sets
+    assert (list(test.content.prompts), list(test.content.train_prompts)) == (
+        ["a ", None],
+        [f"p{i} " for i in range(8)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (Task.retrieval, {"max_length": 2}, r"^max_length must be at least 3 tokens \(two are special\), got 2"),
+        (Task.retrieval, {"query_max_length": 0}, "^query_max_length must be at least 3 tokens"),
+        (Task.retrieval, {"document_max_length": -1}, "^document_max_length must be at least 3 tokens"),
+        (
+            Task.sts,
+            {"document_max_length": 9},
+            "^document_max_length: expected a retrieval dataset, got sts, which has",
+        ),
+        (Task.clustering, {"document_max_length": 9}, "Set query_max_length or max_length, for all of its texts"),
+    ],
+)
+def test_lengths_that_are_refused(task: Task, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DatasetOptions(task, path="x", **options)
 
 
 def test_scores_follow_the_drawn_documents(write, tmp_path: Path) -> None:
@@ -198,11 +305,11 @@ def test_refusals(write, tmp_path: Path) -> None:
         _load(options, tmp_path)
     with pytest.raises(DataError, match=r"d: no folder ./nowhere"):
         _load(DatasetOptions(Task.sts, path="./nowhere"), tmp_path)
-    (tmp_path / "rows.csv").write_text("text1,text2,score\n")
+    (tmp_path / "rows.xlsx").write_text("text1,text2,score\n")
     with pytest.raises(
-        DataError, match=r"rows.csv is no file of rows: expected .jsonl, .jsonl.gz, .parquet. Convert it."
+        DataError, match=r"rows.xlsx is no file of rows: expected .jsonl, .json, .csv, .* or .parquet. Convert it."
     ):
-        _load(DatasetOptions(Task.sts, path=str(tmp_path / "rows.csv")), tmp_path)
+        _load(DatasetOptions(Task.sts, path=str(tmp_path / "rows.xlsx")), tmp_path)
     with pytest.raises(DataError, match="d: no test file"):
         _load(DatasetOptions(Task.sts, test="nowhere.jsonl"), tmp_path)
     for options, message in [

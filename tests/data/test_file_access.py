@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_embed.data import DatasetOptions
-from lightning_embed.data.file_access import SUFFIXES, exists, readable
+from lightning_embed.data.file_access import ROWS, SUFFIXES, exists, readable
 from lightning_embed.data.readers import read_rows
 from lightning_embed.errors import DataError
 from lightning_embed.types import Task
@@ -61,7 +61,7 @@ def test_what_is_no_file(tmp_path: Path, name: str, suffix: str) -> None:
     make(path)
     with pytest.raises(DataError) as caught:
         _read(path)
-    assert str(caught.value) == f"{path}: expected a file of rows (.jsonl, .jsonl.gz, .parquet), {found}."
+    assert str(caught.value) == f"{path}: expected a file of rows ({ROWS}), {found}."
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EPERM, errno.ETIMEDOUT, errno.ENOMEM])

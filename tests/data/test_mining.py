@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import CrossEncoder
 
 from lightning_embed.data import DatasetOptions
-from lightning_embed.data.mining import mine, read_mined
-from lightning_embed.data.options import Format, MiningOptions, SamplingStrategy
+from lightning_embed.data.mining import mine, read_mined, score
+from lightning_embed.data.mining_options import MiningOptions, SamplingStrategy, Teacher
+from lightning_embed.data.options import Format
 from lightning_embed.data.readers import read_rows
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder, EncoderOptions, load
@@ -99,6 +101,83 @@ def test_mined_rows_are_read_whatever_the_format_of_the_dataset(write, scorer: P
     assert mined.options == options
     assert [len(r["negatives"]) for r in mined.table] == [2] * len(NOUNS)
     assert mined.table["query"][:] == rows.table["query"][:]
+
+
+def test_own_prompts_and_lengths_of_the_dataset(write, scorer: Path, tmp_path: Path) -> None:
+    """One query under two prompts is mined twice, by the embeddings behind each prompt, of texts that are cut."""
+    texts = [f"the {c} {n} {v}" for c in COLOURS[:3] for n in NOUNS[:3] for v in VERBS[:2]]
+    prompts = ["old house ", "", None]
+    records = [{"query": texts[0], "positives": [texts[1]]} | ({} if p is None else {"prompt": p}) for p in prompts]
+    records += [{"query": text, "positives": [text.replace("the", "a")], "prompt": "big "} for text in texts[2:]]
+    options = DatasetOptions(Task.retrieval, path="x", query_max_length=5, document_max_length=4)
+    rows = Rows("toy", options, read_rows(write("toy.jsonl", records), options, tmp_path / "cache"))
+    file = mine(
+        rows, scorer, MiningOptions(["toy"], 2), tmp_path / "mined.jsonl", query_prompt="red ", document_prompt=""
+    )
+    mined, encoder = read_mined(rows, file, tmp_path / "cache").table.to_list(), load(scorer)
+    assert [row["prompt"] for row in mined] == [*prompts, *["big "] * 16]
+    corpus = sorted({text for row in records for text in row["positives"]} - {texts[1]})
+    documents = encoder.encode(corpus, prompt="", max_length=4)
+    for row, prompt in zip(mined[:3], ["old house ", "", "red "], strict=True):
+        scores = documents @ encoder.encode(texts[0], prompt=prompt, max_length=5)
+        worst = min(float(scores[corpus.index(text)]) for text in row["negatives"])
+        assert len(row["negatives"]) == 2
+        assert sum(scores > worst + 1e-5) < 2
+    assert load(scorer).tokenizer.max_length == 64
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_score": 0.5}, {"relative_margin": 0.05}, {"absolute_margin": 0.1}, {"min_score": 0.4}]
+)
+def test_a_cross_encoder_leaves_out_by_its_scores(
+    rows: Rows, scorer: Path, tiny_cross_encoder: Path, tmp_path: Path, limit: dict[str, float]
+) -> None:
+    """In its own scale; without it, the negatives are others."""
+    given = {"cross_encoder": str(tiny_cross_encoder), **limit}
+    file = mine(rows, scorer, MiningOptions(["toy"], 3, range_max=30, **given), tmp_path / "mined.jsonl", device="cpu")
+    model, removed = CrossEncoder(str(tiny_cross_encoder), device="cpu"), 0
+    positives: dict[str, set[str]] = {}
+    for record in rows.table:
+        positives.setdefault(record["query"], set()).update(record["positives"])
+    for before, after in zip(rows.table, read_mined(rows, file, tmp_path / "cache").table, strict=True):
+        query, new = before["query"], after["negatives"][len(before["negatives"]) :]
+        scores = model.predict([(query, text) for text in new]) if new else []
+        worst = model.predict([(query, text) for text in sorted(positives[query])]).min()
+        bounds = {
+            "max_score": lambda score: score <= 0.5,
+            "min_score": lambda score: score >= 0.4,
+            "relative_margin": lambda score, worst=worst: score <= worst - abs(worst) * 0.05,
+            "absolute_margin": lambda score, worst=worst: score <= worst - 0.1,
+        }
+        assert all(bounds[name](score) for name in limit for score in scores)
+        removed += 3 - len(new)
+    plain = mine(rows, scorer, MiningOptions(["toy"], 3), tmp_path / "plain.jsonl", device="cpu")
+    assert plain.read_bytes() != file.read_bytes()
+
+
+@pytest.mark.parametrize("teacher", ["cross_encoder", "model"])
+def test_scores_are_written_into_rows(
+    rows: Rows, scorer: Path, tiny_cross_encoder: Path, tmp_path: Path, teacher: str
+) -> None:
+    options = MiningOptions(
+        ["toy"], 3, model=str(scorer), cross_encoder=str(tiny_cross_encoder), max_score=2.0, scores=Teacher(teacher)
+    )
+    mined = read_mined(rows, mine(rows, scorer, options, tmp_path / "m.jsonl", device="cpu"), tmp_path / "cache")
+    both = [score(mined, options, tmp_path / f"{n}.jsonl", device="cpu") for n in range(2)]
+    assert both[0].read_bytes() == both[1].read_bytes()
+    found = read_mined(mined, both[0], tmp_path / "cache")
+    assert found.has_teacher
+    model, cross = load(scorer), CrossEncoder(str(tiny_cross_encoder), device="cpu")
+    for before, after in zip(mined.table, found.table, strict=True):
+        texts = [*after["positives"], *after["negatives"]]
+        assert texts == [*before["positives"], *before["negatives"]]
+        expected = (
+            model.encode(texts, prompt="big ") @ model.encode(after["query"], prompt="old ")
+            if teacher == "model"
+            else torch.tensor(cross.predict([(after["query"], t) for t in texts])).logit()
+        )
+        given = torch.tensor([*after["positive_scores"], *after["negative_scores"]])
+        torch.testing.assert_close(given, expected.float(), atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_found(rows: Rows, scorer: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def _read(path: Path, options: DatasetOptions = RETRIEVAL) -> list[dict]:
     "record",
     [
         {"query": "q", "positives": ["p1", "p2"], "negatives": ["n"]},
-        {"query": "q", "pos": ["p1", "p2"], "neg": ["n"], "prompt": "unused"},
+        {"query": "q", "pos": ["p1", "p2"], "neg": ["n"], "prompt": None},
     ],
 )
 def test_retrieval_formats(write, record: dict) -> None:
@@ -55,6 +55,56 @@ def test_sentence_transformers_formats(write) -> None:
 def test_scores_of_a_teacher(write, record: dict) -> None:
     texts = {"query": "q", "positives": ["p", "r"], "negatives": ["n"]}
     assert _read(write("a.jsonl", [record])) == [{**texts, "positive_scores": [2.0, 0.5], "negative_scores": [-1.0]}]
+
+
+ROWS = {
+    Task.retrieval: {"query": "q", "positives": ["p"], "negatives": []},
+    Task.sts: {"text1": "a", "text2": "b", "score": 0.5},
+    Task.clustering: {"text": "t", "label": "x"},
+}
+
+
+@pytest.mark.parametrize("task", ROWS)
+@pytest.mark.parametrize("name", ["prompt", "instruction"])
+def test_a_prompt_of_each_row(write, task: Task, name: str) -> None:
+    """An empty one is one; none is the dataset's. By `columns` of any name, which changes the name in the cache."""
+    rows = [{**ROWS[task], name: prompt} for prompt in ("Find it: ", "", None)]
+    file = write("a.jsonl", [*rows, ROWS[task]])
+    options = DatasetOptions(task, path="x", columns={} if name == "prompt" else {"prompt": name})
+    assert _read(file, options) == [
+        *({**ROWS[task], "prompt": prompt} for prompt in ("Find it: ", "")),
+        *[ROWS[task]] * 2,
+    ]
+    if name != "prompt":
+        assert all("prompt" not in row for row in _read(file, DatasetOptions(task, path="x")))
+        assert len(list((file.parent / "cache").glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"query": "q", "pos": ["p"], "neg": ["n"], "prompt": "Find it: "},
+        {"anchor": "q", "positive": "p", "negative": "n", "prompt": "Find it: "},
+    ],
+)
+def test_a_prompt_of_each_row_in_the_peers_formats(write, record: dict) -> None:
+    expected = {"query": "q", "positives": ["p"], "negatives": ["n"], "prompt": "Find it: "}
+    assert _read(write("a.jsonl", [record])) == [expected]
+
+
+@pytest.mark.parametrize("task", ROWS)
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (3, "'prompt' must be a text, the prompt of this row, got int 3"),
+        (["Find it"], "'prompt' must be a text, the prompt of this row, got list"),
+        ("\ud800", "'prompt' has .ud800 at character 0, half of a surrogate pair"),
+    ],
+)
+def test_a_prompt_that_is_none(write, task: Task, prompt: object, reason: str) -> None:
+    file = write("a.jsonl", [ROWS[task], {**ROWS[task], "prompt": prompt}])
+    with pytest.raises(DataError, match=rf"a\.jsonl: line 2: {reason}"):
+        _read(file, DatasetOptions(task, path="x"))
 
 
 def test_scores_may_be_missing(write) -> None:
@@ -146,8 +196,8 @@ def test_refusals(write, tmp_path: Path) -> None:
         _read(tmp_path / "absent.jsonl")
     with pytest.raises(DataError, match="found a folder"):
         _read(tmp_path)
-    with pytest.raises(DataError, match=r"expected \.jsonl"):
-        _read(write("a.csv", [{}]))
+    with pytest.raises(DataError, match=r"a\.txt: expected \.jsonl"):
+        _read(write("a.txt", [{}]))
     with pytest.raises(ConfigError, match=r"retrieval has no column 'qury'. Did you mean 'query'\?"):
         _read(write("a.jsonl", [{}]), DatasetOptions(Task.retrieval, path="x", columns={"qury": "a"}))
     with pytest.raises(ConfigError, match="format=flag_embedding has no sts rows"):

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from lightning_embed.data import DatasetOptions
 from lightning_embed.data.readers import read_rows
-from lightning_embed.data.records import text_lines
+from lightning_embed.data.text_lines import text_lines
 from lightning_embed.errors import DataError
 from lightning_embed.types import Task
 
@@ -40,9 +40,9 @@ CONTENTS = {
     "jsonl as parquet": (".parquet", LINES, "its name says parquet, its content is text. Name it .jsonl"),
     "gzip as parquet": (".parquet", gzip.compress(LINES), "its content is gzip. Name it .jsonl.gz"),
     "zip": (".jsonl", b"PK\x03\x04" + LINES, "its content is zip. Convert it to text"),
-    "bzip2": (".jsonl", b"BZh91AY", "its content is bzip2. Convert it to text"),
-    "xz": (".jsonl.gz", b"\xfd7zXZ\x00", "its content is xz. Convert it to gzip"),
-    "zstd": (".jsonl", b"\x28\xb5\x2f\xfd1", "its content is zstd. Convert it to text"),
+    "bzip2": (".jsonl", b"BZh91AY", "its content is bzip2. Name it .jsonl.bz2"),
+    "xz": (".jsonl.gz", b"\xfd7zXZ\x00", "its content is xz. Name it .jsonl.xz"),
+    "zstd": (".jsonl", b"\x28\xb5\x2f\xfd1", "its content is zstd. Name it .jsonl.zst"),
     "UTF-16": (".jsonl", '{"query": "q"}'.encode("utf-16"), "its content is UTF-16. Convert it to text"),
     "Arrow": (".parquet", b"ARROW1\x00\x00", "its content is Arrow. Convert it to parquet"),
     "an empty parquet": (".parquet", b"", "damaged, or not parquet, from row 0 on"),

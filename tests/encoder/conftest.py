@@ -20,6 +20,17 @@ SPECIAL = {
     "qwen3": {"num_key_value_heads": 2, "head_dim": 8, "use_sliding_window": True, "sliding_window": 5, **LOCAL},
 }
 
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+WINDOW = {"head_dim": 8, "num_key_value_heads": 2, "sliding_window": 5}
+SPECIAL |= {
+    "gemma2": WINDOW,
+    "gemma3_text": {**WINDOW, "layer_types": LOCAL["layer_types"]},
+    "t5": T5,
+    "mt5": T5,
+    "umt5": T5,
+}
+NOT_OF_BERT = {"distilbert", "t5", "mt5", "umt5", "bart", "gpt2"}  # names of their sizes
+
 Build = Callable[..., Path]
 
 
@@ -28,16 +39,17 @@ def build(tmp_path: Path, tiny_model: Path) -> Build:
     """Writes a random model of a family, with the words of `tiny_model`, as a Hugging Face directory."""
 
     def write(family: str, **extra: object) -> Path:
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
         folder = tmp_path / family
         shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("config.json", "*.safetensors"))
         words = len((tiny_model / "vocab.txt").read_text().split())
-        shape = {**({} if family == "distilbert" else SIZES), **SPECIAL.get(family, {}), **extra}
+        shape = {**({} if family in NOT_OF_BERT else SIZES), **SPECIAL.get(family, {}), **extra}
         tokens = {"vocab_size": words + 4, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
         config = AutoConfig.for_model(family, max_position_embeddings=80, **tokens, **shape)
         torch.manual_seed(1)
-        AutoModel.from_config(config).save_pretrained(folder)
+        auto = AutoModelForTextEncoding if family in ("t5", "mt5", "umt5") else AutoModel
+        auto.from_config(config).save_pretrained(folder)
         return folder
 
     return write

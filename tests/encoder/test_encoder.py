@@ -119,7 +119,7 @@ def test_encode_runs_distinct_texts_once_in_the_order_given(tiny_model, monkeypa
     seen = []
     run = Encoder.forward_chunk
     monkeypatch.setattr(Encoder, "forward_chunk", lambda *a, **k: seen.append(len(a[2])) or run(*a, **k))
-    embeddings = encoder.encode(texts, show_progress=True)
+    embeddings = encoder.encode(texts, show_progress_bar=True)
     assert sum(seen) == 3
     assert encoder.training
     assert (embeddings.shape, embeddings.dtype, embeddings.device.type) == ((5, 32), torch.float32, "cpu")
@@ -150,6 +150,12 @@ def test_encode_takes_prompts(tiny_model) -> None:
     assert torch.equal(encoder.encode(["dog"], prompt="big cat "), written_out)
     assert torch.equal(encoder.encode(["dog"], prompt_name="query"), written_out)
     assert not torch.allclose(encoder.encode(["dog"]), written_out)
+    several = encoder.encode(["dog", "dog", "cat"], prompt=["big cat ", "", "red "], max_length=4)
+    alone = [encoder.encode(t, prompt=p, max_length=4) for t, p in (("dog", "big cat "), ("dog", ""), ("cat", "red "))]
+    torch.testing.assert_close(several, torch.stack(alone))
+    assert torch.equal(encoder.encode("dog", prompt="big cat ", max_length=4), encoder.encode("big cat"))
+    with pytest.raises(ConfigError, match="encode: expected one prompt, or one for each of 2 texts, got 3"):
+        encoder.encode(["dog", "cat"], prompt=["", "", ""])
     with pytest.raises(ConfigError, match=r"no prompt 'qury'. Did you mean 'query'"):
         encoder.encode(["dog"], prompt_name="qury")
 

@@ -59,7 +59,7 @@ def test_saved_is_an_ordinary_model_that_embeds_alike(build, ragged: Tokens, tmp
     encoder.save(tmp_path / "saved")
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     saved = load(tmp_path / "saved")
-    torch.testing.assert_close(saved.encode(TEXTS), encoder.encode(TEXTS), atol=1e-6, rtol=0)
+    torch.testing.assert_close(saved.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5, rtol=0)
     assert not torch.allclose(saved.encode(TEXTS), base.encode(TEXTS), atol=1e-3)
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("saved", "base"))
     assert ours.keys() == theirs.keys()

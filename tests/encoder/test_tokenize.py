@@ -26,6 +26,19 @@ def test_texts_are_cut_and_keep_their_special_tokens(tiny_model) -> None:
     assert tokenizer(TEXTS, max_length=4).ids[-1] == tokenizer(TEXTS).ids[-1] == tokenizer.tokenizer.sep_token_id
 
 
+def test_each_text_may_have_its_own_prompt_and_length(tiny_model) -> None:
+    tokenizer = Encoder(EncoderOptions(str(tiny_model), max_length=8)).tokenizer
+    prompts, lengths = ["", "small ", "the old "], [4, None, 6]
+    together = tokenizer(TEXTS, prompts, lengths)
+    alone = [tokenizer([text], before, length) for text, before, length in zip(TEXTS, prompts, lengths, strict=True)]
+    assert together.ids.tolist() == [token for tokens in alone for token in tokens.ids.tolist()]
+    assert together.lengths.tolist() == [len(tokens.ids) for tokens in alone] == [4, 5, 6]
+    assert together.ids[3] == together.ids[-1] == tokenizer.tokenizer.sep_token_id
+    for wrong in ({"prompt": prompts[:2]}, {"prompt": [*prompts, ""]}, {"max_length": [4]}, {"max_length": [4] * 4}):
+        with pytest.raises(ValueError, match=r"zip\(\) argument"):
+            tokenizer(TEXTS, **wrong)
+
+
 def test_lengths_come_from_the_tokenizer_and_the_positions(tiny_model, build) -> None:
     assert Encoder(EncoderOptions(str(tiny_model))).tokenizer.max_length == 64
     roberta = build("roberta")

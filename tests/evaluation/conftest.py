@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ class Angles:
     def prompt_for(self, task: Task, role: str, dataset: str) -> str:
         return f"{dataset} {task} {role}"
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Tensor:
+    def encode(self, texts: Sequence[str], *, prompt: Any, max_length: int | None = None) -> Tensor:
         self.seen.append(prompt)
         radians = torch.tensor([self.degrees[text] for text in texts]).deg2rad()
         return torch.stack([radians.cos(), radians.sin()], dim=1)

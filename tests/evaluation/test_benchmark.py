@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb, Nothing
-from lightning_embed.evaluation.benchmark import get_tasks
+from lightning_embed.evaluation.benchmark import get_tasks, members
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -57,6 +57,18 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
             {"benchmark": "MTEB(eng, v3)"},
             r"evaluation.benchmark: mteb has no 'MTEB\(eng, v3\)'. Did you mean MTEB\(eng, v",
         ),
+        (
+            {"benchmark": ["MTEB(eng, v2)", "RTEB(Beta)"]},
+            r"evaluation.benchmark: mteb has no 'RTEB\(Beta\)'. Did you mean RTEB\(beta\)",
+        ),
+        (
+            {"benchmark": ["RTEB(beta)", "RTEB(eng, beta)"]},
+            r"CUREv1 has different splits or languages in RTEB\(beta\) and RTEB\(eng, beta\): name one",
+        ),
+        (
+            {"tasks": ["ATEC"], "benchmark": ["MTEB(eng, v2)", "RTEB(beta)"]},
+            r"MTEB\(eng, v2\) and RTEB\(beta\) have no task 'ATEC'",
+        ),
         ({"tasks": ["STS12"], "split": "train"}, "evaluation.split: 'train' is no split"),
         ({"tasks": ["ATEC"], "benchmark": "MTEB(eng, v2)"}, r"MTEB\(eng, v2\) has no task 'ATEC'"),
     ],
@@ -76,6 +88,32 @@ def test_a_benchmark_gives_its_own_splits_and_languages():
     assert len(get_tasks([], "MTEB(eng, v2)")) == 41
 
 
+def test_several_benchmarks(caplog):
+    """BOOM's three: 41, 12 and the 17 public ones of 30; AppsRetrieval is in two and runs once."""
+    evaluator = Mteb(benchmark=["MTEB(eng, v2)", "MTEB(Code, v1)", "RTEB(beta)"])
+    with caplog.at_level("INFO"):
+        evaluator.validate()
+    assert "not public: Code1Retrieval, EnglishFinance1Retrieval" in caplog.text
+    names = [part.name for part in evaluator.parts([])]
+    assert len(names) == len(set(names)) == 41 + 12 + 17 - 1
+    assert members(["MTEB(Code, v1)", "RTEB(beta)"])["AppsRetrieval"] == ["MTEB(Code, v1)", "RTEB(beta)"]
+    assert not any("Code1" in name for name in names)
+
+
+def test_a_score_names_the_benchmarks_of_its_test(mock_task, encoder, monkeypatch):
+    import mteb
+
+    task = mteb.get_task(mock_task)
+    ours = [mteb.Benchmark(name=name, tasks=[task]) for name in ("Ours(a)", "Ours(b)")]
+    monkeypatch.setattr(mteb, "get_benchmarks", lambda: ours)
+    monkeypatch.setattr(mteb, "get_benchmark", lambda name: next(b for b in ours if b.name == name))
+    for benchmark, expected in (("Ours(b)", ["Ours(b)"]), (["Ours(a)", "Ours(b)"], ["Ours(a)", "Ours(b)"])):
+        evaluator = Mteb(benchmark=benchmark)
+        evaluator.validate()
+        assert evaluator(encoder, [])["test"][mock_task]["benchmarks"] == expected
+    assert "benchmarks" not in Mteb([mock_task])(encoder, [])["test"][mock_task]
+
+
 def test_known_tasks_pass():
     Mteb(["STS12", "SciFact"]).validate()
 
@@ -86,6 +124,10 @@ def test_known_tasks_pass():
         (["evaluation=local", "evaluation.max_dev_queries=500"], Local(["dev", "test"], 500)),
         (["evaluation=mteb", "evaluation.tasks=[STS12]"], Mteb(["STS12"], [], Local(["dev", "test"]))),
         (["evaluation=mteb", "evaluation@evaluation.local=none"], Mteb([], [], Nothing())),
+        (
+            ["evaluation=mteb", "evaluation.benchmark=['MTEB(eng, v2)','RTEB(beta)']"],
+            Mteb([], [], Local(["dev", "test"]), ["MTEB(eng, v2)", "RTEB(beta)"]),
+        ),
         (["evaluation=none"], Nothing()),
     ],
 )

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ class Noting(Model):
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> torch.Tensor:
+    def encode(self, texts: Sequence[str], *, prompt: Any, max_length: int | None = None) -> torch.Tensor:
         self.asked += texts
         return torch.tensor([[len(prompt or ""), len(text), 0.5] for text in texts]).reshape(-1, 3)
 

@@ -21,7 +21,7 @@ def test_the_inner_product_is_the_mean_cosine(angles):
 
 def test_members_of_other_dimensions_and_lengths_count_alike(angles):
     class Longer(type(angles(NORTH))):
-        def encode(self, texts, *, prompt):
+        def encode(self, texts, *, prompt, max_length=None):
             return torch.cat([5 * super().encode(texts, prompt=prompt), torch.zeros(len(texts), 3)], dim=1)
 
     plain, longer = Ensemble([angles(NORTH), angles(EAST)]), Ensemble([angles(NORTH), Longer(EAST)])

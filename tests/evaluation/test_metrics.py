@@ -103,6 +103,7 @@ def test_what_every_query_scored_averages_to_the_metric(encoder, eval_sets):
         assert 100 * np.mean(values) == pytest.approx({words[0]: score["score"], **score["more"]}[word], abs=1e-2), word
 
 
+@pytest.mark.slow
 def test_without_metrics_and_with_the_default_ones_scores_are_the_same(encoder, eval_sets):
     named = Local(metrics=["ndcg@10", "spearman", "accuracy", "v_measure"])(encoder, eval_sets)
     assert named == Local()(encoder, eval_sets) == Local(metrics=[])(encoder, eval_sets)
@@ -237,7 +238,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """A whole run: the words of the command line, and its optimized_metric."""
     folder = tmp_path_factory.mktemp("metrics")
     more = [
-        "evaluation.metrics=[recall@3,mrr@10,ndcg@10,pearson,spearman]", "experts=joint", "logger=csv", "callback=evaluate",
+        "evaluation.metrics=[recall@3,mrr@10,ndcg@10,pearson,spearman]", "experts=joint", "logger=csv", "callback=evaluate", "seed=1",
         "callback.while_training.evaluation.metrics=[ndcg@10,recall@1]",
     ]  # fmt: skip
     overrides = [each for each in _overrides(tiny_model, write_toy(folder), folder / "run") if "callback" not in each]

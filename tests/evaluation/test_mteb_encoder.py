@@ -24,8 +24,8 @@ class Spoilt:
     def __init__(self, encoder: Encoder, change: Any) -> None:
         self.encoder, self.change, self.prompt_for = encoder, change, encoder.prompt_for
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> Tensor:
-        return self.change(self.encoder.encode(texts, prompt=prompt).clone())
+    def encode(self, texts: Sequence[str], *, prompt: Any, max_length: int | None = None) -> Tensor:
+        return self.change(self.encoder.encode(texts, prompt=prompt, max_length=max_length).clone())
 
 
 def one_number(bad: float) -> Any:

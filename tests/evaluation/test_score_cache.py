@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ class Model:
     def prompt_for(self, task: Task, role: str, dataset: str) -> str:
         return ""
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None) -> torch.Tensor:
+    def encode(self, texts: Sequence[str], *, prompt: Any, max_length: int | None = None) -> torch.Tensor:
         return torch.zeros(len(texts), 1)
 
 

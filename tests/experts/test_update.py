@@ -6,7 +6,7 @@ import pytest
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
-from lightning_embed.experts.update import Update
+from lightning_embed.experts.update import Start, Update
 from lightning_embed.types import BASE
 from tests.experts.toy import SETS, NoMeasure
 
@@ -38,6 +38,13 @@ def test_the_history_is_drawn_once(tmp_path: Path) -> None:
     other = _plan(Update(new=["stsb"], existing=str(tmp_path)), seed=1)[1]
     assert one.rows["squad"] == two.rows["squad"]
     assert one.rows["squad"] != other.rows["squad"]
+
+
+def test_training_on_from_the_existing_model(tmp_path: Path) -> None:
+    plan = Update(new=["stsb"], existing=str(tmp_path), history_share=0.0, start=Start.existing, seeds=2)
+    _, update, again = plan.chosen(SETS, 0, NoMeasure())
+    assert (update.start, update.start_path, update.rows) == ("existing", str(tmp_path), {"stsb": None})
+    assert (again.name, again.start, again.start_path) == ("update-seed_1", "existing", str(tmp_path))
 
 
 def test_an_existing_model_is_not_trained_again_for_another_seed(tmp_path: Path) -> None:

@@ -45,6 +45,50 @@ def test_reference(loss_input: LossInput, in_batch: bool, temperature: float) ->
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("in_batch", [True, False])
+@pytest.mark.parametrize("margin", [None, 0.2])
+def test_reference_with_equal_texts_as_negatives(loss_input: LossInput, in_batch: bool, margin: float | None) -> None:
+    """The papers' code: row 0's positive is row 2's negative and stays a negative of row 0; a query and a document of other rows too."""
+    hashes = loss_input.hashes.clone()
+    hashes[7], hashes[16] = hashes[0], hashes[11]
+    batch = replace(loss_input, hashes=hashes)
+    query, positives, negatives = _parts(batch)
+
+    def beyond(row: int, document: tuple[int, str, int], slot: int) -> bool:
+        j, role, k = document
+        candidate = (positives if role == "p" else negatives)[j][k]
+        return margin is not None and bool(query[row] @ candidate > query[row] @ positives[row][slot] + margin)
+
+    loss = InfoNCE(temperature=0.1, in_batch=in_batch, margin=margin, mask_equal=False)
+    ours = loss(batch)
+    theirs = reference.infonce(query, positives, negatives, 0.1, in_batch, beyond)
+    torch.testing.assert_close(ours.value, theirs, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(v, batch.embeddings.final)[0] for v in (ours.value, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+    masked = replace(loss, mask_equal=True)(batch)
+    assert ours.value > masked.value
+    assert ours.logs["masked"] < masked.logs["masked"]
+    assert margin is not None or ours.logs["masked"] == 0
+
+
+def test_reference_symmetric_with_equal_texts_as_negatives(loss_input: LossInput) -> None:
+    batch = replace(loss_input, positives=torch.tensor([[5, 6], [7, -1], [8, 9], [5, 10], [11, -1]]))
+    query, positives, negatives = _parts(batch)
+    theirs = reference.infonce(query, positives, negatives, 0.05), reference.infonce_to_queries(query, positives, 0.05)
+    ours = InfoNCE(temperature=0.05, symmetric=True, mask_equal=False)(batch).value
+    torch.testing.assert_close(ours, sum(theirs) / 2, rtol=1e-12, atol=1e-12)
+
+
+def test_repeated_negatives_count_as_often_as_they_stand(loss_input: LossInput) -> None:
+    """`pad: repeat`: negative 13 of row 1 stands twice, in every sum."""
+    negatives = torch.tensor([[12, 13], [13, 13], [5, 14], [-1, -1], [15, 16]])
+    batch = replace(loss_input, negatives=negatives)
+    ours = InfoNCE(temperature=0.1, mask_equal=False)(batch).value
+    theirs = reference.infonce(*_parts(batch), 0.1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert ours > InfoNCE(temperature=0.1, mask_equal=False)(loss_input).value
+
+
 def test_reference_symmetric(loss_input: LossInput) -> None:
     """Row 3 has row 0's first document too: its query is a right answer to it, not a negative."""
     batch = replace(loss_input, positives=torch.tensor([[5, 6], [7, -1], [8, 9], [5, 10], [11, -1]]))
@@ -70,7 +114,10 @@ def test_repeated_document_is_no_negative(loss_input: LossInput) -> None:
     assert InfoNCE()(fresh).logs["masked"] == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"in_batch": False}, {"symmetric": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"in_batch": False}, {"symmetric": True}, {"mask_equal": False}, {"mask_equal": False, "symmetric": True}],
+)
 def test_rows_average_to_the_whole(loss_input: LossInput, options: dict) -> None:
     """What ranks compute for their rows averages to the loss of the global batch."""
     loss = InfoNCE(temperature=0.1, **options)
@@ -99,7 +146,9 @@ def test_parity_sentence_transformers(symmetric: bool) -> None:
     torch.testing.assert_close(InfoNCE(temperature=0.05, symmetric=symmetric)(batch).value, theirs)
 
 
-@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"margin": 0.1, "symmetric": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"symmetric": True}, {"margin": 0.1, "symmetric": True}, {"mask_equal": False}]
+)
 def test_blocks_change_nothing(loss_input: LossInput, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Value, gradient and masked count are those of the whole matrix, of which never more than a block is kept."""
     loss = InfoNCE(temperature=0.1, **options)

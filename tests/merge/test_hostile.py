@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save
 
@@ -181,6 +182,7 @@ def _attempt(root: Path, draw: random.Random) -> str:
     return "merged"
 
 
+@pytest.mark.slow
 def test_500_random_trees(tmp_path: Path) -> None:
     outcomes = []
     for seed in range(500):

@@ -19,6 +19,5 @@ FAST = ("plain", "0_Transformer", "Dense", "empty tensors", "a vocabulary in a d
     [pytest.param(each, marks=[pytest.mark.slow] * (each.name not in FAST), id=each.name) for each in LAYOUTS],
 )
 def test_each_is_merged_rightly_or_refused(layout: Layout, tmp_path: Path) -> None:
-    layouts.quiet()
     row = layouts.check(layout, layout.families[0], tmp_path)
     assert row.fault is None, row

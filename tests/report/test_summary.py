@@ -1,9 +1,14 @@
 """Means over tasks, by hand."""
 
-import pytest
+from io import StringIO
 
+import pytest
+from rich.console import Console
+
+from lightning_embed.card.results import tables
 from lightning_embed.errors import ConfigError
 from lightning_embed.report.pages.run_page import headline
+from lightning_embed.report.run_results import Run
 from lightning_embed.report.scores.summary import best, ensemble_name, metric, summary
 
 
@@ -16,6 +21,44 @@ def test_blocks_and_means_by_hand(models):
     assert inside.rows["base"] == {"retrieval": 50, "sts": 70, "mean": 60}  # not (40 + 60 + 70) / 3
     assert outside.rows["base"] == {"sts": 80, "mean": 80}
     assert together.rows["base"] == {"retrieval": 50, "sts": 75, "mean": 62.5}
+
+
+def test_each_benchmark_has_its_means(models, tmp_path):
+    """In domain, out of domain and all, without repeating a block; local sets are in none of them."""
+    for found in models.values():
+        found["test"]["squad"]["benchmarks"] = found["test"]["sts13"]["benchmarks"] = ["MTEB(eng, v2)"]
+        found["test"]["code"] = {**found["test"]["sts13"], "task": "retrieval", "score": 30.0, "benchmarks": ["C<b>"]}
+    blocks = {block.title: block for block in summary(models)[4:]}
+    assert list(blocks) == [
+        "test, MTEB(eng, v2), in domain", "test, MTEB(eng, v2), out of domain", "test, MTEB(eng, v2)",
+        "test, C<b>, out of domain",
+    ]  # fmt: skip
+    rows = [block.rows["base"] for block in blocks.values()]
+    assert rows == [
+        {"retrieval": 40, "mean": 40},
+        {"sts": 80, "mean": 80},
+        {"retrieval": 40, "sts": 80, "mean": 60},
+        {"retrieval": 30, "mean": 30},
+    ]
+    run = Run(tmp_path)
+    for name, found in models.items():
+        run.add(name, found)
+    assert run.means("base")["test_MTEB_eng_v2_in_domain/mean"] == 40
+    assert run.means("base")["test_C_b_out_of_domain/retrieval"] == 30
+    console = Console(width=120, record=True, file=StringIO())
+    run.print(console, list(models))
+    assert "test, C<b>, out of domain" in console.export_text()
+    page = run.write_html({}).read_text()
+    assert "<h2>Test, MTEB(eng, v2), in domain</h2>" in page
+    assert "C<b>" not in page
+    assert "C<b>" not in tables(models, "base")
+
+
+def test_a_benchmark_that_is_a_whole_section_is_not_repeated(models):
+    for found in models.values():
+        for score in found["test"].values():
+            score["benchmarks"] = ["MTEB(eng, v2)"]
+    assert len(summary(models)) == 4
 
 
 def test_tasks_come_in_our_order_and_other_types_of_mteb_last(models):

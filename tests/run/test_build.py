@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_embed.errors import ConfigError
 from lightning_embed.run import build
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
@@ -14,7 +15,7 @@ from tests.toy import write_toy
 def overrides(tmp_path: Path) -> list[str]:
     toy = write_toy(tmp_path)
     file = toy / "pairs" / "train.jsonl"
-    rows = [json.loads(line) | {"id[/red]": 1, "prompt": "x"} for line in file.read_text().splitlines()]
+    rows = [json.loads(line) | {"id[/red]": 1, "instruction": "x"} for line in file.read_text().splitlines()]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return _overrides(toy, toy, tmp_path / "run")
 
@@ -23,8 +24,8 @@ def test_notes_are_printed_once_per_dataset(overrides: list[str], capsys: pytest
     for _ in range(2):  # the second time from the cache
         build.datasets(_cfg("train", overrides))
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "facts: columns that are not read: 'id[/red]', 'prompt'."
-        assert lines[1].startswith("facts: a prompt of each row ('prompt') is not used")
+        assert lines[0] == "facts: columns that are not read: 'id[/red]', 'instruction'."
+        assert lines[1].startswith("facts: a prompt of each row ('instruction') is not used")
         assert len(lines) == 2
 
 
@@ -32,5 +33,18 @@ def test_one_rank_prints(
     overrides: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    build.datasets(_cfg("train", overrides))
+    build.datasets(_cfg("train", [*overrides, "trainer.devices=2"]))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ("{_target_: peft.LoraConfig, rank: 4}", r"encoder.peft.rank: peft.LoraConfig has no such option. Known: .*"),
+        ("{_target_: peft.LoraKonfig, r: 4}", r"encoder.peft._target_=peft.LoraKonfig: .*"),
+    ],
+)  # fmt: skip
+def test_options_of_an_adapter_are_checked_first(overrides: list[str], adapter: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build.check_components(_cfg("train", [*overrides, f"encoder.peft={adapter}"]))
+    build.check_components(_cfg("train", [*overrides, "encoder.peft={_target_: peft.LoraConfig, r: 4}"]))

@@ -51,9 +51,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     encode = Encoder.encode
 
-    def note(self: Encoder, texts: list[str], *, prompt: str) -> torch.Tensor:
-        seen.append([prompt + text for text in texts])
-        return encode(self, texts, prompt=prompt)
+    def note(self: Encoder, texts: list[str], *, prompt: list[str], max_length: int | None) -> torch.Tensor:
+        seen.append([before + text for before, text in zip(prompt, texts, strict=True)])
+        return encode(self, texts, prompt=prompt, max_length=max_length)
 
     monkeypatch.setattr(Encoder, "encode", note)
     return seen

@@ -90,6 +90,7 @@ def test_without_a_probe_it_tells_and_draws_the_geometry(
     assert make_probe.asked == []
 
 
+@pytest.mark.slow
 def test_the_landscape_is_measured_once_for_all_merges_of_the_same_sources(
     models: tuple[list[Source], Path], tmp_path: Path, printed: io.StringIO
 ) -> None:

@@ -1,6 +1,7 @@
 """Training an expert: its start, the sources that it leaves, the ways in which its steps can run."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,6 +45,7 @@ def test_sources_of_a_trajectory(tiny_model: Path, toy: Path, tmp_path: Path) ->
     assert distance == sorted(distance)
 
 
+@pytest.mark.slow
 def test_the_average_is_the_average(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """e <- d e + (1 - d) w after every step, from the first step's weights on; the expert is not touched by it."""
     steps = ("experts=joint", "experts.snapshots=6", "experts.ema=0.9", "merge=none", "evaluation=none")
@@ -97,6 +99,29 @@ def test_an_expert_starts_where_the_one_before_ended(tiny_model: Path, toy: Path
     assert torch.equal(_weights(tmp_path / "again" / "models" / "sts"), chained)
 
 
+def test_an_expert_that_starts_from_a_model_of_elsewhere(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """Its first weights are those of the existing model, not of the base."""
+    plan = ("experts=update", "experts.new=[facts]", "experts.start=existing", "experts.history_share=0", "merge=none")
+    existing = shutil.copytree(tiny_model, tmp_path / "existing")
+    weights = load_file(existing / "model.safetensors")
+    save_file({name: weight * 2 for name, weight in weights.items()}, existing / "model.safetensors", {"format": "pt"})
+    still = ("optimizer.lr=1e-30", "trainer.max_steps=1", "evaluation=none", f"experts.existing={existing}")
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *plan, *still)))
+    torch.testing.assert_close(_weights(tmp_path / "run/models/update"), 2 * _weights(tiny_model))
+
+
+def test_a_requeued_job_resumes_from_its_own_checkpoint(
+    tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Slurm, Lightning resumes from what its own requeue left in a root: of another expert, or of elsewhere."""
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of a different expert")
+    more = ("merge=none", "evaluation=none", "experts=joint", "trainer.max_steps=1")
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *more)))
+    assert (tmp_path / "models/joint/model.safetensors").exists()
+
+
 @pytest.mark.slow
 def test_clusters_by_loss_train_what_they_measure(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     plan = ("experts=per_cluster", "experts.by=loss", "merge=none", "evaluation=none", "trainer.max_steps=3")
@@ -113,6 +138,7 @@ def test_more_snapshots_than_steps(tiny_model: Path, toy: Path, tmp_path: Path) 
 QUIET = ("experts=joint", "merge=none", "evaluation=none")
 
 
+@pytest.mark.slow
 def test_a_cached_step_ends_where_the_plain_one_does(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     """With dropout, a loss of the middle layer, and chunks of a few texts."""
     more = (*QUIET, "loss@sts_loss=codiemb", "encoder.max_tokens=48", "encoder.dtype=float32")
@@ -156,6 +182,7 @@ class Seen(Callback):
         self.negatives += [part.negatives.shape[1] for part in batch if part.task is Task.retrieval]
 
 
+@pytest.mark.slow
 def test_lora_is_folded(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
     given = (*QUIET, "encoder.lora_rank=2", "experts.ema=0.5", "experts.snapshots=2", "checkpoint_minutes=0")
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path, *given)))
@@ -166,6 +193,48 @@ def test_lora_is_folded(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
         changed = {key for key in weights if not torch.equal(weights[key], models["base"][key])}
         assert all(key.endswith("weight") and "embeddings" not in key for key in changed)
         assert bool(changed) == (name != "base")
+
+
+ADAPTERS = {
+    "DoRA, bfloat16": ("encoder.weights=bfloat16", "encoder.peft={_target_: peft.LoraConfig, r: 2, use_dora: true, target_modules: all-linear, modules_to_save: [key]}"),
+    "LoHa, nf4": ("encoder.weights=nf4", "encoder.peft={_target_: peft.LoHaConfig, r: 2, target_modules: [query]}"),
+    "LoRA, int8": ("encoder.weights=int8", "encoder.lora_rank=2"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ADAPTERS.values(), ids=list(ADAPTERS))
+def test_adapters_stop_and_go_on(
+    tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]
+) -> None:
+    """A training of adapters that is resumed ends with the undisturbed weights, in float32, under the base's names."""
+    step = EmbeddingModule.training_step
+
+    def signalled(self: EmbeddingModule, batches: tuple[Batch, ...]) -> dict[str, torch.Tensor]:
+        if self.trainer.global_step == 2:
+            monkeypatch.setattr(signals, "_received", signal.SIGTERM)
+        return step(self, batches)
+
+    train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "whole", *QUIET, *given)))
+    cfg = _cfg("train", _overrides(tiny_model, toy, tmp_path / "stopped", *QUIET, *given))
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingModule, "training_step", signalled)
+        with pytest.raises(signals.Stopped, match="stopped by SIGTERM"):
+            train.train(cfg)
+    monkeypatch.setattr(signals, "_received", None)
+    assert (tmp_path / "stopped" / "checkpoints" / "joint" / "last.ckpt").exists()
+    train.train(cfg)
+    base, whole, stopped = (
+        load_file(tmp_path / model / "model.safetensors")
+        for model in ("whole/models/base", "whole/models/joint", "stopped/models/joint")
+    )
+    assert {name: tensor.shape for name, tensor in whole.items()} == {n: t.shape for n, t in base.items()}
+    assert {tensor.dtype for tensor in whole.values()} == {torch.float32}
+    assert all(torch.equal(tensor, stopped[name]) for name, tensor in whole.items())
+    assert any(not torch.equal(tensor, base[name]) for name, tensor in whole.items())
+    card = (tmp_path / "whole" / "models" / "joint" / "README.md").read_text()
+    assert "folded into the weights" in card
+    assert "saved as float32" in card
 
 
 def test_a_wrapped_loss_on_the_command_line(tiny_model: Path, toy: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.mark.slow
 def test_killed_between_the_last_step_and_the_export(
     tiny_model: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,33 @@ def test_killed_five_times_at_random(tiny_model: Path, toy: Path, undisturbed: P
         assert process.wait() == -signal.SIGKILL
     assert _run(overrides, tmp_path).wait(300) == 0
     _same_models(undisturbed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["before_step:20", "after_step:70"])
+def test_many_rows_of_one_file_are_killed(point: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Rows that worker processes have checked, a test set cut off them, batches of workers, into the second epoch.
+
+    The orders of rows, and of the documents that are left aside, are functions: what resumes needs no state of them.
+    """
+    words = ["red", "blue", "cat", "dog", "river", "road", "king", "queen"]
+    rows = ({"query": f"{words[n % 8]} {n}", "positives": [f"{words[n // 8 % 8]} {n // 2}"]} for n in range(300_000))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/one.yaml").write_text(
+        "defaults: [schema/data@_here_]\ndatasets:\n"
+        f"  rows: {{task: retrieval, path: {tmp_path}/rows.jsonl, batch_size: 4, max_rows: 200, dev_share: 0.0001, "
+        "test_share: 0.0001}\n"
+    )
+    given = [
+        "--config-dir", str(tmp_path / "conf"), "data=one", f"encoder.path={tiny_model}", "experts=joint", "merge=none",
+        "evaluation=none", "checkpoint_minutes=0.0001", "trainer.max_steps=80", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    assert _run([*given, "data.num_workers=0", f"out={tmp_path}/undisturbed"], tmp_path).wait(300) == 0
+    killed = [*given, "data.num_workers=2", f"out={tmp_path}/killed"]
+    assert _run(killed, tmp_path, **{fault_injection.VARIABLE: point}).wait(300) == -signal.SIGKILL
+    assert _run(killed, tmp_path).wait(300) == 0
+    _same_models(tmp_path / "undisturbed", tmp_path / "killed")
 
 
 @pytest.mark.slow

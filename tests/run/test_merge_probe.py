@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lightning_embed import load, load_datasets
 from lightning_embed.data import DatasetOptions, EmbeddingDataset
-from lightning_embed.data.options import ProbeOptions
 from lightning_embed.data.probe_batches import ProbeBatches
+from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import Attention, Dtype, EncoderOptions
 from lightning_embed.errors import CheckpointError, ConfigError

@@ -181,7 +181,8 @@ def test_inspect_writes_nothing(tiny_model: Path, toy: Path, tmp_path: Path, cap
     train.train(_cfg("train", _overrides(tiny_model, toy, tmp_path / "run", "inspect=true")))
     shown = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
-    for part in ("[CLS]", "tokens", "retrieval: 6 steps", "0.0%", "minutes on this machine"):
+    for part in ("[CLS]", "tokens", "retrieval: 6 steps", "0.0%", "minutes on this machine",
+                 "of these weights (float32)"):  # fmt: skip
         assert part in shown, part
 
 

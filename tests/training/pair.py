@@ -20,5 +20,5 @@ if __name__ == "__main__":
     model, data, out = map(Path, sys.argv[1:])
     steps = parity.measured(model)
     trainings = {n: two_processes.trained(model, data, out / "cache", n) for n in two_processes.ACCUMULATE}
-    if launched.rank() == 0:
+    if launched.is_first():
         torch.save({"steps": steps, "trainings": trainings}, out / "pair.pt")

@@ -18,7 +18,6 @@ from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
-from lightning_embed.runtime import launched
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -28,6 +27,7 @@ RANKS = int(os.environ.get("WORLD_SIZE", 1))
 CASES = {
     "infonce": (Task.retrieval, {}),
     "infonce symmetric margin": (Task.retrieval, {"name": "infonce", "symmetric": True, "margin": 0.0}),
+    "infonce of the papers": (Task.retrieval, {"name": "infonce", "symmetric": True, "mask_equal": False}),
     "infonce grouped": (Task.classification, {"name": "infonce", "in_batch": False}),
     "infonce of pairs": (Task.sts, {"name": "infonce", "min_score": 0.5}),
     "multi_positive": (Task.retrieval, {}),
@@ -100,8 +100,8 @@ class OneStep(EmbeddingModule):
         self.gradient = torch.cat([p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]).clone()
         return super()._clip()
 
-    def on_train_batch_end(self, outputs: dict[str, torch.Tensor], batch: object, batch_idx: int) -> None:
-        self.value = self.all_gather(outputs["d"]).mean()
+    def on_train_batch_end(self, outputs: dict, batch: object, batch_idx: int) -> None:
+        self.value = self.all_gather(outputs["losses"]["d"]).mean()
 
 
 def run(encoder: Encoder, case: str, mode: str, cross_device: bool, step: tuple[Batch, ...]) -> tuple:
@@ -134,7 +134,7 @@ def alone(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
 def together(encoder: Encoder, case: str) -> Iterator[tuple[str, tuple]]:
     """What two processes compute, each with its half of the rows."""
     task = CASES[case][0]
-    own = (batch(encoder, task, groups(task)[4 * launched.rank() :][:4]),)
+    own = (batch(encoder, task, groups(task)[4 * int(os.environ.get("RANK", "0")) :][:4]),)
     for mode in MODES:
         yield f"cross-device {mode}", run(encoder, case, mode, True, own)
         yield f"per rank {mode}", run(encoder, case, mode, False, own)

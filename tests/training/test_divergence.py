@@ -104,13 +104,13 @@ def weight(module: EmbeddingModule) -> None:
 
 def loss_value(module: EmbeddingModule) -> None:
     """The loss is not finite, its gradient is."""
-    inner = module._loss_of
+    inner = module.compute_loss
 
     def spoiled(*given: Any) -> LossOutput:
         output = inner(*given)
         return replace(output, value=output.value + math.nan)
 
-    module._loss_of = spoiled  # type: ignore[method-assign]
+    module.compute_loss = spoiled  # type: ignore[method-assign]
 
 
 def gradient(module: EmbeddingModule) -> None:

@@ -43,21 +43,21 @@ class OnRankOne(Callback):
         if self.what == "text":
             encode = pl_module.encoder.encode
 
-            def refused(texts: list[str], *, prompt: str | None) -> Any:
-                raise CheckpointError(f"{len(encode(texts, prompt=prompt))} texts of rank 1")
+            def refused(texts: list[str], *, prompt: str | None, max_length: int | None) -> Any:
+                raise CheckpointError(f"{len(encode(texts, prompt=prompt, max_length=max_length))} texts of rank 1")
 
             pl_module.encoder.encode = refused
             return
         if self.what == "weight":  # as a fault of one device
             pl_module.encoder.not_finite = lambda: "embeddings.weight has NaN or infinity"
             return
-        inner = pl_module._loss_of
+        inner = pl_module.compute_loss
 
         def spoiled(*given: Any) -> LossOutput:
             output = inner(*given)
             return replace(output, value=output.value + math.nan)  # the gradient, which the ranks share, is finite
 
-        pl_module._loss_of = spoiled
+        pl_module.compute_loss = spoiled
 
 
 def stopped(model: Path, data: Path, out: Path, what: str) -> str:

@@ -31,8 +31,8 @@ class NoDropout(EmbeddingModule):
         self.gradient = torch.cat([p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]).clone()
         return super()._clip()
 
-    def on_train_batch_end(self, outputs: dict[str, torch.Tensor], batch: object, batch_idx: int) -> None:
-        losses = {name: self.all_gather(loss).mean() for name, loss in outputs.items()}
+    def on_train_batch_end(self, outputs: dict, batch: object, batch_idx: int) -> None:
+        losses = {name: self.all_gather(loss).mean() for name, loss in outputs["losses"].items()}
         self.record.append((losses, self.gradient))
 
 

@@ -118,7 +118,7 @@ def _block(block: Block) -> str:
     sets = "; ".join(f"{escaped(task_name(task))}: {escaped(', '.join(names))}" for task, names in block.tests.items())
     note = f'<p class="note">Percent points, mean over the sets of a task. {sets}.</p>'
     charts = f'<div class="panels">{"".join(panels(block))}</div>'
-    return f"<h2>{block.title.capitalize()}</h2>{table(header, rows)}{note}{charts}"
+    return f"<h2>{escaped(block.title[0].upper() + block.title[1:])}</h2>{table(header, rows)}{note}{charts}"
 
 
 def _tests(models: Mapping[str, Results]) -> str:

@@ -1,7 +1,7 @@
 """Means over tasks, from the scores on tests."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from lightning_embed.errors import ConfigError, nearest
@@ -36,13 +36,17 @@ class Block:
     scores: Mapping[str, Mapping[str, float | None]]  # test -> model -> score
     rows: Mapping[str, Mapping[str, float | None]]  # model -> task or "mean" -> score
     more: Mapping[str, "Block"] = field(default_factory=dict)  # further metric -> its tests and scores
+    benchmark: str | None = None  # the mteb benchmark whose tests these are; None: not only those of one
 
     @property
     def title(self) -> str:
         """The name of the block; plain "dev" is the block that chooses: the dev sets in domain."""
         if self.split == "dev" and self.in_domain:
             return "dev"
-        return self.split + {True: " in domain", False: " out of domain", None: ""}[self.in_domain]
+        where = {True: " in domain", False: " out of domain", None: ""}[self.in_domain]
+        if self.benchmark is None:
+            return self.split + where
+        return f"{self.split}, {self.benchmark}" + (f",{where}" if where else "")
 
     @property
     def columns(self) -> list[str]:
@@ -60,10 +64,31 @@ class Block:
 
 
 def summary(models: Mapping[str, Results]) -> list[Block]:
-    """The sections, and a block of all tests if some are in domain and some out of domain."""
+    """The sections, a block of all tests if some are in domain and some out of domain, and those of benchmarks."""
     blocks = sections(models)
     together = block(models, "test") if {b.in_domain for b in blocks} >= {True, False} else None
-    return [*blocks, together] if together else blocks
+    blocks += [together] if together else []
+    return [*blocks, *benchmarks(models, blocks)]
+
+
+def benchmarks(models: Mapping[str, Results], others: Sequence[Block]) -> list[Block]:
+    """Blocks of each mteb benchmark: its tests in domain, out of domain, and all; none that is one of the `others`."""
+    named = [
+        (split, name)
+        for results in models.values()
+        for split, scores in results.items()
+        for score in scores.values()
+        for name in score.get("benchmarks", ())
+    ]
+    found: list[Block] = []
+    for split, name in dict.fromkeys(named):
+        chosen = {model: {split: _of(results.get(split, {}), name)} for model, results in models.items()}
+        for in_domain in (True, False, None):
+            made = block(chosen, split, in_domain)
+            own = [b for b in found if b.benchmark == name and b.split == split]
+            if made and not any(b.split == split and b.scores.keys() == made.scores.keys() for b in [*others, *own]):
+                found.append(replace(made, benchmark=name))
+    return found
 
 
 def sections(models: Mapping[str, Results]) -> list[Block]:
@@ -153,6 +178,10 @@ def show(score: float | None) -> str:
 
 def _chosen(scores: Mapping[str, Score], in_domain: bool | None) -> dict[str, Score]:
     return {name: score for name, score in scores.items() if in_domain in (None, score["in_domain"])}
+
+
+def _of(scores: Mapping[str, Score], benchmark: str) -> dict[str, Score]:
+    return {name: score for name, score in scores.items() if benchmark in score.get("benchmarks", ())}
 
 
 def _rank(task: str) -> tuple[int, str]:
