@@ -141,8 +141,11 @@ def freeze(config: DictConfig) -> Identity:
     if is_first(config):
         os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
         return identity
+    # Lightning starts the other ranks of a machine by such a number; a process without it may have inherited the
+    # variable from a program that had trained in its own process, whose run is a different one.
+    launched = os.environ.get("LOCAL_RANK", "0") != "0"
     started_by, _, expected = os.environ.get(_HASH_VARIABLE, "").partition(" ")
-    if started_by == str(os.getppid()) and expected != identity.hash:
+    if launched and started_by == str(os.getppid()) and expected != identity.hash:
         raise ConfigError("Two ranks found different data, bases or options: start the run again.")
     return identity
 

@@ -363,11 +363,15 @@ def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch:
     freeze(config())
     monkeypatch.setattr("lightning_embed.config.identity.is_first", lambda _: False)
     monkeypatch.setattr("os.getppid", os.getpid)
+    monkeypatch.setenv("LOCAL_RANK", "1")
     freeze(config())
     _append_row(data / "pairs" / "train.jsonl")
     with pytest.raises(ConfigError, match="Two ranks found different data"):
         freeze(config())
-    monkeypatch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
+        freeze(config())
+    monkeypatch.setenv("LOCAL_RANK", "0")  # of a program that trained in its own process, and now starts a machine's first
     freeze(config())
 
 
