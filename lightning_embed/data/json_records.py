@@ -5,7 +5,7 @@ Both have their own reader: the json loader of `datasets` accepts wrong types an
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -51,13 +51,9 @@ class JsonLines:
 def _object_of(where: str, line: str) -> dict[str, Any]:
     try:
         record = _decoder.decode(line)
-    except json.JSONDecodeError as error:
-        reason = f"broken JSON, {error.msg} at character {error.pos}" if line.strip() else "a blank line"
+    except (ValueError, RecursionError) as error:
+        reason = _reason(error, lambda broken: f"at character {broken.pos}") if line.strip() else "a blank line"
         raise DataError(f"{where}: {reason}; expected one JSON object.") from None
-    except RecursionError:
-        raise DataError(f"{where}: JSON nested too deeply; expected one JSON object.") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {_reason(error)}; expected one JSON object.") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected one JSON object, found {type(record).__name__}.")
     return record
@@ -98,14 +94,9 @@ def _array(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _decoded(text: str, at: int, where: str) -> tuple[dict[str, Any], int]:
     try:
         record, end = _decoder.raw_decode(text, at)
-    except json.JSONDecodeError as error:
-        line, column = error.lineno, error.colno - 1
-        reason = f"broken JSON, {error.msg} at line {line}, character {column}"
+    except (ValueError, RecursionError) as error:
+        reason = _reason(error, lambda broken: f"at line {broken.lineno}, character {broken.colno - 1}")
         raise DataError(f"{where}: {reason}; expected an array of JSON objects.") from None
-    except RecursionError:
-        raise DataError(f"{where}: JSON nested too deeply; expected an array of JSON objects.") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {_reason(error)}; expected an array of JSON objects.") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected an array of JSON objects, found {type(record).__name__} in it.")
     return record, end
@@ -140,5 +131,9 @@ class _Decoder(json.JSONDecoder):
 _decoder = _Decoder(object_pairs_hook=_object)
 
 
-def _reason(error: ValueError) -> str:
+def _reason(error: ValueError | RecursionError, place: Callable[[json.JSONDecodeError], str]) -> str:
+    if isinstance(error, RecursionError):
+        return "JSON nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"broken JSON, {error.msg} {place(error)}"
     return "a number of more than 4,300 digits" if "int_max_str_digits" in str(error) else str(error)
