@@ -24,11 +24,11 @@ from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.plugins import Plugins
 from lightning_embed.config.secrets import without_environment
-from lightning_embed.config.sweep_context import is_job
+from lightning_embed.config.sweep_context import is_job, is_search
 from lightning_embed.errors import LightningEmbedError
 from lightning_embed.runtime import launched, signals, streams
 from lightning_embed.storage.names import visible_lines
-from lightning_embed.sweep import job
+from lightning_embed.sweep import job, known_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -125,16 +125,19 @@ def _sentence(error: Exception) -> str:
 
 def launch(name: str) -> None:
     """Run the command `train` (train, merge, evaluate) or `merge` (merge, evaluate) of this process's command line."""
-    jobs: list[Override] = []
+    overrides: list[Override] = []
+    is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+    folder: list[str] = []
     try:
         schema.register(_doors())
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
-            jobs = check_command(name, *_arguments())
+            given, config_dir = _arguments()
+            folder = _folder_of_sweep(sys.argv[1:]) if is_sweep else []
+            overrides = check_command(name, [*given, *folder], config_dir, is_sweep, partial(_remaining, name))
     except Exception as error:
         _exit_or_raise(error)
-    is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:
-        sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], jobs), *_folder_of_sweep(sys.argv[1:])]
+        sys.argv[1:] = [*_options_of_swept_words(sys.argv[1:], overrides), *folder]
     main = hydra.main(version_base="1.3", config_path=str(schema.conf_folder()), config_name=name)
     try:
         if is_sweep:
@@ -156,6 +159,17 @@ def _log_local_plugins() -> None:
     """Name the code of the working directory that runs, once in a process."""
     if (files := plugins.local_files()) and launched.is_first():
         logger.info("%s: words of this folder (without them: plugins=installed)", ", ".join(files))
+
+
+def _remaining(name: str, config: DictConfig, overrides: list[Override]) -> list[list[str]] | None:
+    """The jobs of a sweep that are still to be done; the others are left out. None: they are not known beforehand."""
+    if is_search(config.sweeper) or not (jobs := known_jobs.split(overrides)):
+        return None
+    done = known_jobs.done(name, config, jobs)
+    for known in done.values():
+        job.print_done(known.choices, known.out)
+    known_jobs.leave_out(done)
+    return [each for each in jobs if tuple(each) not in done]
 
 
 def _folder_of_sweep(arguments: Sequence[str]) -> list[str]:
@@ -185,10 +199,10 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
     return arguments
 
 
-def _arguments() -> tuple[list[str], str | None, bool]:
-    """Overrides, --config-dir and --multirun of the command line, in which flags may stand between overrides."""
+def _arguments() -> tuple[list[str], str | None]:
+    """Overrides and --config-dir of the command line, in which flags may stand between overrides."""
     parsed = hydra_utils.get_args_parser().parse_intermixed_args()
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
     overrides = quoted(parsed.overrides)
     sys.argv[1:] = [*flags, *overrides]  # Hydra itself requires flags first
-    return overrides, parsed.config_dir, parsed.multirun
+    return overrides, parsed.config_dir

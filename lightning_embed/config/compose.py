@@ -3,7 +3,7 @@
 Hydra's own messages name neither the nearest word nor the file; these are one sentence per mistake.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,14 +23,27 @@ from lightning_embed.config.sweep_context import is_search
 from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
+_SEARCHPATH = "hydra.searchpath"
 _OPTIONS = ("encoder", "data", "mining", "probe", "doctor")  # groups with one schema each
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 
 
 def check_command(
-    name: str, overrides: Sequence[str], config_dir: str | None = None, multirun: bool = False
+    name: str,
+    overrides: Sequence[str],
+    config_dir: str | None = None,
+    multirun: bool = False,
+    remaining: Callable[[DictConfig, list[Override]], list[list[str]] | None] = lambda *_: None,
 ) -> list[Override]:
     """Compose and check the config of a command line; for a sweep, with each value of each override once.
+
+    Args:
+        name: of the command's config.
+        overrides: of the command line.
+        config_dir: its --config-dir.
+        multirun: whether it is a sweep.
+        remaining: the jobs of a sweep that are still to be done, as their overrides: of them alone, values are checked.
+            Its arguments are the node `hydra` and all overrides; None: all jobs.
 
     Returns:
         The overrides, without those of Hydra itself; for a sweep, also those in the file of its sweeper.
@@ -40,16 +53,32 @@ def check_command(
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(schema.conf_folder())):
-        searchpath = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
         given = _parsed(overrides)
-        of_hydra = [override for override in given if override.key_or_group.startswith("hydra")]
-        own = [override for override in given if override not in of_hydra]
+        searchpath = _searchpath(config_dir, given)
+        own = [override for override in given if not override.key_or_group.startswith("hydra")]
+        of_hydra = [each for each in given if each not in own and each.key_or_group != _SEARCHPATH]
         sweep = _composed(name, of_hydra, [], searchpath).hydra if multirun else None
         if sweep is not None:
             own = [*_of_sweeper(sweep.sweeper, {override.get_key_element() for override in own}), *own]
-        for job in _jobs(own):
+        left = None if sweep is None else remaining(sweep, own)
+        for job in _jobs(own, left):
             _check_job(name, job, searchpath, sweep)
     return own
+
+
+def _searchpath(config_dir: str | None, given: Sequence[Override]) -> list[str]:
+    """The override of further places of configs: that of --config-dir, and those of the command line."""
+    places = [f"file://{config_dir}"] if config_dir else []
+    for override in given:
+        if override.key_or_group == _SEARCHPATH:
+            value = override.value()
+            places += map(str, value if isinstance(value, list) else [value])
+    return [f"{_SEARCHPATH}=[{','.join(map(_in_quotes, places))}]"] if places else []
+
+
+def _in_quotes(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _of_sweeper(sweeper: DictConfig, taken: Collection[str]) -> list[Override]:
@@ -70,9 +99,16 @@ def _parser() -> OverridesParser:
     return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
 
 
-def _jobs(overrides: Sequence[Override]) -> Iterator[list[Override]]:
-    """The first job of a sweep, and one job for each further value of each override."""
-    values = {i: list(islice(_sweep(o), 1000)) for i, o in enumerate(overrides) if o.is_sweep_override()}
+def _jobs(overrides: Sequence[Override], left: list[list[str]] | None) -> Iterator[list[Override]]:
+    """The first job of a sweep, and one job for each further value of each override, of the jobs that are `left`."""
+    if left == []:
+        return
+    of_these = None if left is None else {text for job in left for text in job}
+    values = {
+        i: list(islice((text for text in _sweep(o) if of_these is None or text in of_these), 1000))
+        for i, o in enumerate(overrides)
+        if o.is_sweep_override()
+    }
     parse = _parser().parse_override
     first = [parse(values[i][0]) if i in values else override for i, override in enumerate(overrides)]
     yield first

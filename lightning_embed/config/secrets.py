@@ -30,6 +30,7 @@ class _Environment:
 
     def __post_init__(self) -> None:
         self.values: dict[str, str] = {}
+        self.asked: set[str] = set()  # variables, set or not
 
 
 _environment = _Environment()
@@ -42,12 +43,18 @@ def register_environment() -> None:
 
 def _of_environment(key: str, *default: Any) -> str | None:
     _environment.was_read = True
+    _environment.asked.add(key)
     if _environment.is_hidden:
         return f"{FROM_ENVIRONMENT}{','.join(map(str, (key, *default)))}}}"
     value: str | None = oc.env(key, *default)
     if key in os.environ:
         _environment.values[key] = os.environ[key]
     return value
+
+
+def asked_variables() -> list[str]:
+    """The variables that ${oc.env:X} has asked for in this process, whether they are set or not."""
+    return sorted(_environment.asked)
 
 
 @contextmanager

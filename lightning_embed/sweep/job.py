@@ -7,20 +7,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightning_embed.config.choices import shown, typed
+from lightning_embed.config.content import noticed
 from lightning_embed.config.identity import job_hash
 from lightning_embed.config.queries import is_first, num_ranks
 from lightning_embed.config.sweep_context import JOB_VARIABLE, sweep_folder
 from lightning_embed.runtime import signals
 from lightning_embed.storage.publish import discard
-from lightning_embed.sweep import records
+from lightning_embed.sweep import known_jobs, records
 from lightning_embed.sweep.records import Job
+from lightning_embed.types import Choice
 
 
 def do(
@@ -38,13 +40,21 @@ def do(
         return _recorded(Path(os.environ[JOB_VARIABLE]), step, cfg, explain) if is_first(cfg) else step()
     sweep = sweep_folder()
     assert sweep is not None
-    file = sweep.absolute() / records.FOLDER / f"{job_hash(command, cfg)}.json"
+    with noticed() as reads:
+        name = job_hash(command, cfg)
+    known_jobs.remember(command, cfg, sweep.absolute(), name, reads)
+    file = sweep.absolute() / records.FOLDER / f"{name}.json"
     if (job := records.read(file)) is not None and job.is_done:
-        print(f"done already: {' '.join(choice.text for choice in shown())} ({cfg.out})", flush=True)
+        print_done(shown(), str(cfg.out))
         return job.value
     if command == "train" and num_ranks(cfg) != 1:
         return _in_a_process_of_its_own(command, cfg, file).value
     return _recorded(file, step, cfg, explain)
+
+
+def print_done(choices: Iterable[Choice], out: str) -> None:
+    """Print that a job is not run again."""
+    print(f"done already: {' '.join(choice.text for choice in choices)} ({out})", flush=True)
 
 
 def _recorded(
@@ -73,7 +83,8 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
-    arguments = [sys.executable, "-m", "lightning_embed", *flags, *(choice.text for choice in typed())]
+    places = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
+    arguments = [sys.executable, "-m", "lightning_embed", *flags, *places, *(choice.text for choice in typed())]
     discard(file)
     began = time.monotonic()
     status = signals.wait(subprocess.Popen(arguments, env={**os.environ, JOB_VARIABLE: str(file)}))

@@ -27,6 +27,7 @@ class SweepTable(Callback):
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._hidden = False  # the secrets of this sweep
         self._metric = ""
         atexit.register(self._write)  # Hydra does not call its callbacks at the end of a sweep that was stopped
 
@@ -39,10 +40,13 @@ class SweepTable(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Remove secrets of the command line from the file that Hydra writes at the start of a sweep."""
-        records.hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+        if not self._hidden:
+            records.hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+            self._hidden = True
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare the jobs, print the table and write the report."""
+        self.on_job_start(config, **kwargs)  # in a sweep whose jobs were all done before
         if self._write():
             sys.exit(1)
 

@@ -177,6 +177,20 @@ def test_a_root_is_asked_for_where_a_path_has_it(tmp_path: Path, place: str, is_
     check_command("train", ["data=mine", "data.root=somewhere"], str(tmp_path))
 
 
+def test_further_places_of_configs_on_the_command_line(tmp_path: Path) -> None:
+    """Also beside --config-dir, with a blank in a name, and in a sweep."""
+    for folder, name in (("more confs", "mine"), ("conf", "yours")):
+        (tmp_path / folder / "data").mkdir(parents=True)
+        (tmp_path / folder / f"data/{name}.yaml").write_text(
+            "defaults:\n  - schema/data@_here_\ndatasets:\n  d:\n    task: sts\n    path: a.jsonl\n"
+        )
+    place = f"hydra.searchpath=['file://{tmp_path}/more confs']"
+    check_command("train", ["data=mine", place])
+    check_command("train", ["data=mine,yours", place], str(tmp_path / "conf"), multirun=True)
+    with pytest.raises(ConfigError, match=r"^data=yours: no such choice\."):
+        check_command("train", ["data=yours", place])
+
+
 def test_an_ensemble_needs_something_to_be_measured_on() -> None:
     check_command("train", ["ensemble=true"])
     for root, given in (("train", ["evaluation=none"]), ("merge", ["sources=[a,b]"])):
