@@ -61,21 +61,22 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 @torch.library.custom_op("dispatches::attend", mutates_args=())
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # noqa: ARG001
     """Stands in for a fused kernel."""
     return torch.zeros_like(query)
 
 
 @torch.library.custom_op("dispatches::attend_backward", mutates_args=())
-def attend_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+def attend_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:  # noqa: ARG001
     return [torch.zeros_like(row) for row in (query, key, value)]
 
 
-attend.register_fake(lambda query, key, value: torch.empty_like(query))
-attend_backward.register_fake(lambda gradient, *rows: [torch.empty_like(row) for row in rows])
+attend.register_fake(lambda query, *_: torch.empty_like(query))
+attend_backward.register_fake(lambda _, *rows: [torch.empty_like(row) for row in rows])
 attend.register_autograd(
     lambda ctx, gradient: tuple(attend_backward(gradient, *ctx.saved_tensors)),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+    # torch passes them by name
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),  # noqa: ARG005
 )
 
 
@@ -153,12 +154,12 @@ def as_on_a_gpu(device: str = "cpu") -> Iterator[None]:
         patches.enter_context(mock.patch("lightning_embed.encoder.kernels.varlen.varlen_attn", varlen))
         patches.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", padded))
         if device == "meta":
-            patches.enter_context(mock.patch("torch.autocast", lambda *_, **__: nullcontext()))
-            patches.enter_context(mock.patch("torch.is_autocast_enabled", lambda *_: False))
+            patches.enter_context(mock.patch("torch.autocast", return_value=nullcontext()))
+            patches.enter_context(mock.patch("torch.is_autocast_enabled", return_value=False))
         yield
 
 
-def open_encoder(path: Path, step: str, dtype: Dtype = Dtype.bfloat16, max_tokens: int = 65536) -> Encoder:
+def open_encoder(path: Path, step: str, dtype: Dtype = Dtype.bfloat16, max_tokens: int = 131072) -> Encoder:
     """An encoder that runs as on a GPU."""
     encoder = Encoder(EncoderOptions(str(path), dtype=dtype, max_tokens=max_tokens, lora_rank=8 * (step == "lora")))
     assert encoder.packed
@@ -177,19 +178,19 @@ def backward(encoder: Encoder, batch: Batch, step: str) -> None:
         return InfoNCE()(local(batch, embeddings))
 
     if step == "cached":
-        cached_backward(encoder, batch.tokens, loss, lambda value, last: value.backward(), seed=1)
+        cached_backward(encoder, batch.tokens, loss, lambda value, _: value.backward(), seed=1)
     else:
         loss(encoder(batch.tokens, seed=1)).value.backward()
 
 
-def count_ours(path: Path, texts: list[list[int]], step: str, max_tokens: int = 65536) -> int:
+def count_ours(path: Path, texts: list[list[int]], step: str, max_tokens: int = 131072) -> int:
     encoder = open_encoder(path, step, max_tokens=max_tokens)
     batch = batch_of(texts)
     with as_on_a_gpu():
         return _steady(encoder, lambda: backward(encoder, batch, step))
 
 
-def syncs_of_ours(path: Path, texts: list[list[int]], step: str, max_tokens: int = 65536) -> list[str]:
+def syncs_of_ours(path: Path, texts: list[list[int]], step: str, max_tokens: int = 131072) -> list[str]:
     """What waits for a GPU in encode, loss, backward and clip."""
     encoder = open_encoder(path, step, Dtype.float32, max_tokens).to("meta")
     batch = batch_of(texts).to("meta", non_blocking=True)

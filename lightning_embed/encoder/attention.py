@@ -69,7 +69,8 @@ def packed_attention(
         layout.calls.append(
             Call(query.shape[-1], value.shape[-1], dropout, capped=softcap is not None, sinks=s_aux is not None)
         )
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    # squeeze, not [0], whose gradient would be a copy
+    q, k, v = (x.transpose(1, 2).squeeze(0) for x in (query, key, value))
     output = attention_mask.kernel(
         q, k, v, attention_mask, layout, dropout=dropout, scaling=scaling, softcap=softcap, sinks=s_aux
     )

@@ -99,7 +99,7 @@ class Chunk:
 
     def flatten(self, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "total dim"]:
         """Token embeddings of the texts, concatenated, from the output of either `run_packed` or `run_padded`."""
-        return hidden[0] if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]
+        return hidden.squeeze(0) if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]
 
 
 def moved(parts: Sequence[Int[Tensor, " _"]], device: torch.device) -> Sequence[Int[Tensor, " _"]]:

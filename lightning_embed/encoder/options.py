@@ -119,7 +119,7 @@ class EncoderOptions:
             minute at the start, and needs a C++ compiler on a CPU; new lengths are not compiled again.
         max_tokens: maximum number of tokens of a chunk, the unit of work and memory; a longer text is a chunk of its
             own. `auto`: 4,096 on a CPU (the activations fit its cache), on a GPU as many as fit a quarter of its
-            memory, a power of two up to 65,536. Dropout depends on it: give a number to continue a run on a different
+            memory, a power of two up to 131,072. Dropout depends on it: give a number to continue a run on a different
             kind of device.
         lora_rank: 0: all weights train; else only low-rank adapters of this rank, usually 8 to 64 (they need peft, in
             the extra `lora`). A saved model has them folded into its weights.
@@ -173,7 +173,7 @@ class EncoderOptions:
             )
         if self.max_tokens != "auto" and (isinstance(self.max_tokens, str) or self.max_tokens < 1):
             raise ConfigError(
-                f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 65536."
+                f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 131072."
             )
         if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
             raise ConfigError(

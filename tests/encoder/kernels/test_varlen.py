@@ -7,9 +7,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_embed.encoder import Encoder, EncoderOptions
+from lightning_embed.encoder.backbone import prepare_layers
+from lightning_embed.encoder.dropout import CpuDropout
 from lightning_embed.encoder.kernels.base import Call, Needs
 from lightning_embed.encoder.kernels.varlen import Varlen
+from lightning_embed.encoder.options import Dtype
 from lightning_embed.encoder.window import FULL
+from lightning_embed.types import Tokens
 from tests.encoder.kernels.reference import RULES, WINDOWS, Case, assert_same, layout_of, pattern_of, varlen_stand_in
 
 NEEDS = Needs("cuda", torch.bfloat16, FULL, Call(64, 64, dropout=0.1))
@@ -60,3 +65,52 @@ def test_it_is_one_operator_on_fake_cuda_tensors_whatever_the_lengths() -> None:
 def test_what_it_lacks(needs: Needs, reason: str | None) -> None:
     found = Varlen().refusal(needs)
     assert found is None if reason is None else reason in str(found)
+
+
+@torch.library.custom_op("lightning_embed_tests::varlen", mutates_args=())
+def one_operator(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, longest: int, left: int, right: int
+) -> torch.Tensor:
+    return varlen_stand_in(q, k, v, starts, starts, longest, longest, window_size=(left, right), enable_gqa=True)
+
+
+one_operator.register_fake(lambda q, *_: torch.empty_like(q))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of its own imports
+@pytest.mark.parametrize("family", ["bert", "qwen3"])
+def test_it_is_inside_the_graph_of_a_compiled_layer(
+    family: str, build, ragged: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One graph for a layer (`fullgraph`), and the same one for other lengths."""
+    from torch._dynamo.utils import counters
+
+    def stand_in(q, k, v, starts, _, longest, __, *, scale, window_size, enable_gqa):
+        return one_operator(q, k, v, starts, longest, *window_size)
+
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr("lightning_embed.encoder.kernels.varlen.varlen_attn", stand_in)
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **options: plain_compile(self, backend="eager", fullgraph=True, **options),
+    )
+    path = str(build(family))
+    encoder = Encoder(EncoderOptions(path, dtype=Dtype.float32)).eval()
+    compiled = Encoder(EncoderOptions(path, dtype=Dtype.float32)).eval()
+    for module in compiled.modules():
+        if type(module) is CpuDropout:  # the tests check its shapes, in a way that cannot be compiled
+            module.__class__ = torch.nn.Dropout
+    prepare_layers(EncoderOptions(path, compile=True), compiled.backbone)
+    kernel = Varlen()
+    compiled._kernel = lambda *_: kernel  # type: ignore[method-assign]
+    counters.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(ragged).final, encoder(ragged).final, atol=1e-5, rtol=0)
+        graphs = counters["stats"]["unique_graphs"]
+        for cut in range(3, 9):
+            tokens = Tokens(ragged.ids, ragged.offsets[:cut])
+            torch.testing.assert_close(compiled(tokens).final, encoder(tokens).final, atol=1e-5, rtol=0)
+    assert 0 < counters["stats"]["unique_graphs"] <= graphs + 1
+    assert not counters["graph_break"]
