@@ -112,6 +112,11 @@ class Batch:
     positive_scores: Float[Tensor, "rows slots"] | None = None  # a teacher's; NaN where there is no document
     negative_scores: Float[Tensor, "rows hard"] | None = None
     weight: float = 1.0  # share of this batch in the loss of its step; the shares of a step sum to 1
+    num_texts: int = -1  # of all roles and rows, counted before the batch moves: a GPU is not asked for it
+
+    def __post_init__(self) -> None:
+        if self.num_texts < 0:
+            self.num_texts = sum(int((role >= 0).sum()) for role in (self.query, self.positives, self.negatives))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on `device`."""

@@ -125,6 +125,8 @@ class ResumeCheckpoint(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep our handlers of signals: those of Lightning end a training with status 0, or with a collective."""
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        # nor is a GPU asked at every step, over all ranks, whether one of those received a signal: see on_train_batch_end
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         signals.started()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

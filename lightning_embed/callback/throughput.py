@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -30,16 +31,16 @@ class Throughput(Callback):
         real = sum(len(part.tokens.ids) for part in batch)
         encoder: Any = pl_module.encoder
         run = sum(_tokens_run(encoder, part.tokens) for part in batch)
-        texts = sum(int((role >= 0).sum()) for part in batch for role in (part.query, part.positives, part.negatives))
+        texts = sum(part.num_texts for part in batch)
         numbers = list(trainer.datamodule.train_rows)  # type: ignore[attr-defined]
-        pl_module.log_dict(
-            {
-                "throughput/texts_per_second": texts * trainer.world_size / seconds,
-                "throughput/tokens_per_second": real * trainer.world_size / seconds,
-                "throughput/padding_share": 1 - real / run,
-                "throughput/dataset": float(numbers.index(batch[0].dataset)),
-            }
-        )
+        values = {
+            "throughput/texts_per_second": texts * trainer.world_size / seconds,
+            "throughput/tokens_per_second": real * trainer.world_size / seconds,
+            "throughput/padding_share": 1 - real / run,
+            "throughput/dataset": float(numbers.index(batch[0].dataset)),
+        }
+        # as tensors of the CPU: Lightning would copy numbers to a GPU and wait for it
+        pl_module.log_dict({name: torch.tensor(value) for name, value in values.items()})
 
 
 def _tokens_run(encoder: Encoder, tokens: Tokens) -> int:

@@ -18,6 +18,7 @@ from lightning_embed.encoder.tokenize import TextTokenizer
 from lightning_embed.encoder.weights import load_arguments, store
 from lightning_embed.errors import CheckpointError, ConfigError
 
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 _UNLIMITED = 10**9  # tokenizers without a limit have 1e30
 
 
@@ -59,6 +60,9 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
     if options.bidirectional:
         for part in {id(part): part for part in (config, config.get_text_config())}.values():
             part.is_causal = False
+    dropouts = _dropouts(config, options)
+    for name in dropouts:
+        setattr(config, name, options.attention_dropout)
     named = options.attention not in (Attention.auto, Attention.packed)
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
@@ -72,8 +76,23 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
             attn_implementation=str(options.attention) if named else None,
             output_loading_info=True,
         )
+    for name, own in dropouts.items():  # its layers have read it; a saved model has its own
+        setattr(backbone.config, name, own)
     store(backbone, options.weights)
     return backbone, frozenset(report["missing_keys"])
+
+
+def _dropouts(config: Any, options: EncoderOptions) -> dict[str, Any]:
+    """The entries of a configuration that `attention_dropout` replaces, with their values."""
+    if options.attention_dropout is None:
+        return {}
+    found = {name: getattr(config, name) for name in _ATTENTION_DROPOUT if hasattr(config, name)}
+    if not found:
+        raise ConfigError(
+            f"encoder.attention_dropout: {options.path} ({config.model_type}) has no dropout of its own for attention. "
+            "Leave the option out."
+        )
+    return found
 
 
 def prepare_layers(options: EncoderOptions, backbone: Any) -> None:

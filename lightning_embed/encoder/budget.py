@@ -13,7 +13,7 @@ from lightning_embed.encoder.tokenize import TextTokenizer
 from lightning_embed.types import Embeddings, Tokens
 
 CPU_TOKENS = 4096  # the activations between two layers stay in the cache (benchmarks/growth.py)
-_MOST_TOKENS = 65536
+_MOST_TOKENS = 131072
 _SHARE = 0.25  # of a GPU's memory: the activations of one chunk at most
 
 
@@ -55,7 +55,7 @@ class SavedBytes:
 def fitting_tokens(encoder: RunsChunks) -> int:
     """Tokens of a chunk that suit the encoder's device.
 
-    On a GPU, the power of two from 4,096 to 65,536 whose activations fit a quarter of its memory: of the total memory,
+    On a GPU, the power of two from 4,096 to 131,072 whose activations fit a quarter of its memory: of the total memory,
     not of the free memory, so that a resumed run gets the same number. The bytes per token are measured on one text of
     full length. On other devices 4,096, which suit the cache of a CPU.
     """

@@ -1,14 +1,16 @@
 """Chunks: texts of similar length that the backbone processes together, packed or padded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_embed.encoder.kernels.base import Call, Kernel
 from lightning_embed.encoder.layout import Layout
+from lightning_embed.encoder.window import Window
 from lightning_embed.types import Tokens
 
 
@@ -39,6 +41,7 @@ class Chunk:
     text: Int[Tensor, " total"]
     position: Int[Tensor, " total"]
     lengths: Int[Tensor, " texts"]
+    starts: Int[Tensor, " texts_and_one"]  # int32, as kernels take it
     sizes: list[int]
     prompts: list[int] | None = None  # tokens of each text's prompt, where pooling leaves them out
 
@@ -47,23 +50,44 @@ class Chunk:
         """Pick `texts` out of `tokens`."""
         offsets, texts = tokens.offsets.cpu(), texts.cpu()
         lengths = offsets.diff()[texts]
+        sizes: list[int] = lengths.tolist()
         text = torch.repeat_interleave(lengths)
-        position = torch.arange(len(text)) - (lengths.cumsum(0) - lengths)[text]
+        starts = nn.functional.pad(lengths.cumsum(0), (1, 0))
+        position = torch.arange(len(text)) - starts[text]
         place = offsets[texts][text] + position
-        ids = tokens.ids[place.to(tokens.ids.device, non_blocking=True)]
-        ids, text, position, on_device = (x.to(device, non_blocking=True) for x in (ids, text, position, lengths))
+        on_host = tokens.ids.device.type == "cpu"
+        numbers = [tokens.ids[place] if on_host else place, text, position, lengths, starts]
+        place, text, position, lengths, starts = moved(numbers, device)
         prompts = None if tokens.prompts is None else tokens.prompts[texts].tolist()
-        return cls(ids, text, position, on_device, lengths.tolist(), prompts)
+        ids = place if on_host else tokens.ids[place]
+        return cls(ids, text, position, lengths, starts.int(), sizes, prompts)
 
-    def run_packed(self, backbone: Any, first_position: int, **options: Any) -> Any:
-        """One row, no padding. The mask shows that the row has none; the layout separates the texts."""
-        return backbone(
-            input_ids=self.ids[None],
-            attention_mask=torch.ones_like(self.ids[None]),
-            position_ids=self.position[None] + first_position,
-            layout=Layout(self.sizes),
-            **options,
-        )
+    def run_packed(
+        self,
+        backbone: Any,
+        first_position: int,
+        kernel: Callable[[Window | None], Kernel] | None = None,
+        calls: list[Call] | None = None,
+        **options: Any,
+    ) -> Any:
+        """One row, no padding. The mask shows that the row has none; the layout separates the texts.
+
+        Args:
+            backbone: a model with packed attention.
+            first_position: position id of a text's first token.
+            kernel: chooses who computes the attention, see `Layout`.
+            calls: what the layers ask of their attention is added here.
+            options: of the backbone.
+        """
+        layout = Layout(self.sizes, self.text, self.position, self.starts, kernel, calls)
+        with layout.current():
+            return backbone(
+                input_ids=self.ids[None],
+                attention_mask=torch.ones_like(self.ids[None]),
+                position_ids=self.position[None] + first_position,
+                layout=layout,
+                **options,
+            )
 
     def run_padded(self, backbone: Any, padding: int, **options: Any) -> Any:
         """One row per text, padded on the right."""
@@ -75,4 +99,12 @@ class Chunk:
 
     def flatten(self, hidden: Float[Tensor, "rows width dim"]) -> Float[Tensor, "total dim"]:
         """Token embeddings of the texts, concatenated, from the output of either `run_packed` or `run_padded`."""
-        return hidden[0] if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]
+        return hidden.squeeze(0) if hidden.shape[:2] == (1, len(self.ids)) else hidden[self.text, self.position]
+
+
+def moved(parts: Sequence[Int[Tensor, " _"]], device: torch.device) -> Sequence[Int[Tensor, " _"]]:
+    """Tensors of the CPU on a device: one copy for all, from page-locked memory, so that nothing waits for it."""
+    together = torch.cat(list(parts))
+    if device.type == "cuda":
+        together = together.pin_memory()
+    return torch.split(together.to(device, non_blocking=True), [len(part) for part in parts])

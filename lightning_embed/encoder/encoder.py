@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from lightning_embed.encoder.chunk import Chunk, cut
 from lightning_embed.encoder.dropout import draw_on_cpu
 from lightning_embed.encoder.folding import save_folded
 from lightning_embed.encoder.head import load_head
+from lightning_embed.encoder.kernels.base import Call, Kernel, Needs
+from lightning_embed.encoder.kernels.choice import can, choose
 from lightning_embed.encoder.manifest import read_manifest, write_manifest
-from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.encoder.options import EncoderOptions, KernelWord
 from lightning_embed.encoder.packing import TEXTS
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
 from lightning_embed.encoder.trial import embedding_texts, try_out
 from lightning_embed.encoder.uses import Uses
+from lightning_embed.encoder.window import FULL, Window
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.runtime import fault_injection
 from lightning_embed.runtime.finite import first_not_finite, not_finite_texts
@@ -61,7 +65,8 @@ class Encoder(nn.Module):
         self.head = load_head(options, self.manifest, self.backbone.config.get_text_config().hidden_size)
         self.tokenizer.counts_prompts = self.head.excludes_prompts
         self.prompts = self.manifest.prompts | options.prompts
-        self._first_position = try_out(options, self.backbone, self.tokenizer)
+        self._packing = try_out(options, self.backbone, self.tokenizer)
+        self._check_kernel()
         prepare_layers(options, self.backbone)
         self.dim, unused = self._freeze_unused(missing)
         if options.is_adapted:
@@ -73,7 +78,7 @@ class Encoder(nn.Module):
     @property
     def packed(self) -> bool:
         """Whether chunks run without padding."""
-        return self._first_position is not None
+        return self._packing is not None
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +108,7 @@ class Encoder(nn.Module):
 
     def join(self, chunks: Sequence[Int[Tensor, " _"]], parts: Sequence[Embeddings]) -> Embeddings:
         """The embeddings of chunks, in the order of the texts."""
-        order = torch.cat(list(chunks)).argsort().to(self.device)
+        order = torch.cat(list(chunks)).argsort().to(self.device, non_blocking=True)
         middles = [part.middle for part in parts if part.middle is not None]
         return Embeddings(
             torch.cat([part.final for part in parts])[order], torch.cat(middles)[order] if middles else None
@@ -143,9 +148,30 @@ class Encoder(nn.Module):
     def _run(self, texts: Chunk, **options: Any) -> Any:
         dtype = compute_dtype(self.options.dtype, self.device, self.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            if self._first_position is not None:
-                return texts.run_packed(self.backbone, self._first_position, **options)
+            if self._packing is not None:
+                kernel = partial(self._kernel, self._packing.call, dtype)
+                return texts.run_packed(self.backbone, self._packing.first_position, kernel, **options)
             return texts.run_padded(self.backbone, self.tokenizer.padding, **options)
+
+    def _kernel(self, call: Call, dtype: torch.dtype, window: Window | None) -> Kernel:
+        """The kernel of layers whose rule is a window, None: another one, on the device of now."""
+        call = call if self.training else replace(call, dropout=0.0)
+        needs, word = Needs(self.device.type, dtype, window, call), self.options.kernel
+        # A model that trains in 16 bits encodes in float32, which the fast kernels do not have.
+        return choose(word if self.training or can(word, needs) else KernelWord.auto, needs, self.options.path)
+
+    def _check_kernel(self) -> None:
+        """Refuse a kernel that cannot train this model on any device of this machine."""
+        if self.options.kernel is KernelWord.auto:
+            return
+        if self._packing is None:
+            raise ConfigError(
+                f"encoder.kernel={self.options.kernel}: expected a model that runs packed, got {self.options.path}, "
+                "whose texts run in padded rows. Leave the option out."
+            )
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = compute_dtype(self.options.dtype, device, training=True)
+        choose(self.options.kernel, Needs(device.type, dtype, FULL, self._packing.call), self.options.path)
 
     def prompt_for(self, task: Task, role: Role, dataset: str) -> str:
         """The prompt of a dataset's queries or documents; see `PromptSet.choose`."""

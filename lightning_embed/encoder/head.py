@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_embed.encoder.chunk import Chunk
+from lightning_embed.encoder.chunk import Chunk, moved
 from lightning_embed.encoder.library import modules as library
 from lightning_embed.encoder.manifest import HEAD, STATIC, Manifest, ModuleEntry, mode_of, write_pooling
 from lightning_embed.encoder.options import EncoderOptions, Pooling
@@ -72,15 +72,16 @@ class Head(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             if texts.prompts is None or not self.excludes_prompts:
                 return self._run(states, texts.lengths, texts.text, None)
-            parts, order = [], []
+            parts, order, sizes = [], [], torch.tensor(texts.sizes)
+            text = torch.repeat_interleave(sizes)  # on the CPU, as all that follows: no step waits for a GPU
             for prompt in sorted(set(texts.prompts)):  # sentence-transformers' pooling takes one length of a prompt
                 chosen = [text for text, tokens in enumerate(texts.prompts) if tokens == prompt]
-                place = torch.isin(texts.text, torch.tensor(chosen, device=hidden.device)).nonzero()[:, 0]
-                lengths = texts.lengths[chosen]
-                index = torch.repeat_interleave(lengths)
+                place, lengths = torch.isin(text, torch.tensor(chosen)).nonzero()[:, 0], sizes[chosen]
+                place, lengths, index = moved([place, lengths, torch.repeat_interleave(lengths)], hidden.device)
                 parts.append(self._run([x[place] for x in states], lengths, index, prompt))
                 order += chosen
-            return torch.cat(parts)[torch.tensor(order, device=hidden.device).argsort()]
+            (back,) = moved([torch.tensor(order).argsort()], hidden.device)
+            return torch.cat(parts)[back]
 
     def _run(
         self, states: Sequence[Tensor], lengths: Tensor, text: Tensor, prompt: int | None

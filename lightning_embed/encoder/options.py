@@ -1,5 +1,6 @@
 """The options of an encoder: `conf/encoder/`. Imports no torch, so that a mistyped option is reported at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,21 @@ class Attention(StrEnum):
     sdpa = "sdpa"
     eager = "eager"
     flash_attention_2 = "flash_attention_2"
+
+
+class KernelWord(StrEnum):
+    """Who computes packed attention, see `lightning_embed.encoder.kernels`.
+
+    `auto`: on a CPU `groups`. On a GPU in 16 bits the first of flash (for a model with dropout of attention), varlen,
+    flash, flex and batched that has what the model needs; in float32 `batched`.
+    """
+
+    auto = "auto"
+    groups = "groups"
+    varlen = "varlen"
+    flash = "flash"
+    flex = "flex"
+    batched = "batched"
 
 
 FLOAT16_IN_TRAINING = (
@@ -61,6 +77,15 @@ class Weights(StrEnum):
     nf4 = "nf4"
 
 
+_WORDS: Mapping[str, type[StrEnum]] = {
+    "pooling": Pooling,
+    "attention": Attention,
+    "kernel": KernelWord,
+    "dtype": Dtype,
+    "weights": Weights,
+}
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """A pre-trained backbone, and the computation of an embedding with it.
@@ -78,6 +103,9 @@ class EncoderOptions:
         prompts: text put before every text, by name: `query`, `document`, a task (`sts`), a dataset (`squad`), or one
             of these with a role (`squad-query`). Added to those of the directory.
         attention: see `Attention`.
+        kernel: see `KernelWord`.
+        attention_dropout: share of the attention probabilities that is dropped in training, in [0, 1). None: the model's
+            own. Not every kernel has it; the dropout of the layers is not changed.
         dtype: see `Dtype`. float16 is for inference: its gradients are not scaled here.
         weights: see `Weights`. All but float32 need adapters; int8 and nf4 also bitsandbytes, in the extra `quantized`.
             The base of a run is exported with the weights as rounded; an expert that starts from another expert rounds
@@ -91,7 +119,7 @@ class EncoderOptions:
             minute at the start, and needs a C++ compiler on a CPU; new lengths are not compiled again.
         max_tokens: maximum number of tokens of a chunk, the unit of work and memory; a longer text is a chunk of its
             own. `auto`: 4,096 on a CPU (the activations fit its cache), on a GPU as many as fit a quarter of its
-            memory, a power of two up to 65,536. Dropout depends on it: give a number to continue a run on a different
+            memory, a power of two up to 131,072. Dropout depends on it: give a number to continue a run on a different
             kind of device.
         lora_rank: 0: all weights train; else only low-rank adapters of this rank, usually 8 to 64 (they need peft, in
             the extra `lora`). A saved model has them folded into its weights.
@@ -115,6 +143,8 @@ class EncoderOptions:
     max_length: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     attention: Attention = Attention.auto
+    kernel: KernelWord = KernelWord.auto
+    attention_dropout: float | None = None
     dtype: Dtype = Dtype.auto
     bidirectional: bool = False
     trust_remote_code: bool = False
@@ -129,7 +159,7 @@ class EncoderOptions:
     weights: Weights = Weights.float32
 
     def __post_init__(self) -> None:
-        for name, words in {"pooling": Pooling, "attention": Attention, "dtype": Dtype, "weights": Weights}.items():
+        for name, words in _WORDS.items():
             word = getattr(self, name)
             if word not in list(words):
                 raise ConfigError(f"encoder.{name}: unknown word {word!r}. {nearest(str(word), map(str, words))}")
@@ -143,7 +173,17 @@ class EncoderOptions:
             )
         if self.max_tokens != "auto" and (isinstance(self.max_tokens, str) or self.max_tokens < 1):
             raise ConfigError(
-                f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 65536."
+                f"encoder.max_tokens: expected auto or at least 1, got {self.max_tokens}. Usual: 4096 to 131072."
+            )
+        if self.attention_dropout is not None and not 0 <= self.attention_dropout < 1:
+            raise ConfigError(
+                f"encoder.attention_dropout: expected a share in [0, 1) or null, got {self.attention_dropout}. Usual: 0 "
+                "to 0.1."
+            )
+        if self.kernel is not KernelWord.auto and self.attention not in (Attention.auto, Attention.packed):
+            raise ConfigError(
+                f"encoder.kernel={self.kernel}: expected encoder.attention=auto or packed with it, got {self.attention}, "
+                "which is the family's own attention. Leave one of them out."
             )
         self._check_lora()
         self._check_adapters()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_embed.encoder.attention import PACKED
 from lightning_embed.encoder.chunk import Chunk
+from lightning_embed.encoder.kernels.base import Call
 from lightning_embed.types import Tokens
 
 TEXTS = ["a few words", "and a few more words, which follow the others", "one"]
@@ -18,7 +20,20 @@ _TOLERANCE = 1e-4  # of the largest number, in float32; texts that are mixed dif
 _TOLERANCE_16_BITS = 3e-2
 
 
-def packing(backbone: Any, tokens: Tokens, padding: int) -> int | str:
+@dataclass(frozen=True)
+class Packing:
+    """How a model runs packed.
+
+    Args:
+        first_position: position id of a text's first token.
+        call: what its layers ask of their attention in training: the most of any of them.
+    """
+
+    first_position: int
+    call: Call
+
+
+def packing(backbone: Any, tokens: Tokens, padding: int) -> Packing | str:
     """Switch a backbone to packed attention, if texts in one row have the states that they have in padded rows.
 
     Args:
@@ -27,8 +42,7 @@ def packing(backbone: Any, tokens: Tokens, padding: int) -> int | str:
         padding: id of the padding token.
 
     Returns:
-        The position id of a text's first token; or the reason why it cannot run packed, and then the backbone is as
-        before. It is measured for each model: another one of the same configuration may have other weights.
+        How; or the reason why it cannot run packed, and then the backbone is as before. It is measured for each model: another one of the same configuration may have other weights.
     """
     with _plain(backbone):
         expected = _padded(backbone, tokens, padding)
@@ -40,7 +54,7 @@ def packing(backbone: Any, tokens: Tokens, padding: int) -> int | str:
         with _plain(backbone):
             for first in (0, padding + 1):  # RoBERTa's positions start behind the id of the padding token
                 if _equal(_chunk(backbone, tokens).run_packed(backbone, first).last_hidden_state[0], expected):
-                    return first
+                    return Packing(first, _asked(backbone, _chunk(backbone, tokens), first))
     except Exception as error:  # of any class: families check their arguments in many ways
         reason = str(error).strip().partition("\n")[0].rstrip(".")
     backbone.set_attn_implementation(before)
@@ -77,6 +91,20 @@ def depends_on_types(backbone: Any, tokenizer: Any) -> bool:
         return _differ(backbone(**given).last_hidden_state[0], expected)
 
 
+def _asked(backbone: Any, texts: Chunk, first: int) -> Call:
+    """What the layers ask of their attention in training; the state of random generators stays as it was."""
+    calls: list[Call] = []
+    with torch.random.fork_rng(devices=()), _plain(backbone, train=True):
+        texts.run_packed(backbone, first, calls=calls)
+    return Call(
+        max(call.head_dim for call in calls),
+        max(call.value_dim for call in calls),
+        max(call.dropout for call in calls),
+        any(call.capped for call in calls),
+        any(call.sinks for call in calls),
+    )
+
+
 def _equal(found: Float[Tensor, "total dim"], expected: Float[Tensor, "total dim"]) -> bool:
     tolerance = _TOLERANCE if expected.dtype is torch.float32 else _TOLERANCE_16_BITS
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
@@ -97,9 +125,9 @@ def _chunk(backbone: Any, tokens: Tokens) -> Chunk:
 
 
 @contextmanager
-def _plain(backbone: nn.Module) -> Iterator[None]:
+def _plain(backbone: nn.Module, train: bool = False) -> Iterator[None]:
     training = backbone.training
-    backbone.eval()
+    backbone.train(train)
     try:
         with torch.no_grad():
             yield

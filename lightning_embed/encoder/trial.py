@@ -8,18 +8,25 @@ from typing import Any
 
 from lightning_embed.encoder.backbone import quiet
 from lightning_embed.encoder.options import Attention, EncoderOptions
-from lightning_embed.encoder.packing import TEXTS, depends_on_padding, depends_on_types, packing, sees_later_tokens
+from lightning_embed.encoder.packing import (
+    TEXTS,
+    Packing,
+    depends_on_padding,
+    depends_on_types,
+    packing,
+    sees_later_tokens,
+)
 from lightning_embed.encoder.tokenize import TextTokenizer
 from lightning_embed.errors import CheckpointError, ConfigError, LightningEmbedError
 
 logger = logging.getLogger(__name__)
 
 
-def try_out(options: EncoderOptions, backbone: Any, tokenizer: TextTokenizer) -> int | None:
+def try_out(options: EncoderOptions, backbone: Any, tokenizer: TextTokenizer) -> Packing | None:
     """Check a backbone, and switch it to packed attention where that gives the same.
 
     Returns:
-        The position id of a text's first token in a packed row; None: texts run in padded rows.
+        How it runs packed; None: texts run in padded rows.
 
     Raises:
         CheckpointError: it does not embed texts, or its embeddings would depend on more than their texts.
@@ -40,7 +47,7 @@ def try_out(options: EncoderOptions, backbone: Any, tokenizer: TextTokenizer) ->
         texts, padding = tokenizer(TEXTS), tokenizer.padding
         if options.attention in (Attention.auto, Attention.packed):
             found = packing(backbone, texts, padding)
-            if isinstance(found, int):
+            if isinstance(found, Packing):
                 return found
             if options.attention is Attention.packed:
                 raise ConfigError(

@@ -164,9 +164,12 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
     if not cfg.trainer.enable_progress_bar:  # Lightning requires that the callback is removed as well
         chosen = [callback for callback in chosen if not isinstance(callback, ProgressBar)]
     chosen.append(ResumeCheckpoint(checkpoints, cfg.checkpoint_minutes))
+    options = cfg.trainer.copy()
+    if options.get("log_every_n_steps") == "auto":  # a log waits for a GPU
+        options.log_every_n_steps = 10 if device(cfg) == "cuda" else 1
     built: Trainer = instantiated(
         "trainer",
-        cfg.trainer,
+        options,
         callbacks=chosen,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],

@@ -91,6 +91,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             raise ConfigError(FLOAT16_IN_TRAINING)
         self.make_optimizer: MakeOptimizer = hyperparameters.built_optimizer(optimizer)
         self.make_scheduler: MakeScheduler | None = hyperparameters.built_scheduler(scheduler)
+        self._shown: Tensor | None = None
         self.lr = lr
         self.max_grad_norm = max_grad_norm
         self.seed = seed
@@ -185,7 +186,8 @@ class EmbeddingModule(FiniteChecks, Inference):
         fault_injection.point("after_step")
         optimizer.zero_grad()
         mean = sum(losses.values()) / sum(weights.values())
-        self.log("train/loss", mean, prog_bar=True, sync_dist=True)
+        self.log("train/loss", mean, sync_dist=True)
+        self._show(torch.as_tensor(mean))
         losses = {name: loss / weights[name] for name, loss in losses.items()}
         self._log_step(losses, norm)
         step_schedulers(self.trainer, "step")
@@ -266,7 +268,15 @@ class EmbeddingModule(FiniteChecks, Inference):
     def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)
         self.log("train/grad_norm", norm)
-        self.log("train/learning_rate", self._optimizer().param_groups[0]["lr"])
+        # as a tensor of the CPU: Lightning would copy a number to a GPU and wait for it
+        self.log("train/learning_rate", torch.as_tensor(self._optimizer().param_groups[0]["lr"]))
+
+    def _show(self, loss: Float[Tensor, ""]) -> None:
+        """The loss beside the progress bar, which reads it at every step; from a GPU it is read where steps are logged."""
+        every = 1 if loss.device.type == "cpu" else max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if self._shown is None or self.trainer.global_step % every == 0:
+            self._shown = loss.cpu()
+        self.log("loss", self._shown, prog_bar=True, logger=False)
 
 
 def check_losses(losses: Mapping[Task, Loss]) -> None:

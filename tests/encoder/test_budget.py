@@ -18,7 +18,7 @@ def test_auto_is_what_the_cache_of_a_cpu_holds(tiny_model) -> None:
         EncoderOptions("x", max_tokens="atuo")
 
 
-@pytest.mark.parametrize(("memory", "tokens"), [(0.0, 4096), (81919.0, 4096), (81920.0, 8192), (1e12, 65536)])
+@pytest.mark.parametrize(("memory", "tokens"), [(0.0, 4096), (81919.0, 4096), (81920.0, 8192), (1e12, 131072)])
 def test_memory_holds_a_power_of_two_of_tokens(memory: float, tokens: int) -> None:
     assert tokens_within(memory, 10.0) == tokens
 

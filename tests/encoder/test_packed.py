@@ -42,7 +42,7 @@ def assert_same(one, other, tokens):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_equals_padded(family, long: int, build, ragged: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own attention is what a GPU runs, and a CPU of long texts without dropout: as evaluation here."""
-    monkeypatch.setattr("lightning_embed.encoder.attention._LONG", long)
+    monkeypatch.setattr("lightning_embed.encoder.kernels.groups._LONG", long)
     path = str(build(family))
     packed = Encoder(EncoderOptions(path, max_tokens=40))
     padded = Encoder(EncoderOptions(path, attention=Attention.eager, max_tokens=60))
@@ -58,7 +58,7 @@ def test_a_decoder_that_attends_both_ways(
     family: str, long: int, build, ragged: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`config.is_causal: false` makes it so, while the attribute of its attention stays as it was."""
-    monkeypatch.setattr("lightning_embed.encoder.attention._LONG", long)
+    monkeypatch.setattr("lightning_embed.encoder.kernels.groups._LONG", long)
     path = str(build(family, is_causal=False))
     packed = Encoder(EncoderOptions(path, max_tokens=40))
     assert packed.packed
