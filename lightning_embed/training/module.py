@@ -20,7 +20,7 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
-from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.runtime import distributed, fault_injection, shards
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage import checkpoint_file
 from lightning_embed.training import hyperparameters
@@ -261,7 +261,7 @@ class EmbeddingModule(FiniteChecks, Inference):
     def _clip(self) -> Float[Tensor, ""]:
         parameters = [p for p in self.encoder.parameters() if p.grad is not None]
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+        return shards.whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)

@@ -30,6 +30,11 @@ class Toy(LightningModule):
         self.layer = nn.Linear(width, 2, bias)
         self.optimizer = optimizer
 
+    @property
+    def encoder(self) -> LightningModule:
+        """What is averaged."""
+        return self
+
     def training_step(self, batch: torch.Tensor) -> torch.Tensor:
         loss: torch.Tensor = self.layer(batch).square().sum()
         return loss

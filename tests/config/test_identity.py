@@ -371,7 +371,9 @@ def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
         freeze(config())
-    monkeypatch.setenv("LOCAL_RANK", "0")  # of a program that trained in its own process, and now starts a machine's first
+    monkeypatch.setenv(
+        "LOCAL_RANK", "0"
+    )  # of a program that trained in its own process, and now starts a machine's first
     freeze(config())
 
 
