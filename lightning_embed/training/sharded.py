@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightning_embed.encoder import Encoder
@@ -32,24 +33,25 @@ class Sharded(DDPStrategy):
 
     def setup(self, trainer: Any) -> None:
         """Divide the encoder, then build the optimiser of its shards."""
-        self._template: Encoder | None = None
-        super().setup(trainer)
-
-    def model_to_device(self) -> None:
-        """Divide the encoder layer by layer: a device never holds it whole."""
         module: Any = self.lightning_module
-        encoder: Encoder = module.encoder
-        if self.is_global_zero:
-            self._template = _without_weights(encoder)
+        assert self.accelerator is not None
+        self.accelerator.setup(trainer)
+        self.precision_plugin.convert_module(module)
+        if not any(map(shards.is_shard, module.encoder.parameters())):
+            self._divide(module.encoder)
+        module.to(self.root_device)  # buffers
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.setup_optimizers(trainer)
+        self.setup_precision_plugin()
+
+    def _divide(self, encoder: Encoder) -> None:
+        """Layer by layer, so that a device never holds it whole."""
+        self._template = _without_weights(encoder) if self.is_global_zero else None
         self._mesh = shards.mesh_of(self.root_device)
         for unit in (*_layers(encoder.backbone), encoder.backbone, encoder.head):
             if any(True for _ in unit.parameters()):
                 shards.divide(unit, self._mesh)
         encoder.agree = _largest
-        super().model_to_device()  # buffers
-
-    def configure_ddp(self) -> None:
-        """Nothing: the units of the encoder share their gradients themselves."""
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -82,7 +84,10 @@ class Sharded(DDPStrategy):
 
     def teardown(self) -> None:
         """Leave the shards on their devices, from which `gathered` takes them."""
-        self.precision_plugin.teardown()
+        assert self.cluster_environment is not None
+        assert self.accelerator is not None
+        for part in (self.cluster_environment, self.precision_plugin, self.accelerator, self.checkpoint_io):
+            part.teardown()
 
     def gathered(self, encoder: Encoder, weights: Mapping[str, Tensor]) -> Encoder | None:
         """A whole encoder on the CPU of rank zero, filled tensor by tensor; None on other ranks. All ranks call it.
@@ -93,7 +98,8 @@ class Sharded(DDPStrategy):
         """
         places = [] if self._template is None else list(self._template.parameters())
         for number, (name, parameter) in enumerate(encoder.named_parameters()):
-            tensor = shards.whole(weights.get(name, parameter).detach()).cpu()
+            # a copy: what is gathered may be a part of a larger storage, or the shard itself
+            tensor = shards.whole(weights.get(name, parameter).detach()).to("cpu", copy=True)
             if places:
                 places[number].data = tensor
         return self._template
