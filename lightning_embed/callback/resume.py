@@ -107,8 +107,7 @@ def resumable(file: Path, module: LightningModule, owner: str) -> str | None:
 def read(file: Path, **options: Any) -> dict[str, Any]:
     """Read the checkpoint of a run, see `checkpoint_file.read`; of a sharded one, its tensors without their values."""
     if file.is_dir():
-        state = checkpoint_file.read(file / sharded_checkpoint.STATE, _REMEDY, **options)
-        return sharded_checkpoint.outline(file, state, _REMEDY)
+        return sharded_checkpoint.outline(file, _REMEDY)
     return checkpoint_file.read(file, _REMEDY, **options)
 
 

@@ -7,11 +7,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import Strategy
 from torch import Tensor
-
-from lightning_embed.encoder import Encoder
-from lightning_embed.training.sharded import export
 
 
 class Snapshots(Callback):
@@ -33,7 +29,7 @@ class Snapshots(Callback):
         if trainer.global_step not in self.targets:
             return
         pl_module.check_finite()  # type: ignore[operator]  # on all ranks, because one writes
-        export(trainer.strategy, pl_module.encoder, self.targets[trainer.global_step])  # type: ignore[arg-type]
+        pl_module.export(self.targets[trainer.global_step])  # type: ignore[operator]
 
 
 class ExponentialAverage(Callback):
@@ -64,15 +60,15 @@ class ExponentialAverage(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the weights after a step."""
-        weights = {name: p.detach() for name, p in pl_module.encoder.named_parameters() if p.requires_grad}  # type: ignore[operator, union-attr]
+        weights = {name: p.detach() for name, p in pl_module.encoder.named_parameters() if p.requires_grad}  # type: ignore[union-attr]
         if not self.average:
             self.average = {name: weight.clone() for name, weight in weights.items()}
         for name, weight in self.average.items():
             weight.lerp_(weights[name], 1 - self.decay)
 
-    def export(self, strategy: Strategy, encoder: Encoder) -> None:
+    def export(self, pl_module: LightningModule) -> None:
         """Save the average; all ranks call it."""
-        export(strategy, encoder, self.target, self.average)
+        pl_module.export(self.target, self.average)  # type: ignore[operator]
 
     def state_dict(self) -> dict[str, Any]:
         """The state for the checkpoint."""

@@ -15,12 +15,13 @@ FSDP = "fsdp"
 """The word for our own `training.sharded.Sharded`."""
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", FSDP)
 _SHARDED = "use trainer.strategy=fsdp, which divides weights, gradients and the optimiser's state among the devices"
+_DEEPSPEED = f"DeepSpeed keeps weights and steps of its own, which no checkpoint and no export here reads; {_SHARDED}"
 _NOT_STRATEGIES = {
-    "deepspeed": f"DeepSpeed keeps weights and steps of its own, which no checkpoint and no export here can read; {_SHARDED}",
-    "fsdp_cpu_offload": f"shards are not moved to the CPU; {_SHARDED}",
-    "FSDPStrategy": f"it needs a module that is divided in one piece, and runs on no CPU; {_SHARDED}",
+    "deepspeed": _DEEPSPEED,
+    "DeepSpeedStrategy": _DEEPSPEED,
+    "fsdp_cpu_offload": f"shards stay on their devices; {_SHARDED}",
+    "FSDPStrategy": f"the steps of the module run outside of what it wraps; {_SHARDED}",
     "ModelParallelStrategy": f"it expects a module that divides itself; {_SHARDED}",
-    "DeepSpeedStrategy": f"DeepSpeed keeps weights and steps of its own, which no checkpoint and no export here can read; {_SHARDED}",
 }
 _STEPS = "use trainer.max_steps, which the schedule follows"
 _BY_SCORE = "use callback=evaluate callback.while_training.patience=3, which stops by dev scores"
@@ -88,13 +89,11 @@ def _strategy_problems(strategy: Any) -> Iterator[str]:
     if strategy is None:
         return
     word = strategy.get("_target_", "") if isinstance(strategy, DictConfig) else str(strategy)
-    name = word.rpartition(".")[2]
-    for refused, reason in _NOT_STRATEGIES.items():
-        if name == refused or (refused == "deepspeed" and name.startswith(refused)):
-            yield f"trainer.strategy={word}: {reason}."
-            return
-    if not isinstance(strategy, DictConfig) and word not in _STRATEGIES:
-        yield f"trainer.strategy={word}: expected {', '.join(_STRATEGIES)}, got another word. {nearest(word, _STRATEGIES)}"
+    kind = word.rpartition(".")[2]
+    if reason := _NOT_STRATEGIES.get("deepspeed" if kind.startswith("deepspeed") else kind):
+        yield f"trainer.strategy={word}: {reason}."
+    elif not isinstance(strategy, DictConfig) and word not in _STRATEGIES:
+        yield f"trainer.strategy={word}: a run has no such strategy. {nearest(word, _STRATEGIES)}"
 
 
 def callback_problems(callbacks: DictConfig | None, trainer: DictConfig | None = None) -> Iterator[str]:

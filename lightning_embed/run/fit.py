@@ -8,7 +8,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig
 
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
@@ -17,7 +16,6 @@ from lightning_embed.callback.resume import FILE as CHECKPOINT
 from lightning_embed.callback.resume import Owner, resumable
 from lightning_embed.config.identity import run_identity
 from lightning_embed.config.queries import is_first
-from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
@@ -31,7 +29,7 @@ from lightning_embed.runtime import distributed, fault_injection, signals
 from lightning_embed.sampler.seen import rows_seen
 from lightning_embed.storage.checksum import digest
 from lightning_embed.storage.publish import discard
-from lightning_embed.training.sharded import export
+from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
 _WAIT = 60  # seconds between two collectives, which time out after half an hour
@@ -117,7 +115,7 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WhileTraining):
                 callback.finish(model, trainer.global_step, checkpoints / CHOICE)
-        _export(trainer.strategy, model, extra, models / expert.name)
+        _export(module, extra, models / expert.name)
         if distributed.rank() == 0:
             finished.record(out, plan.sources(expert))
             discard(checkpoint)
@@ -207,9 +205,9 @@ def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:
     ]
 
 
-def _export(strategy: Strategy, model: Encoder, extra: Sequence[Callback], target: Path) -> None:
+def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) -> None:
     """Save the average, then the expert: once the directory of the expert exists, all of its sources do."""
     for callback in extra:
         if isinstance(callback, ExponentialAverage):
-            callback.export(strategy, model)
-    export(strategy, model, target)
+            callback.export(module)
+    module.export(target)

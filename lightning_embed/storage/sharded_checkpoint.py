@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import shards
+from lightning_embed.storage import checkpoint_file
 
 STATE = "state.ckpt"
 _PLACES = "sharded"  # the places of the tensors that are in the other files
@@ -42,27 +45,28 @@ def split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tens
 
 def write(folder: Path, divided: Mapping[str, Tensor]) -> None:
     """Write the shards of this rank; returns when all ranks have written theirs."""
-    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    dcp.save(dict(divided), storage_writer=writer)
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    save(dict(divided), storage_writer=writer)
 
 
-def read(folder: Path, rest: dict[str, Any], mesh: Any, remedy: str) -> dict[str, Any]:
+def read(folder: Path, mesh: Any, remedy: str) -> dict[str, Any]:
     """The whole checkpoint, its tensors divided among the ranks of `mesh`; all ranks call it.
 
     Raises:
         CheckpointError: a file is missing or broken.
     """
+    rest = _rest(folder, remedy)
     divided = {
         name: shards.empty_shard(shape, dtype, mesh) for name, (shape, dtype) in _headers(folder, remedy).items()
     }
     try:
-        dcp.load(divided, storage_reader=_reader(folder))
+        load(divided, storage_reader=_reader(folder))
     except Exception as error:  # of many types
         raise _broken(folder, error, remedy) from error
     return _joined(folder, rest, divided, remedy)
 
 
-def outline(folder: Path, rest: dict[str, Any], remedy: str) -> dict[str, Any]:
+def outline(folder: Path, remedy: str) -> dict[str, Any]:
     """The whole checkpoint, with the shapes of its divided tensors and without their values.
 
     Raises:
@@ -70,11 +74,17 @@ def outline(folder: Path, rest: dict[str, Any], remedy: str) -> dict[str, Any]:
     """
     headers = _headers(folder, remedy).items()
     empty = {name: torch.empty(shape, dtype=dtype, device="meta") for name, (shape, dtype) in headers}
-    return _joined(folder, rest, empty, remedy)
+    return _joined(folder, _rest(folder, remedy), empty, remedy)
+
+
+def _rest(folder: Path, remedy: str) -> dict[str, Any]:
+    if not (folder / STATE).is_file():
+        raise CheckpointError(f"{folder} is not a whole checkpoint: expected {STATE} in it. {remedy}")
+    return checkpoint_file.read(folder / STATE, remedy.replace("Delete it", f"Delete {folder}", 1), map_location="cpu")
 
 
 def _reader(folder: Path) -> Any:
-    return dcp.HuggingFaceStorageReader(str(folder))
+    return HuggingFaceStorageReader(str(folder))
 
 
 def _headers(folder: Path, remedy: str) -> dict[str, tuple[torch.Size, torch.dtype]]:

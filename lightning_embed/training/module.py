@@ -30,6 +30,7 @@ from lightning_embed.training.finite_checks import FiniteChecks
 from lightning_embed.training.gather import gathered, local
 from lightning_embed.training.inference import Inference
 from lightning_embed.training.lr_schedule import step_schedulers
+from lightning_embed.training.sharded import export
 from lightning_embed.training.trainer_options import check_trainer
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
@@ -141,6 +142,15 @@ class EmbeddingModule(FiniteChecks, Inference):
         super().on_save_checkpoint(checkpoint)
         key = self.CHECKPOINT_HYPER_PARAMS_KEY
         checkpoint[key] = {**checkpoint.get(key, {}), **self._parts()}
+
+    def export(self, target: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Publish the encoder as a model directory, written by rank zero; all ranks call it, in or after a training.
+
+        Args:
+            target: the directory; an existing one is kept.
+            weights: parameters to write in place of the encoder's, by name.
+        """
+        export(self.trainer.strategy, self.encoder, target, weights or {})
 
     def configure_callbacks(self) -> list[Any]:
         """No callback; the first hook of a training, in which options of the trainer can be refused."""

@@ -73,14 +73,14 @@ class Sharded(DDPStrategy):
         Raises:
             CheckpointError: it is not whole, or a file: the checkpoint of a different strategy.
         """
+        del weights_only
         path = Path(checkpoint_path)
         if path.is_file():
             raise CheckpointError(
                 f"{path} is the checkpoint of a training that was not sharded: expected a folder. Go on without "
                 "trainer.strategy=fsdp, or delete it: the training starts again from its beginning."
             )
-        rest = self.checkpoint_io.load_checkpoint(path / sharded_checkpoint.STATE, weights_only=weights_only)
-        return sharded_checkpoint.read(path, rest, self._mesh, _REMEDY)
+        return sharded_checkpoint.read(path, self._mesh, _REMEDY)
 
     def teardown(self) -> None:
         """Leave the shards on their devices, from which `gathered` takes them."""
@@ -105,16 +105,8 @@ class Sharded(DDPStrategy):
         return self._template
 
 
-def export(strategy: Strategy, encoder: Encoder, target: Path, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Publish the encoder of a training as `target`, written by rank zero; all ranks call it.
-
-    Args:
-        strategy: of the trainer.
-        encoder: of the training.
-        target: directory of the model; an existing one is kept.
-        weights: parameters to write in place of the encoder's, by name.
-    """
-    weights = weights or {}
+def export(strategy: Strategy, encoder: Encoder, target: Path, weights: Mapping[str, Tensor]) -> None:
+    """Publish the encoder of a training, see `EmbeddingModule.export`."""
     if isinstance(strategy, Sharded):
         if distributed.of_first(float(target.exists())):
             return

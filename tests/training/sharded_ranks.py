@@ -26,7 +26,7 @@ from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.runtime import distributed, launched
 from lightning_embed.sampler.mixed import Mixed
 from lightning_embed.sampler.round_robin import RoundRobin
-from lightning_embed.training.sharded import Sharded, export
+from lightning_embed.training.sharded import Sharded
 from lightning_embed.types import Task
 
 RANKS = int(os.environ.get("WORLD_SIZE", 1))
@@ -96,7 +96,13 @@ class SavesHalf(Callback):
 
 
 def trained(
-    model: Path, data: Path, case: Case, *callbacks: Callback, sharded: bool = RANKS > 1, checkpoint: Path | None = None
+    model: Path,
+    data: Path,
+    case: Case,
+    *callbacks: Callback,
+    sharded: bool = RANKS > 1,
+    checkpoint: Path | None = None,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Train in float32: the loss of every step, and on rank zero the weights after the last."""
     options = {
@@ -119,10 +125,11 @@ def trained(
     )
     for callback in callbacks:
         if isinstance(callback, ExponentialAverage):
-            callback.export(trainer.strategy, encoder)
-            export(trainer.strategy, encoder, callback.target.with_name("last"))
+            callback.export(module)
         if isinstance(callback, WhileTraining):
             callback.finish(encoder, STEPS, data / "choice.json")
+    if out is not None:
+        module.export(out / "last")
     whole = strategy.gathered(encoder, {}) if isinstance(strategy, Sharded) else encoder
     weights = {} if whole is None else {name: tensor.clone() for name, tensor in whole.state_dict().items()}
     shares = sum(p.to_local().numel() if sharded else p.numel() for p in encoder.parameters())  # type: ignore[operator]
@@ -130,13 +137,13 @@ def trained(
     return {"losses": torch.stack(module.record), "weights": weights, "share": shares, "added": added}
 
 
-def with_callbacks(model: Path, data: Path, out: Path, **options: Any) -> dict[str, Any]:
+def with_callbacks(model: Path, data: Path, out: Path) -> dict[str, Any]:
     """A training with all that reads weights beside it: a snapshot, an average, the best step, a checkpoint."""
     callbacks = (
         Snapshots({3: out / "snapshot"}), ExponentialAverage(0.5, out / "average"),
         EmbeddingGeometry(every_n_steps=2, num_texts=8), Worse(Local(), every_n_steps=2, keep_best=True), SavesHalf(out / "half.ckpt"),
     )  # fmt: skip
-    return trained(model, data, CASES["plain"], *callbacks, **options)
+    return trained(model, data, CASES["plain"], *callbacks, out=out)
 
 
 if __name__ == "__main__":
