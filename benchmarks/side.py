@@ -90,7 +90,7 @@ def ours(case: dict[str, Any], turns: Turns) -> None:
     batches = build.datamodule(cfg, data, encoder, expert)
     module = build.module(cfg, encoder, {rows.options.task for rows in batches.train_rows.values()}, expert)
     if case["step"] == "partial":  # keeps half of the activations of a batch
-        tokens, saved = batches.first_batches()[0].tokens, SavedBytes(encoder)
+        tokens, saved = batches.first_batches()[0].tokens, SavedBytes()
         chunk = encoder.chunks(tokens)[0]
         with saved.count():
             encoder.forward_chunk(tokens, chunk)

@@ -23,7 +23,13 @@ LAYERS = (
     {"card", "logger", "sweep"},  # outputs
     {"run", "cli"},  # entry
 )
-INSIDE_A_LAYER = {("cli", "run"), ("plugins", "merge"), ("registry", "errors"), ("storage", "errors")}
+INSIDE_A_LAYER = {
+    ("cli", "run"),
+    ("plugins", "merge"),
+    ("registry", "errors"),
+    ("storage", "errors"),
+    ("storage", "runtime"),
+}
 
 # what may be imported from outside, anywhere in the room; None: anything
 TORCH = {"torch", "jaxtyping", "numpy"}
@@ -36,7 +42,7 @@ EXTERNAL = {
 }
 ONLY_IN = {
     "safetensors": {"merge.checkpoint", "encoder"},
-    "torch.distributed": {"runtime.distributed"},
+    "torch.distributed": {"runtime.distributed", "runtime.shards", "storage.sharded_checkpoint"},
     "hydra.core.config_store": {"config.schema"},
     "wandb": {"logger.wandb"},
 }

@@ -53,7 +53,7 @@ class EmbeddingGeometry(Callback):
         svd_entropy        -sum p ln p, at most ln rank; high: no direction dominates
         condition_number   max s / min s, over those that are not zero; low: the same
 
-    STS pairs count as positive from a score of 0.8 (of 1) on; our reading. Only rank zero measures.
+    STS pairs count as positive from a score of 0.8 (of 1) on; our reading. All ranks measure the same.
 
     Args:
         every_n_steps: steps between two measurements; None: with every validation.
@@ -87,15 +87,13 @@ class EmbeddingGeometry(Callback):
             self._log(trainer, pl_module)
 
     def _log(self, trainer: Trainer, pl_module: Any) -> None:
-        pl_module.check_finite()  # on all ranks, because one measures
-        if not trainer.is_global_zero:
-            return
+        pl_module.check_finite()
         numbers = {
             f"geometry/{measure}/{name}": value
             for name, pairs in self._pairs.items()
             for measure, value in geometry(pl_module.encoder, pairs).items()
         }
-        for target in trainer.loggers:
+        for target in trainer.loggers:  # of rank zero; a sharded model runs on all ranks or on none
             target.log_metrics(numbers, trainer.global_step)
 
 

@@ -19,7 +19,7 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Part, Shared
 from lightning_embed.report.scores.summary import MEAN, block
-from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.runtime import distributed, fault_injection, shards
 from lightning_embed.storage.atomic import write_whole
 from lightning_embed.storage.json_file import read_json
 from lightning_embed.types import EvalSet, Results
@@ -52,7 +52,7 @@ class Progress:
         measuring: seconds of all evaluations.
         last: seconds of the last evaluation.
         training: seconds of training, evaluations included and pauses between two processes excluded.
-        weights: weights of the best step, on rank zero, if `keep_best`.
+        weights: weights of the best step, if `keep_best`: on rank zero, or where sharded, on each rank its shards.
     """
 
     score: float = -math.inf
@@ -228,8 +228,9 @@ class WhileTraining(Callback):
         if not score > progress.score:
             return False
         progress.score, progress.step = score, trainer.global_step
-        if self.keep_best and trainer.is_global_zero:
-            progress.weights = {n: p.detach().to("cpu", copy=True) for n, p in _trained(pl_module.encoder)}
+        if self.keep_best:
+            kept = shards.kept_here(_trained(pl_module.encoder))
+            progress.weights = {name: parameter.detach().to("cpu", copy=True) for name, parameter in kept.items()}
         return True
 
     def _log(self, trainer: Trainer, numbers: dict[str, float], is_best: bool) -> None:
@@ -247,18 +248,21 @@ class WhileTraining(Callback):
             trainer.should_stop = True
 
     def finish(self, encoder: Encoder, last_step: int, record: Path) -> None:
-        """Load the best weights into the encoder and record the choice; on rank zero, after the fit.
+        """Load the best weights into the encoder and record the choice; after the fit, on every rank.
 
         Args:
             encoder: encoder of the training.
             last_step: last step of the training.
-            record: file to write.
+            record: file that rank zero writes.
         """
         progress = self.progress
         if not self.chooses:
             return
-        for name, parameter in _trained(encoder) if progress.weights else ():
-            parameter.data.copy_(progress.weights[name])
+        own = dict(_trained(encoder))
+        for name, weight in progress.weights.items():
+            own[name].data.copy_(weight)
+        if distributed.rank() != 0:
+            return
         exported = progress.step if progress.weights else last_step
         score = progress.score if math.isfinite(progress.score) else None  # no measurement gave a number
         chosen = {"metric": self.metric, "score": score, "best_step": progress.step}
@@ -275,8 +279,7 @@ class WhileTraining(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a checkpoint."""
         self.progress = Progress(**state_dict)
-        if distributed.rank() != 0:
-            self.progress.weights = {}
+        self.progress.weights = shards.kept_here(self.progress.weights.items())
 
 
 def read_choice(checkpoints: Path) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import distributed, fault_injection, signals
-from lightning_embed.storage import checkpoint_file
+from lightning_embed.storage import checkpoint_file, sharded_checkpoint
 from lightning_embed.storage.publish import published_file
 
 FILE = "last.ckpt"
@@ -54,6 +54,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: the file is cut, empty, no checkpoint, or has objects of other classes.
         """
         del weights_only
+        if Path(path).is_dir():
+            raise CheckpointError(
+                f"{path} is the checkpoint of a sharded training: expected a file. Go on with trainer.strategy=fsdp, or "
+                "delete it: the training starts again from its beginning."
+            )
         return read(Path(path), map_location=map_location or "cpu")
 
 
@@ -100,7 +105,9 @@ def resumable(file: Path, module: LightningModule, owner: str) -> str | None:
 
 
 def read(file: Path, **options: Any) -> dict[str, Any]:
-    """Read the checkpoint of a run, see `checkpoint_file.read`."""
+    """Read the checkpoint of a run, see `checkpoint_file.read`; of a sharded one, its tensors without their values."""
+    if file.is_dir():
+        return sharded_checkpoint.outline(file, _REMEDY)
     return checkpoint_file.read(file, _REMEDY, **options)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
-
-from lightning_embed.runtime import distributed
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 
 class Snapshots(Callback):
@@ -28,16 +28,18 @@ class Snapshots(Callback):
         """Save after the given steps."""
         if trainer.global_step not in self.targets:
             return
-        pl_module.check_finite()  # type: ignore[operator]  # on all ranks, because the export is on one
-        if distributed.rank() == 0:
-            pl_module.encoder.export(self.targets[trainer.global_step])  # type: ignore[operator, union-attr]
+        pl_module.check_finite()  # type: ignore[operator]  # on all ranks, because one writes
+        pl_module.export(self.targets[trainer.global_step])  # type: ignore[operator]
 
 
-class ExponentialAverage(EMAWeightAveraging):
-    """Exponential moving average of the weights, kept beside the training and saved as a model of its own.
+class ExponentialAverage(Callback):
+    """Exponential moving average of the trained weights, kept beside the training and saved as a model of its own.
 
-    Lightning's callback replaces the model by the average, for validation and at the end. Here the two are different
-    sources, and the dev loss is that of the expert.
+        after the first step    average = weights
+        after each other one    average = decay average + (1 - decay) weights
+
+    Where the model is sharded, so is its average. Lightning's EMAWeightAveraging keeps a second model whole, and makes
+    it the result.
 
     Args:
         decay: share of the average that a step keeps, in (0, 1).
@@ -45,20 +47,33 @@ class ExponentialAverage(EMAWeightAveraging):
     """
 
     def __init__(self, decay: float, target: Path) -> None:
-        super().__init__(decay=decay)
+        self.decay = decay
         self.target = target
+        self.average: dict[str, Tensor] = {}
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the expert itself."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Move an average from a checkpoint to the device of the weights."""
+        self.average = {name: weight.to(pl_module.device) for name, weight in self.average.items()}
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """No weights were swapped."""
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the expert as it is."""
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the weights after a step."""
+        weights = {name: p.detach() for name, p in pl_module.encoder.named_parameters() if p.requires_grad}  # type: ignore[union-attr]
+        if not self.average:
+            self.average = {name: weight.clone() for name, weight in weights.items()}
+        for name, weight in self.average.items():
+            weight.lerp_(weights[name], 1 - self.decay)
 
     def export(self, pl_module: LightningModule) -> None:
-        """Save the average."""
-        self._swap_models(pl_module)
-        pl_module.encoder.export(self.target)  # type: ignore[operator, union-attr]
-        self._swap_models(pl_module)
+        """Save the average; all ranks call it."""
+        pl_module.export(self.target, self.average)  # type: ignore[operator]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state for the checkpoint."""
+        return {"average": self.average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
+        self.average = state_dict["average"]

@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.chunk import cut
 from lightning_embed.types import Batch, Tokens
 
 
@@ -47,5 +48,5 @@ def _tokens_run(encoder: Encoder, tokens: Tokens) -> int:
     """Tokens that the encoder processed, padding included."""
     if encoder.packed:
         return len(tokens.ids)
-    lengths = tokens.lengths
-    return sum(len(chunk) * int(lengths[chunk].max()) for chunk in encoder.chunks(tokens))
+    lengths = tokens.lengths.tolist()
+    return sum(len(texts) * lengths[texts[0]] for texts in cut(lengths, encoder.max_tokens, packed=False))

@@ -9,6 +9,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lightning_embed.errors import nearest
+
+FSDP = "fsdp"
+"""The word for our own `training.sharded.Sharded`."""
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", FSDP)
+_SHARDED = "use trainer.strategy=fsdp, which divides weights, gradients and the optimiser's state among the devices"
+_DEEPSPEED = f"DeepSpeed keeps weights and steps of its own, which no checkpoint and no export here reads; {_SHARDED}"
+_NOT_STRATEGIES = {
+    "deepspeed": _DEEPSPEED,
+    "DeepSpeedStrategy": _DEEPSPEED,
+    "fsdp_cpu_offload": f"shards stay on their devices; {_SHARDED}",
+    "FSDPStrategy": f"the steps of the module run outside of what it wraps; {_SHARDED}",
+    "ModelParallelStrategy": f"it expects a module that divides itself; {_SHARDED}",
+}
 _STEPS = "use trainer.max_steps, which the schedule follows"
 _BY_SCORE = "use callback=evaluate callback.while_training.patience=3, which stops by dev scores"
 _NO_EFFECT = "it has no effect: a run only fits and validates. Use evaluation.max_dev_queries for fewer texts"
@@ -62,11 +76,24 @@ def trainer_problems(trainer: DictConfig) -> Iterator[str]:
         value = trainer.get(key)
         if value is not None and not any(value == each and type(value) is type(each) for each in harmless):
             yield f"trainer.{key}={value}: {reason}."
+    yield from _strategy_problems(trainer.get("strategy"))
     if (precision := str(trainer.get("precision"))) in _PRECISIONS:
         yield (
             f"trainer.precision={precision}: {_PRECISIONS[precision]}; use encoder.dtype=bfloat16, which leaves the "
             "weights in float32."
         )
+
+
+def _strategy_problems(strategy: Any) -> Iterator[str]:
+    """A sentence about a strategy by which a run cannot train; classes of other packages are left to Lightning."""
+    if strategy is None:
+        return
+    word = strategy.get("_target_", "") if isinstance(strategy, DictConfig) else str(strategy)
+    kind = word.rpartition(".")[2]
+    if reason := _NOT_STRATEGIES.get("deepspeed" if kind.startswith("deepspeed") else kind):
+        yield f"trainer.strategy={word}: {reason}."
+    elif not isinstance(strategy, DictConfig) and word not in _STRATEGIES:
+        yield f"trainer.strategy={word}: a run has no such strategy. {nearest(word, _STRATEGIES)}"
 
 
 def callback_problems(callbacks: DictConfig | None, trainer: DictConfig | None = None) -> Iterator[str]:
@@ -76,5 +103,10 @@ def callback_problems(callbacks: DictConfig | None, trainer: DictConfig | None =
         is_clock = word == "Timer" and node.get("duration") is None  # it only measures
         if package.startswith(("lightning.", "pytorch_lightning.")) and word in _CALLBACKS and not is_clock:
             yield f"callback.{key!s}: {word} does not fit a planned training; {_CALLBACKS[word]}."
+        if word == "GradientConflict" and trainer is not None and trainer.get("strategy") == FSDP:
+            yield (
+                f"callback.{key!s}: {word} takes gradients of whole weights, which trainer.strategy=fsdp has on no device; "
+                "leave it out, or use trainer.strategy=ddp."
+            )
         if word == "ModelCheckpoint" and trainer is not None and not trainer.get("enable_checkpointing", True):
             yield f"callback.{key!s}: {word} saves nothing with trainer.enable_checkpointing=false; set it to true."

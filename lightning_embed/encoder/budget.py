@@ -32,11 +32,14 @@ class RunsChunks(Protocol):
 
 
 class SavedBytes:
-    """Counts the bytes that autograd saves: each storage once, without the module's weights."""
+    """Counts the bytes that autograd saves: each storage once, without weights.
 
-    def __init__(self, module: nn.Module) -> None:
+    Weights are known by their class, not by their address: those of a sharded model are elsewhere in each forward pass.
+    """
+
+    def __init__(self) -> None:
         self.bytes = 0
-        self._seen = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+        self._seen: set[int] = set()
 
     @contextmanager
     def count(self) -> Iterator[None]:
@@ -46,7 +49,8 @@ class SavedBytes:
 
     def _count(self, saved: Tensor) -> Tensor:
         storage = saved.untyped_storage()
-        if storage.data_ptr() not in self._seen:
+        is_weight = isinstance(saved if saved._base is None else saved._base, nn.Parameter)
+        if not is_weight and storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
         return saved
@@ -76,7 +80,7 @@ def tokens_within(memory: float, bytes_per_token: float) -> int:
 def _bytes_per_token(encoder: RunsChunks) -> float:
     """Activations saved per token in training mode, even if the encoder is used for inference first."""
     assert isinstance(encoder, nn.Module)
-    length, saved, training = min(encoder.tokenizer.max_length, CPU_TOKENS), SavedBytes(encoder), encoder.training
+    length, saved, training = min(encoder.tokenizer.max_length, CPU_TOKENS), SavedBytes(), encoder.training
     devices = [encoder.device] if encoder.device.type == "cuda" else []
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices), saved.count():
         text = Tokens.of([[encoder.tokenizer.padding] * length])

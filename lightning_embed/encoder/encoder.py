@@ -1,6 +1,6 @@
 """The encoder: a backbone, and a head that makes one embedding of the states of a text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -59,6 +59,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.options = options
         self._fitting: dict[torch.device, int] = {}
+        self.agree: Callable[[int], int] = int  # the largest value of all ranks, where they run the model together
         self.manifest = read_manifest(options.path, options.revision)
         self.backbone, missing = load_backbone(options, self.manifest)
         self.tokenizer = load_tokenizer(options, self.manifest, self.backbone)
@@ -115,9 +116,13 @@ class Encoder(nn.Module):
         )
 
     def chunks(self, tokens: Tokens) -> list[Int[Tensor, " _"]]:
-        """Cut texts into chunks, longest first. Together they hold every text once."""
-        lengths = tokens.lengths.tolist()
-        return [torch.tensor(texts) for texts in cut(lengths, self.max_tokens, self.packed)]
+        """Cut texts into chunks, longest first. Together they hold every text once.
+
+        Ranks that run the model together get the same number: those with fewer texts, some without a text.
+        """
+        found = cut(tokens.lengths.tolist(), self.max_tokens, self.packed)
+        missing = self.agree(len(found)) - len(found)
+        return [torch.tensor(texts, dtype=torch.int64) for texts in (*found, *([] for _ in range(missing)))]
 
     @property
     def max_tokens(self) -> int:
@@ -131,7 +136,14 @@ class Encoder(nn.Module):
     def forward_chunk(
         self, tokens: Tokens, chunk: Int[Tensor, " texts"], *, seed: int | None = None, middle: bool = False
     ) -> Embeddings:
-        """Embed one of `chunks(tokens)`, in the order of the chunk; `seed` seeds torch itself."""
+        """Embed one of `chunks(tokens)`, in the order of the chunk; `seed` seeds torch itself.
+
+        A chunk without a text runs one word, so that the layers run, and its gradient is zero.
+        """
+        if len(chunk) == 0:
+            word = self.tokenizer(TEXTS[-1:])
+            run = self.forward_chunk(word, torch.tensor([0]), seed=seed, middle=middle)
+            return Embeddings(run.final[:0], None if run.middle is None else run.middle[:0])
         if seed is not None:
             torch.manual_seed(seed)
         texts = Chunk.of(tokens, chunk, self.device)

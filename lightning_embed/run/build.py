@@ -15,6 +15,7 @@ from lightning_embed.callback import AtomicCheckpointIO, ResumeCheckpoint
 from lightning_embed.config.components import check_signature, instantiated, refusals_of
 from lightning_embed.config.identity import resolved_hash, training_seed
 from lightning_embed.config.queries import is_first, num_ranks
+from lightning_embed.config.trainer_options import FSDP
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
@@ -29,6 +30,7 @@ from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.training.module import EmbeddingModule, check_losses
+from lightning_embed.training.sharded import Sharded
 from lightning_embed.types import Results, Task
 
 
@@ -167,9 +169,11 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
     options = cfg.trainer.copy()
     if options.get("log_every_n_steps") == "auto":  # a log waits for a GPU
         options.log_every_n_steps = 10 if device(cfg) == "cuda" else 1
+    strategy = {"strategy": Sharded()} if options.strategy == FSDP else {}  # the word of Lightning is another one
     built: Trainer = instantiated(
         "trainer",
         options,
+        **strategy,
         callbacks=chosen,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],

@@ -28,6 +28,7 @@ from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection, signals
 from lightning_embed.sampler.seen import rows_seen
 from lightning_embed.storage.checksum import digest
+from lightning_embed.storage.publish import discard
 from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.types import BASE
 
@@ -111,13 +112,13 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
         _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WhileTraining):
+                callback.finish(model, trainer.global_step, checkpoints / CHOICE)
+        _export(module, extra, models / expert.name)
         if distributed.rank() == 0:
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WhileTraining):
-                    callback.finish(model, trainer.global_step, checkpoints / CHOICE)
-            _export(module, extra, models / expert.name)
             finished.record(out, plan.sources(expert))
-            checkpoint.unlink(missing_ok=True)
+            discard(checkpoint)
             _log(cfg, loggers, plan, training, out)
 
 
@@ -209,4 +210,4 @@ def _export(module: EmbeddingModule, extra: Sequence[Callback], target: Path) ->
     for callback in extra:
         if isinstance(callback, ExponentialAverage):
             callback.export(module)
-    module.encoder.export(target)
+    module.export(target)

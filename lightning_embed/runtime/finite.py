@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_embed.runtime import shards
+
 _SHOWN = 60  # characters of a text
 
 
@@ -15,11 +17,11 @@ def is_finite(values: Float[Tensor, "..."]) -> bool:
 
 
 def first_not_finite(module: nn.Module) -> str | None:
-    """The name of the first parameter with NaN or infinity; None: all are finite.
+    """The name of the first parameter with NaN or infinity, of a sharded one in the rows of this rank; None: all are finite.
 
     The sums of all parameters are tested together, so that a device is waited for once.
     """
-    named = {name: p.detach() for name, p in module.named_parameters() if p.is_floating_point()}
+    named = {name: shards.local(p.detach()) for name, p in module.named_parameters() if p.is_floating_point()}
     if not named or bool(torch.stack([p.sum(dtype=torch.float32) for p in named.values()]).isfinite().all()):
         return None
     return next((name for name, p in named.items() if not is_finite(p)), None)

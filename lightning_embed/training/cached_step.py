@@ -76,17 +76,21 @@ class _Budget:
 
     def __init__(self, encoder: Encoder, memory: int) -> None:
         self.memory = memory
-        self.saved = SavedBytes(encoder)
+        self.agree = encoder.agree
+        self.saved = SavedBytes()
         self.bytes_per_token = 0.0
 
     @contextmanager
     def graph(self, num_tokens: int) -> Iterator[None]:
-        """Keep the graph of a chunk if it should fit, by the bytes per token of the chunk before; else build none."""
+        """Keep the graph of a chunk if it should fit, by the bytes per token of the chunk before; else build none.
+
+        Ranks that run the model together keep it if it fits on all of them: the others run the chunk once more.
+        """
         before = self.saved.bytes
-        if before + num_tokens * self.bytes_per_token >= self.memory:
+        if not self.memory or self.agree(before + num_tokens * self.bytes_per_token >= self.memory):
             with torch.no_grad():
                 yield
             return
         with self.saved.count():
             yield
-        self.bytes_per_token = (self.saved.bytes - before) / num_tokens
+        self.bytes_per_token = (self.saved.bytes - before) / max(1, num_tokens)

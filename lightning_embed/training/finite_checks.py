@@ -6,7 +6,7 @@ from lightning import LightningModule
 
 from lightning_embed.encoder import Encoder
 from lightning_embed.errors import TrainingError
-from lightning_embed.runtime import distributed
+from lightning_embed.runtime import distributed, shards
 from lightning_embed.training.divergence import KEPT, REMEDY, DivergenceGuard
 
 
@@ -50,7 +50,7 @@ class FiniteChecks(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint, of an earlier version, with weights that are not finite."""
         for name, value in checkpoint["state_dict"].items():
-            if not value.isfinite().all():
+            if not shards.whole(value.isfinite().all()):
                 place = f" {self.trainer.ckpt_path}" if self._trainer is not None else ""
                 raise TrainingError(
                     f"The checkpoint{place} has NaN or infinity in {name}: its training diverged. Delete it. {REMEDY}"

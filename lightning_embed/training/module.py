@@ -20,7 +20,7 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
-from lightning_embed.runtime import distributed, fault_injection
+from lightning_embed.runtime import distributed, fault_injection, shards
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage import checkpoint_file
 from lightning_embed.training import hyperparameters
@@ -30,6 +30,7 @@ from lightning_embed.training.finite_checks import FiniteChecks
 from lightning_embed.training.gather import gathered, local
 from lightning_embed.training.inference import Inference
 from lightning_embed.training.lr_schedule import step_schedulers
+from lightning_embed.training.sharded import export
 from lightning_embed.training.trainer_options import check_trainer
 from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
 
@@ -142,6 +143,15 @@ class EmbeddingModule(FiniteChecks, Inference):
         super().on_save_checkpoint(checkpoint)
         key = self.CHECKPOINT_HYPER_PARAMS_KEY
         checkpoint[key] = {**checkpoint.get(key, {}), **self._parts()}
+
+    def export(self, target: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Publish the encoder as a model directory, written by rank zero; all ranks call it, in or after a training.
+
+        Args:
+            target: the directory; an existing one is kept.
+            weights: parameters to write in place of the encoder's, by name.
+        """
+        export(self.trainer.strategy, self.encoder, target, weights or {})
 
     def configure_callbacks(self) -> list[Any]:
         """No callback; the first hook of a training, in which options of the trainer can be refused."""
@@ -263,7 +273,7 @@ class EmbeddingModule(FiniteChecks, Inference):
     def _clip(self) -> Float[Tensor, ""]:
         parameters = [p for p in self.encoder.parameters() if p.grad is not None]
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
-        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+        return shards.whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def _log_step(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)

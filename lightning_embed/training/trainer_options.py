@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import GradClipAlgorithmType
 
 from lightning_embed.errors import ConfigError
@@ -61,6 +62,11 @@ def _options(trainer: Trainer) -> Iterator[str]:
         yield (
             f"Trainer(precision={precision!r}): expected no float16, in which losses must be scaled and small updates "
             "are lost; use precision='32-true', with which the encoder computes in bfloat16 where that is fast."
+        )
+    if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+        yield (
+            f"Trainer(strategy={type(trainer.strategy).__name__}()): its weights are not where the steps of the module "
+            "take them; use Trainer(strategy=lightning_embed.training.sharded.Sharded()), or trainer.strategy=fsdp in a run."
         )
     if trainer.world_size > 1 and _shards(trainer):
         yield (

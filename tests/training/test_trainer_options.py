@@ -18,9 +18,11 @@ from lightning.pytorch.callbacks import (
     Timer,
     WeightAveraging,
 )
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.tuner import Tuner
 
 from lightning_embed.errors import ConfigError
+from lightning_embed.training.sharded import Sharded
 from lightning_embed.training.trainer_options import check_trainer
 from tests.training.lightning import made, trainer
 
@@ -37,6 +39,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"callbacks": [GradientAccumulationScheduler({0: 2})]}, r"GradientAccumulationScheduler: .*accumulate=4"),
     ({"callbacks": [BatchSizeFinder()]}, r"BatchSizeFinder: .*step='cached'"),
     ({"callbacks": [LearningRateFinder()]}, r"LearningRateFinder: .*Tuner\(trainer\).lr_find"),
+    (
+        {"strategy": ModelParallelStrategy()},
+        r"ModelParallelStrategy\(\)\): .*sharded.Sharded\(\)\), or trainer.strategy=fsdp",
+    ),
     ({"accumulate_grad_batches": 2, "gradient_clip_val": 1.0}, r"(?s)max_grad_norm.*\n.*sampler.accumulate=2"),
 ]
 KEPT: list[dict[str, Any]] = [
@@ -47,6 +53,7 @@ KEPT: list[dict[str, Any]] = [
     {"accumulate_grad_batches": 1},
     {"precision": "bf16-mixed"},
     {"precision": "64-true"},
+    {"strategy": Sharded()},
     {"use_distributed_sampler": True},  # on one device it does nothing
     {"overfit_batches": 2},
     {"limit_train_batches": 3},
