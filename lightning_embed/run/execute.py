@@ -17,6 +17,7 @@ from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.mining import mined
 from lightning_embed.run.plan import PlannedTraining, print_experts
 from lightning_embed.run.prepare import Prepared
+from lightning_embed.run.ranks import Place, form_group
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed
@@ -25,9 +26,10 @@ from lightning_embed.storage.publish import discard, settle_below
 from lightning_embed.types import BASE
 
 
-def execute(prepared: Prepared) -> float | None:
+def execute(prepared: Prepared, place: Place | None = None) -> float | None:
     """Train, merge, evaluate and report. Returns the `optimized_metric`, in points; None on all ranks but the first."""
     _begin(prepared)
+    form_group(place)
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
     prepared = _with_mined_negatives(prepared)
     for training in prepared.trainings:

@@ -105,9 +105,6 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         trainer = build.trainer(cfg, loggers, checkpoints, [*extra, Owner(owner)])
         print_plan(training, trainer)
         module = build.module(cfg, model, tasks, expert)
-        if isinstance(trainer.strategy.launcher, signals.HasProcesses):
-            signals.launchers.append(trainer.strategy.launcher)
-            signals.starting()
         trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
         _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")

@@ -5,6 +5,7 @@ import warnings
 
 from omegaconf import DictConfig
 
+from lightning_embed.run import ranks
 from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
@@ -20,8 +21,9 @@ def train(cfg: DictConfig) -> float | None:
     Raises:
         LightningEmbedError: an error that the user can fix, raised before the first batch, except for disk failures.
     """
-    prepared = prepare(cfg)
     if cfg.inspect:
-        inspect(prepared)
+        inspect(prepare(cfg))
         return None
-    return execute(prepared)
+    place = ranks.of_training(cfg)
+    with ranks.together(place):
+        return execute(prepare(cfg), place)
