@@ -24,6 +24,7 @@ from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
+from lightning_embed.run import service
 from lightning_embed.run.terminal import console
 from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
@@ -60,7 +61,7 @@ class Loader:
         """Open `path`."""
         model = load(path, trust_remote_code=self.trust_remote_code)
         model.prompts |= self.prompts
-        return model.to(self.device)
+        return service.shared(model.to(self.device), self, path)
 
 
 def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:

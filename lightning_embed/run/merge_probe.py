@@ -25,6 +25,7 @@ from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.loss import Loss
 from lightning_embed.report.scores.summary import metric
 from lightning_embed.run import build
+from lightning_embed.run.service import Shares
 from lightning_embed.training.gather import local
 from lightning_embed.types import Batch, EvalSet, Task
 
@@ -112,6 +113,8 @@ class EncoderProbe:
             ConfigError: no dev set has this metric.
         """
         self._hold(parameters)
+        if isinstance(self.encoder.shares, Shares):
+            self.encoder.shares.send_weights(self.encoder)
         points = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
         if points is None:
             raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import ParallelStrategy
 from omegaconf import DictConfig
@@ -23,9 +22,10 @@ from omegaconf import DictConfig
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.errors import ConfigError
 from lightning_embed.run import build
-from lightning_embed.runtime import distributed, peers, signals
+from lightning_embed.runtime import distributed, launched, peers, signals
 from lightning_embed.runtime.peer_messages import unreachable
 
+_place: "Place | None" = None
 _FOR_CHILDREN = 600.0  # seconds: they import everything first; one that ends meanwhile is noticed at once
 
 
@@ -53,9 +53,9 @@ class Place:
 def of_training(cfg: DictConfig) -> Place | None:
     """The place in a training; None: it trains in one process."""
     if num_ranks(cfg) == 1:
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and TorchElasticEnvironment.detect():
+        if (started := launched.by_torchrun()) > 1:
             raise ConfigError(
-                f"torchrun started {os.environ['WORLD_SIZE']} processes, and the trainer has one: give "
+                f"torchrun started {started} processes, and the trainer has one: give "
                 "trainer.devices=<processes of a machine> trainer.num_nodes=<machines>."
             )
         return None
@@ -70,13 +70,11 @@ def of_training(cfg: DictConfig) -> Place | None:
     return Place(environment, trainer.global_rank, trainer.world_size, started, gpu, trainer)
 
 
-def of_launcher() -> Place | None:
-    """The place among the processes that torchrun or srun started; None: this one is alone."""
-    for kind in (TorchElasticEnvironment, SLURMEnvironment):
-        if kind.detect() and (environment := kind()).world_size() > 1:
-            size, gpu = environment.world_size(), environment.local_rank() if torch.cuda.is_available() else None
-            return Place(environment, environment.global_rank(), size, range(size), gpu)
-    return None
+def of_torchrun() -> Place:
+    """The place among the processes that torchrun started."""
+    environment = TorchElasticEnvironment()
+    size, gpu = environment.world_size(), environment.local_rank() if torch.cuda.is_available() else None
+    return Place(environment, environment.global_rank(), size, range(size), gpu)
 
 
 @contextmanager
@@ -86,6 +84,8 @@ def together(place: Place | None) -> Iterator[None]:
     Raises:
         ConfigError: this rank does not find the first one.
     """
+    global _place
+    _place = place
     if place is None:
         yield
         return
@@ -103,7 +103,10 @@ def together(place: Place | None) -> Iterator[None]:
         raise ConfigError(str(error)) from None
     except RuntimeError as error:
         raise ConfigError(f"MASTER_PORT={port} serves another program ({error}). Give a free port.") from None
-    yield
+    try:
+        yield
+    finally:
+        _place = None
     distributed.leave()
     peers.leave()
     for name, value in given.items():
@@ -111,8 +114,9 @@ def together(place: Place | None) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def form_group(place: Place | None) -> None:
-    """Start the other ranks of this machine where nobody else does, and form the group of all ranks."""
+def form_group() -> None:
+    """Start the other ranks of this machine where nobody else does, and form the group of all ranks, once."""
+    place = _place
     if place is None or distributed.is_active():
         return
     signals.starting()  # a rank that waits for others in the group's own code cannot be asked

@@ -11,7 +11,8 @@ from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
 
 # Hints and deprecation warnings of Lightning do not concern the user of a run.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+for room in ("pytorch", "fabric"):
+    logging.getLogger(f"lightning.{room}").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
@@ -24,6 +25,5 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.inspect:
         inspect(prepare(cfg))
         return None
-    place = ranks.of_training(cfg)
-    with ranks.together(place):
-        return execute(prepare(cfg), place)
+    with ranks.together(ranks.of_training(cfg)):
+        return execute(prepare(cfg))

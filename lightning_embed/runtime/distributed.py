@@ -73,6 +73,7 @@ def leave() -> None:
     """Leave the process group; later calls act as for one rank."""
     if is_active():
         _group_of_cpus.cache_clear()
+        _group_that_waits.cache_clear()
         torch_dist.destroy_process_group()
 
 
@@ -99,6 +100,25 @@ def largest(values: Sequence[int]) -> list[int]:
     found = torch.tensor(values)
     torch_dist.all_reduce(found, torch_dist.ReduceOp.MAX, group=_group_of_cpus())
     return [int(value) for value in found]
+
+
+def dealt(parts: Sequence[Any] | None = None) -> Any:
+    """The part of this rank, of those that rank zero gives; the other ranks wait for it as long as it takes."""
+    part = [None]
+    torch_dist.scatter_object_list(part, None if parts is None else list(parts), src=0, group=_group_that_waits())
+    return part[0]
+
+
+def collected(part: Any) -> list[Any]:
+    """The parts of all ranks, on rank zero, in rank order; empty on the others."""
+    parts: list[Any] = [None] * world_size() if rank() == 0 else []
+    torch_dist.gather_object(part, parts or None, dst=0, group=_group_that_waits())
+    return parts
+
+
+@cache
+def _group_that_waits() -> Any:
+    return torch_dist.new_group(backend="gloo", timeout=_FOR_EVER)
 
 
 @cache

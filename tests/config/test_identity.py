@@ -1,6 +1,5 @@
 """Names of folders: of words, options and content, whatever their place."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
