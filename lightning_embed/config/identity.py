@@ -332,4 +332,10 @@ def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
             # dev or test rows are drawn from it, a classifier learns from it
             content |= dataset_content(name, options, ("train",))
         tests[name] = [_own_options(options, (*TRAINING_ONLY, *PLACES)), content]
-    return [_without_modules(plain(config.evaluation, as_words=True)), tests]
+    return [_without_modules(_not_float32(plain(config.evaluation, as_words=True))), tests]
+
+
+def _not_float32(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The options without the default dtype, so that results of earlier versions are still those of their evaluation."""
+    kept = {key: value for key, value in evaluation.items() if (key, value) != ("dtype", "float32")}
+    return {key: _not_float32(value) if key == "local" and value else value for key, value in kept.items()}

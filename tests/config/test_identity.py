@@ -358,6 +358,16 @@ def test_with_a_callback_that_may_stop_measuring_dev_counts(config: Make) -> Non
     assert run_hash(config(stops)) != run_hash(config(stops, often))
 
 
+def test_the_dtype_of_an_evaluation_is_part_of_its_hash(config: Make) -> None:
+    """float32 is not: results of versions without the option are those of float32."""
+    assert evaluation_hash(config("evaluation.dtype=float32")) == evaluation_hash(config())
+    faster = config("evaluation.dtype=bfloat16")
+    assert evaluation_hash(faster) != evaluation_hash(config())
+    assert run_hash(faster) == run_hash(config())
+    plain = config("~evaluation.dtype")
+    assert evaluation_hash(plain) == evaluation_hash(config())
+
+
 def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = freeze(config()).hash
     monkeypatch.setattr("lightning_embed.runtime.peers.agree", lambda _, value: value == first)
