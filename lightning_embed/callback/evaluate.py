@@ -16,6 +16,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_embed.encoder import Encoder
+from lightning_embed.encoder.options import Dtype
+from lightning_embed.encoder.precision import computing_in
 from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.evaluation import Evaluator, Part, Shared
 from lightning_embed.report.scores.summary import MEAN, block
@@ -197,7 +199,7 @@ class WhileTraining(Callback):
         encoder = Shared(pl_module.encoder, pl_module.device)
         results: Results = {}
         fault_injection.point("measuring")
-        with isolate_rng():
+        with isolate_rng(), computing_in(pl_module.encoder, Dtype(self.evaluation.dtype)):
             for part in self._parts:
                 results.setdefault(part.split, {})[part.name] = part.run(encoder)
         return results

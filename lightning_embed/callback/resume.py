@@ -160,4 +160,5 @@ class ResumeCheckpoint(Callback):
         if signum:
             datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
             num_steps = datamodule.num_steps(trainer.max_steps, trainer.max_epochs)
-            raise signals.Stopped(signum, f"in {self.file.parent.name} at step {trainer.global_step} of {num_steps}")
+            place = f"in {self.file.parent.name} at step {trainer.global_step} of {num_steps}"
+            raise signals.Stopped(signum, place, by_all=True)

@@ -26,7 +26,7 @@ from lightning_embed.config.plugins import Plugins
 from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job, is_search
 from lightning_embed.errors import LightningEmbedError
-from lightning_embed.runtime import launched, signals, streams
+from lightning_embed.runtime import launched, peers, signals, streams
 from lightning_embed.storage.names import visible_lines
 from lightning_embed.sweep import job, known_jobs
 
@@ -66,12 +66,25 @@ def _run(command: str, step: Callable[[], float | None], cfg: DictConfig) -> flo
     """Run a step; an error that the user can fix is printed without a traceback."""
     signals.install()  # here in a worker process of a launcher
     _log_local_plugins()
+    watched = partial(_watched, partial(signals.stoppable, step))
     if is_job():
-        return job.do(command, partial(signals.stoppable, step), cfg, _explained_failure)
+        return job.do(command, watched, cfg, _explained_failure)
     try:
-        return signals.stoppable(step)
+        return watched()
     except Exception as error:
         _exit_or_raise(error)
+
+
+def _watched(step: Callable[[], float | None]) -> float | None:
+    """Run a step. Its failure ends all ranks, and the first has the word."""
+    try:
+        return step()
+    except Exception as error:
+        if (cause := _ours(error)) is None:
+            peers.fail(1, "".join(traceback.format_exception(error)), is_cause=False)
+        else:
+            peers.fail(2, _sentence(cause))
+        raise
 
 
 def _explained_failure(error: Exception) -> str:

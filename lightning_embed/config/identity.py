@@ -4,7 +4,6 @@ Edited rows or replaced weights change a name; a moved module of ours, a moved d
 not. A class of another package counts by the path that the user wrote, because two packages may use one class name.
 """
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,12 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_embed.config import local_code
 from lightning_embed.config.content import PLACES, dataset_content, files_content, in_words, model_content, source_paths
-from lightning_embed.config.queries import is_first
 from lightning_embed.config.values import class_name, plain
 from lightning_embed.data.options import TRAINING_ONLY, Decontaminate
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.merge import Source
+from lightning_embed.runtime import peers
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage.checksum import digest, directory_digest
 from lightning_embed.storage.names import visible
@@ -46,7 +45,6 @@ _NOT_TRAINED_BY = {
 _MEASURES_DEV = {"val_check_interval", "check_val_every_n_epoch", "limit_val_batches"}  # which may end a training
 _OUR_CALLBACKS = "lightning_embed.callback."
 _OF_THIS_PLACE = ("${oc.env:", "${now:")  # resolvers whose value is of this machine, or of this moment
-_HASH_VARIABLE = "LIGHTNING_EMBED_RUN_HASH"
 _known_hash: ContextVar[str | None] = ContextVar("known_hash", default=None)
 
 
@@ -132,20 +130,13 @@ def freeze(config: DictConfig) -> Identity:
     """Fix the folder and the group of a run, so that a file that changes later cannot change them on the way.
 
     Raises:
-        ConfigError: this process was started by another one of the same run, which found other files.
+        ConfigError: the first rank of the run found other files.
     """
     identity = run_identity(config)
     with resolved_hash(identity.hash):
         for key in ("name", "out", "group"):
             config[key] = str(config[key])
-    if is_first(config):
-        os.environ[_HASH_VARIABLE] = f"{os.getpid()} {identity.hash}"  # for the ranks that this one will start
-        return identity
-    # Lightning starts the other ranks of a machine by such a number; a process without it may have inherited the
-    # variable from a program that had trained in its own process, whose run is a different one.
-    launched = os.environ.get("LOCAL_RANK", "0") != "0"
-    started_by, _, expected = os.environ.get(_HASH_VARIABLE, "").partition(" ")
-    if launched and started_by == str(os.getppid()) and expected != identity.hash:
+    if not peers.agree("identity", identity.hash):
         raise ConfigError("Two ranks found different data, bases or options: start the run again.")
     return identity
 
@@ -341,4 +332,10 @@ def _evaluated(config: DictConfig, parts: Sequence[str]) -> list[Any]:
             # dev or test rows are drawn from it, a classifier learns from it
             content |= dataset_content(name, options, ("train",))
         tests[name] = [_own_options(options, (*TRAINING_ONLY, *PLACES)), content]
-    return [_without_modules(plain(config.evaluation, as_words=True)), tests]
+    return [_without_modules(_not_float32(plain(config.evaluation, as_words=True))), tests]
+
+
+def _not_float32(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The options without the default dtype, so that results of earlier versions are still those of their evaluation."""
+    kept = {key: value for key, value in evaluation.items() if (key, value) != ("dtype", "float32")}
+    return {key: _not_float32(value) if key == "local" and value else value for key, value in kept.items()}

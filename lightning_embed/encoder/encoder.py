@@ -58,6 +58,9 @@ class Encoder(nn.Module):
     def __init__(self, options: EncoderOptions) -> None:
         super().__init__()
         self.options = options
+        self.shares: Callable[[Encoder, Tokens, Sequence[Tensor]], list[Tensor]] | None = (
+            None  # shares them with others
+        )
         self._fitting: dict[torch.device, int] = {}
         self.agree: Callable[[int], int] = int  # the largest value of all ranks, where they run the model together
         self.manifest = read_manifest(options.path, options.revision)
@@ -237,10 +240,10 @@ class Encoder(nn.Module):
         asked = list(zip(prompts, texts, strict=True))
         distinct = {each: number for number, each in enumerate(dict.fromkeys(asked))}
         tokens = self.tokenizer([text for _, text in distinct], [own for own, _ in distinct], max_length)
-        result = torch.empty(len(distinct), self.dim)
-        with self._evaluating(), torch.inference_mode():
-            for chunk in track(self.chunks(tokens), "encode", disable=not show_progress_bar):
-                result[chunk] = self.forward_chunk(tokens, chunk).final.cpu()
+        result, chunks = torch.empty(len(distinct), self.dim), self.chunks(tokens)
+        parts = self.shares(self, tokens, chunks) if self.shares else self.infer(tokens, chunks, show_progress_bar)
+        for chunk, part in zip(chunks, parts, strict=True):
+            result[chunk] = part
         if problem := not_finite_texts(result, [text for _, text in distinct]):
             raise CheckpointError(f"{self.options.path}: {problem}")
         result = result[:, : truncate_dim or self.manifest.truncate_dim]
@@ -248,6 +251,14 @@ class Encoder(nn.Module):
             result = normalize(result, dim=-1)
         result = result[0] if isinstance(sentences, str) else result[[distinct[each] for each in asked]]
         return result.numpy() if convert_to_numpy or not convert_to_tensor else result
+
+    def infer(
+        self, tokens: Tokens, chunks: Sequence[Int[Tensor, " _"]], show_progress_bar: bool = False
+    ) -> list[Float[Tensor, "_ dim"]]:
+        """Embed chunks: no dropout, no gradient, on the CPU."""
+        with self._evaluating(), torch.inference_mode():
+            shown = track(chunks, "encode", disable=not show_progress_bar)
+            return [self.forward_chunk(tokens, chunk).final.cpu() for chunk in shown]
 
     def similarity(
         self, first: Float[Tensor, "rows dim"], second: Float[Tensor, "others dim"]

@@ -1,10 +1,32 @@
 """The dtype of computation on a machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from lightning_embed.encoder.options import Dtype
+from lightning_embed.encoder.options import Dtype, EncoderOptions
+
+
+@runtime_checkable
+class HasOptions(Protocol):
+    """An encoder."""
+
+    options: EncoderOptions
+
+
+@contextmanager
+def computing_in(encoder: HasOptions, dtype: Dtype) -> Iterator[None]:
+    """Let an encoder compute in this dtype in the block."""
+    options = encoder.options
+    encoder.options = replace(options, dtype=dtype)
+    try:
+        yield
+    finally:
+        encoder.options = options
 
 
 def compute_dtype(dtype: Dtype, device: torch.device, training: bool) -> torch.dtype:

@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_embed.errors import ConfigError, nearest
 from lightning_embed.types import EvalSet, Results, Score, Task
 
 Role = Literal["query", "document"]
 SPLITS = ("dev", "test")
+DTYPES = ("float32", "bfloat16")
 
 
 @runtime_checkable
@@ -66,8 +68,23 @@ class Part:
     run: Callable[[TextEncoder], Score]
 
 
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype in which nothing is evaluated.
+
+    Raises:
+        ConfigError: it.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"evaluation.dtype: expected float32 or bfloat16, got {dtype!r}. {nearest(dtype, DTYPES)}")
+
+
 class Evaluator(ABC):
-    """Scores models; the pipeline calls `validate` before the first batch of training."""
+    """Scores models; the pipeline calls `validate` before the first batch of training.
+
+    `dtype` is that of the computation of embeddings: float32, which gives the same scores on all machines, or bfloat16.
+    """
+
+    dtype: str = DTYPES[0]
 
     @abstractmethod
     def validate(self) -> None:

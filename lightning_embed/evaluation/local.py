@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.evaluation.base import SPLITS, Evaluator, Part, TextEncoder
+from lightning_embed.evaluation.base import DTYPES, SPLITS, Evaluator, Part, TextEncoder, check_dtype
 from lightning_embed.evaluation.dev_subset import subset
 from lightning_embed.evaluation.metrics import Metric, metrics_of, parse_metrics
 from lightning_embed.types import EvalSet, RetrievalSet, Score
@@ -22,15 +22,17 @@ class Local(Evaluator):
             None: all.
         metrics: words such as ndcg@10, recall@100 or pearson; the first of a task is its main metric. None: ndcg@10,
             spearman, accuracy and v_measure.
+        dtype: float32 or bfloat16, see `Evaluator`.
 
     Raises:
-        ConfigError: an unknown split, a number below 1 or an unknown metric.
+        ConfigError: an unknown split, metric or dtype, or a number below 1.
     """
 
     splits: Sequence[str] = SPLITS
     max_dev_queries: int | None = None
     max_dev_documents: int | None = None
     metrics: Sequence[str] | None = None
+    dtype: str = DTYPES[0]
 
     def __post_init__(self) -> None:
         for split in self.splits:
@@ -41,6 +43,7 @@ class Local(Evaluator):
             if value is not None and value < 1:
                 raise ConfigError(f"evaluation.{name}={value}: expected 1 or more, or null for all.")
         parse_metrics(self.metrics)
+        check_dtype(self.dtype)
 
     def validate(self) -> None:
         """Do nothing: the sets were checked when their files were read."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lightning_embed.errors import ConfigError, nearest
-from lightning_embed.evaluation.base import SPLITS, Evaluator, Part, TextEncoder
+from lightning_embed.evaluation.base import DTYPES, SPLITS, Evaluator, Part, TextEncoder, check_dtype
 from lightning_embed.evaluation.local import Local
 from lightning_embed.evaluation.metrics import Metric, metrics_of, parse_metrics
 from lightning_embed.evaluation.none import Nothing
@@ -29,9 +29,10 @@ class Mteb(Evaluator):
         split: test; or dev: only the dev and validation splits of tasks that also have a test split. Dev scores may
             choose.
         metrics: as in `Local`; `local` has the same unless it names its own. None: mteb's main metric of each task.
+        dtype: float32 or bfloat16, see `Evaluator`; also of `local`.
 
     Raises:
-        ConfigError: an unknown split or metric.
+        ConfigError: an unknown split, metric or dtype.
     """
 
     tasks: Sequence[str] = ()
@@ -40,11 +41,15 @@ class Mteb(Evaluator):
     benchmark: str | Sequence[str] | None = None
     split: str = "test"
     metrics: Sequence[str] | None = None
+    dtype: str = DTYPES[0]
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ConfigError(f"evaluation.split: {self.split!r} is no split. {nearest(self.split, SPLITS)}")
         parse_metrics(self.metrics)
+        check_dtype(self.dtype)
+        if self.local.dtype not in (DTYPES[0], self.dtype):
+            raise ConfigError(f"evaluation.local.dtype={self.local.dtype}: all tests have one. Use evaluation.dtype.")
 
     def validate(self) -> None:
         """Refuse unknown tasks and benchmarks, without a download.

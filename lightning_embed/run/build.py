@@ -21,10 +21,11 @@ from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_dat
 from lightning_embed.data.options import DataOptions
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.adapters import require_peft
-from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.encoder.options import Dtype, EncoderOptions
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
+from lightning_embed.run import service
 from lightning_embed.run.terminal import console
 from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
@@ -51,23 +52,29 @@ class Loader:
     Args:
         prompts: prompts of the datasets, added to the model's own.
         device: device of the model; scores do not depend on it.
+        dtype: dtype of the computation.
         trust_remote_code: run the code of a model's directory.
     """
 
     prompts: Mapping[str, str]
     device: str = field(repr=False)
+    dtype: str = "float32"
     trust_remote_code: bool = field(default=False, repr=False)
 
     def __call__(self, path: Path) -> Encoder:
         """Open `path`."""
         model = load(path, trust_remote_code=self.trust_remote_code)
+        model.options = replace(model.options, dtype=Dtype(self.dtype))
+        if self.device == "cuda":  # outside of the backbone: as exact as inside
+            torch.set_float32_matmul_precision("highest" if self.dtype == "float32" else "high")
         model.prompts |= self.prompts
-        return model.to(self.device)
+        return service.shared(model.to(self.device), self, path)
 
 
 def loader(cfg: DictConfig, datasets: Iterable[EmbeddingDataset]) -> Loader:
     """The loader of a run's models, for their evaluation."""
-    return Loader(_prompts(datasets), device(cfg), OmegaConf.select(cfg, "encoder.trust_remote_code", default=False))
+    trusted = OmegaConf.select(cfg, "encoder.trust_remote_code", default=False)
+    return Loader(_prompts(datasets), device(cfg), cfg.evaluation.get("dtype", "float32"), trusted)
 
 
 def _prompts(datasets: Iterable[EmbeddingDataset]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from lightning_embed.config import run_yaml
 from lightning_embed.config.queries import is_first
 from lightning_embed.report import Run
 from lightning_embed.report.scores import results_file
-from lightning_embed.run import build, finished
+from lightning_embed.run import build, finished, service
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.cost import costs
 from lightning_embed.run.finalize import Finalize
@@ -17,6 +17,7 @@ from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.mining import mined
 from lightning_embed.run.plan import PlannedTraining, print_experts
 from lightning_embed.run.prepare import Prepared
+from lightning_embed.run.ranks import form_group
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed
@@ -28,19 +29,21 @@ from lightning_embed.types import BASE
 def execute(prepared: Prepared) -> float | None:
     """Train, merge, evaluate and report. Returns the `optimized_metric`, in points; None on all ranks but the first."""
     _begin(prepared)
+    form_group()
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
     prepared = _with_mined_negatives(prepared)
     for training in prepared.trainings:
         fit(prepared.cfg, prepared.plan, training, prepared.out)
         gc.collect()  # a Trainer and its module refer to each other, and hold the weights and moments of the expert
-    rank = distributed.rank()
-    distributed.leave()
-    if rank != 0:
-        return None
     if prepared.plan.only is not None:
-        _end_of_one_expert(prepared)
+        if distributed.rank() == 0:
+            _end_of_one_expert(prepared)
         return None
-    return _finalize(prepared)
+    if distributed.rank() != 0:
+        service.serve()
+        return None
+    with service.lead():
+        return _finalize(prepared)
 
 
 def _begin(prepared: Prepared) -> None:

@@ -15,7 +15,6 @@ from lightning_embed.callback.evaluate import CHOICE, read_choice
 from lightning_embed.callback.resume import FILE as CHECKPOINT
 from lightning_embed.callback.resume import Owner, resumable
 from lightning_embed.config.identity import run_identity
-from lightning_embed.config.queries import is_first
 from lightning_embed.errors import ConfigError, TrainingError
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.logger import lineage, run_log
@@ -24,6 +23,7 @@ from lightning_embed.merge import Source
 from lightning_embed.merge.checkpoint.reader import ModelDirectory
 from lightning_embed.run import build, finished
 from lightning_embed.run.plan import PlannedTraining, print_plan
+from lightning_embed.run.ranks import form_group
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection, signals
 from lightning_embed.sampler.seen import rows_seen
@@ -42,9 +42,10 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
         ConfigError: it starts from an expert that is not trained yet.
         TrainingError: it diverged or ended early; or an earlier version exported such a model.
     """
+    form_group()
     expert = training.expert
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
-    with _alone(expert, checkpoints, first=is_first(cfg)):
+    with _alone(expert, checkpoints, first=distributed.rank() == 0):
         if distributed.of_first(float(target.exists())):
             finished.verify(out, plan.sources(expert))
             console.print(f"{expert.name}: trained already, {target}")
@@ -95,7 +96,7 @@ def _acquire(lock: FileLock, seconds: int) -> bool:
 def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     expert, batches = training.expert, training.batches
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
-    if is_first(cfg):
+    if distributed.rank() == 0:
         finished.forget_missing(out, plan.sources(expert))
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
     tasks = {rows.options.task for rows in batches.train_rows.values()}
@@ -106,9 +107,6 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
         trainer = build.trainer(cfg, loggers, checkpoints, [*extra, Owner(owner)])
         print_plan(training, trainer)
         module = build.module(cfg, model, tasks, expert)
-        if isinstance(trainer.strategy.launcher, signals.HasProcesses):
-            signals.launchers.append(trainer.strategy.launcher)
-            signals.starting()
         trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
         _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")

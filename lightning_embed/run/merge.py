@@ -21,6 +21,7 @@ from lightning_embed.run import compare, doctor
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Finalize, Scores, strategy_of
 from lightning_embed.run.terminal import console
+from lightning_embed.runtime import launched
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.names import label
@@ -35,10 +36,30 @@ def merge(cfg: DictConfig) -> float | None:
     Raises:
         LightningEmbedError: an error that the user can fix.
     """
+    if launched.by_torchrun() > 1:
+        return _by_all_ranks(cfg)
+    return _alone(cfg)
+
+
+def _alone(cfg: DictConfig) -> float | None:
     if cfg.compare:
         compare.compare(cfg)
         return None
     return execute(prepare(cfg))
+
+
+def _by_all_ranks(cfg: DictConfig) -> float | None:
+    """The work of rank zero; the others embed their share of the texts. None on all but the first."""
+    from lightning_embed.run import ranks, service
+    from lightning_embed.runtime import distributed
+
+    with ranks.together(ranks.of_torchrun()):
+        ranks.form_group()
+        if distributed.rank() != 0:
+            service.serve()
+            return None
+        with service.lead():
+            return _alone(cfg)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.encoder.options import Dtype, EncoderOptions
-from lightning_embed.encoder.precision import compute_dtype
+from lightning_embed.encoder.precision import compute_dtype, computing_in
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.loss import Loss
 from lightning_embed.report.scores.summary import metric
 from lightning_embed.run import build
+from lightning_embed.run.service import Shares
 from lightning_embed.training.gather import local
 from lightning_embed.types import Batch, EvalSet, Task
 
@@ -36,8 +37,8 @@ class EncoderProbe:
     """A `Probe` (see lightning_embed.merge) over an encoder.
 
     Our readings, where papers are silent: no dropout; batches of one dataset; the losses are those of training,
-    including in-batch negatives. Gradients are computed in the dtype of training; everything else in encoder.dtype, or
-    in float32 if that is auto.
+    including in-batch negatives. Gradients are computed in the dtype of training, scores in that of
+    the evaluation; everything else in encoder.dtype, or in float32 if that is auto.
 
     Args:
         encoder: gives the architecture, pooling and prompts; its weights are replaced by those of the probed models.
@@ -85,7 +86,8 @@ class EncoderProbe:
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
         """The loss, and its gradient by each parameter that has one."""
         own = self._hold(parameters)
-        with self._computing_as_in_training():
+        dtype = compute_dtype(self.encoder.options.dtype, self.encoder.device, training=True)
+        with computing_in(self.encoder, Dtype(str(dtype).removeprefix("torch."))):
             self.encoder.zero_grad(set_to_none=True)
             value = self._loss(self._batch(batch, 1.0))
             value.backward()  # type: ignore[no-untyped-call]
@@ -112,7 +114,11 @@ class EncoderProbe:
             ConfigError: no dev set has this metric.
         """
         self._hold(parameters)
-        points = metric({"probe": self.evaluator(self.encoder, self.eval_sets)}, "probe", self.metric)
+        if isinstance(self.encoder.shares, Shares):
+            self.encoder.shares.send_weights(self.encoder)
+        with computing_in(self.encoder, Dtype(self.evaluator.dtype)):
+            results = self.evaluator(self.encoder, self.eval_sets)
+        points = metric({"probe": results}, "probe", self.metric)
         if points is None:
             raise ConfigError(f"{self.metric}: no dataset has a dev set to choose by. Add one, or give it a dev_share.")
         return points
@@ -148,16 +154,6 @@ class EncoderProbe:
             self._names[name] = matches[0]
         return self._names[name]
 
-    @contextmanager
-    def _computing_as_in_training(self) -> Iterator[None]:
-        options = self.encoder.options
-        dtype = compute_dtype(options.dtype, self.encoder.device, training=True)
-        self.encoder.options = replace(options, dtype=Dtype(str(dtype).removeprefix("torch.")))
-        try:
-            yield
-        finally:
-            self.encoder.options = options
-
 
 @contextmanager
 def _recorded_inputs(
@@ -184,7 +180,8 @@ def _recorded_inputs(
 def _on_dev(evaluator: Evaluator) -> Evaluator:
     """The evaluator on dev sets alone, because test scores may not choose."""
     if isinstance(evaluator, Mteb):
-        return _on_dev(evaluator.local)
+        local = evaluator.local
+        return _on_dev(replace(local, dtype=evaluator.dtype) if isinstance(local, Local) else local)
     return replace(evaluator, splits=("dev",)) if isinstance(evaluator, Local) else evaluator
 
 

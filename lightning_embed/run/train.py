@@ -5,12 +5,14 @@ import warnings
 
 from omegaconf import DictConfig
 
+from lightning_embed.run import ranks
 from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
 
 # Hints and deprecation warnings of Lightning do not concern the user of a run.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+for room in ("pytorch", "fabric"):
+    logging.getLogger(f"lightning.{room}").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
@@ -20,8 +22,8 @@ def train(cfg: DictConfig) -> float | None:
     Raises:
         LightningEmbedError: an error that the user can fix, raised before the first batch, except for disk failures.
     """
-    prepared = prepare(cfg)
     if cfg.inspect:
-        inspect(prepared)
+        inspect(prepare(cfg))
         return None
-    return execute(prepared)
+    with ranks.together(ranks.of_training(cfg)):
+        return execute(prepare(cfg))

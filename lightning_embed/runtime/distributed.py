@@ -1,6 +1,11 @@
 """Process groups: the only module that uses torch.distributed. Without a group, every function acts as for one rank."""
 
+import os
+import socket
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -8,6 +13,45 @@ import torch
 import torch.distributed as torch_dist
 from jaxtyping import Num
 from torch import Tensor
+
+from lightning_embed.runtime.peer_messages import PATIENCE
+
+_FOR_EVER = timedelta(days=30)  # a rank that ends meanwhile ends all, see `peers`
+_num_stores = 0
+
+
+def store(address: str, port: int, *, is_first: bool) -> Any:
+    """A store of texts that all ranks share, on the port on which the group will form; None: nobody answers there.
+
+    Raises:
+        RuntimeError: another program has the port.
+    """
+    global _num_stores
+    is_host = is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
+    if not is_host and not _answers(address, port):
+        return None
+    patience = timedelta(seconds=PATIENCE)
+    found = torch_dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, None, is_host, patience, wait_for_workers=False, multi_tenant=True
+    )
+    found.set_timeout(_FOR_EVER)
+    _num_stores += 1
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's own store keeps what an earlier start wrote
+    return torch_dist.PrefixStore(f"lightning_embed/{start}/{_num_stores}", found)  # type: ignore[attr-defined]
+
+
+def _answers(address: str, port: int) -> bool:
+    begun = time.monotonic()
+    while time.monotonic() < begun + PATIENCE:
+        with suppress(OSError), socket.create_connection((address, port), timeout=5):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def form(rank: int, world_size: int, *, on_gpu: bool) -> None:
+    """Form the group of all ranks, outside of a Trainer, on the address and the port in the environment."""
+    torch_dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=world_size)
 
 
 def is_active() -> bool:
@@ -29,6 +73,7 @@ def leave() -> None:
     """Leave the process group; later calls act as for one rank."""
     if is_active():
         _group_of_cpus.cache_clear()
+        _group_that_waits.cache_clear()
         torch_dist.destroy_process_group()
 
 
@@ -55,6 +100,25 @@ def largest(values: Sequence[int]) -> list[int]:
     found = torch.tensor(values)
     torch_dist.all_reduce(found, torch_dist.ReduceOp.MAX, group=_group_of_cpus())
     return [int(value) for value in found]
+
+
+def dealt(parts: Sequence[Any] | None = None) -> Any:
+    """The part of this rank, of those that rank zero gives; the other ranks wait for it as long as it takes."""
+    part = [None]
+    torch_dist.scatter_object_list(part, None if parts is None else list(parts), src=0, group=_group_that_waits())
+    return part[0]
+
+
+def collected(part: Any) -> list[Any]:
+    """The parts of all ranks, on rank zero, in rank order; empty on the others."""
+    parts: list[Any] = [None] * world_size() if rank() == 0 else []
+    torch_dist.gather_object(part, parts or None, dst=0, group=_group_that_waits())
+    return parts
+
+
+@cache
+def _group_that_waits() -> Any:
+    return torch_dist.new_group(backend="gloo", timeout=_FOR_EVER)
 
 
 @cache

@@ -17,3 +17,8 @@ def is_first() -> bool:
     if "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return variables.get("SLURM_PROCID", "0") == "0"
     return all(variables.get(name, "0") == "0" for name in _RANKS)
+
+
+def by_torchrun() -> int:
+    """Number of processes that torchrun started, which work together; 1: it did not start this one."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1

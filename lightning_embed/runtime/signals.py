@@ -23,7 +23,7 @@ from subprocess import Popen
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
-from lightning_embed.runtime import launched
+from lightning_embed.runtime import launched, peers
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 _AGAIN = 0.05  # seconds until `Stopped` is raised again where Python dropped it
@@ -57,12 +57,14 @@ class Stopped(BaseException):
     Args:
         signum: number of the signal.
         place: where the run stopped, as "at step 6 of 60"; empty: nowhere in particular.
+        by_all: all ranks have agreed to stop, and each ends by itself.
     """
 
-    def __init__(self, signum: int, place: str = "") -> None:
-        super().__init__(signum, place)
+    def __init__(self, signum: int, place: str = "", by_all: bool = False) -> None:
+        super().__init__(signum, place, by_all)
         self.signum = signum
         self.place = place
+        self.by_all = by_all
 
     def __str__(self) -> str:
         place = f" {self.place}" if self.place else ""
@@ -163,8 +165,12 @@ def wait(process: "Popen[Any]") -> int:
 
 
 def end(stop: Stopped) -> NoReturn:
-    """Report the stop in one line on the standard error, and exit."""
-    _say(f"{stop}; the same command goes on.")
+    """Report the stop in one line on the standard error, and exit; all ranks stop."""
+    line = f"{stop}; the same command goes on."
+    if stop.by_all:
+        peers.leave()
+    peers.fail(stop.status, line)
+    _say(line)
     raise SystemExit(stop.status)
 
 
@@ -196,6 +202,7 @@ def _handle(signum: int, _: FrameType | None) -> None:
         with suppress(OSError):
             os.kill(process.pid, signum)
     if not _deferrals:
+        peers.ending()
         release()
         raise Stopped(signum)
 
@@ -241,12 +248,21 @@ def _next(pipe: int, seconds: float | None) -> int:
 def _end(signum: int, how: str) -> None:
     if not _ending.acquire(blocking=False):
         time.sleep(grace)  # the other thread ends the process
+    stop = Stopped(signum, how)
+    line = f"{stop}; the same command goes on."
+    peers.fail(stop.status, line)
+    _kill_followers()
+    _say(line)
+    os._exit(stop.status)
+
+
+def _kill_followers() -> None:
     for process in _followers():
         with suppress(OSError):
             os.kill(process.pid, signal.SIGKILL)
-    stop = Stopped(signum, how)
-    _say(f"{stop}; the same command goes on.")
-    os._exit(stop.status)
+
+
+peers.at_end.append(_kill_followers)
 
 
 def _say(line: str) -> None:

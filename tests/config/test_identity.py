@@ -1,6 +1,5 @@
 """Names of folders: of words, options and content, whatever their place."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -359,22 +358,23 @@ def test_with_a_callback_that_may_stop_measuring_dev_counts(config: Make) -> Non
     assert run_hash(config(stops)) != run_hash(config(stops, often))
 
 
+def test_the_dtype_of_an_evaluation_is_part_of_its_hash(config: Make) -> None:
+    """float32 is not: results of versions without the option are those of float32."""
+    assert evaluation_hash(config("evaluation.dtype=float32")) == evaluation_hash(config())
+    faster = config("evaluation.dtype=bfloat16")
+    assert evaluation_hash(faster) != evaluation_hash(config())
+    assert run_hash(faster) == run_hash(config())
+    plain = config("~evaluation.dtype")
+    assert evaluation_hash(plain) == evaluation_hash(config())
+
+
 def test_ranks_that_find_other_files_stop(config: Make, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    freeze(config())
-    monkeypatch.setattr("lightning_embed.config.identity.is_first", lambda _: False)
-    monkeypatch.setattr("os.getppid", os.getpid)
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    first = freeze(config()).hash
+    monkeypatch.setattr("lightning_embed.runtime.peers.agree", lambda _, value: value == first)
     freeze(config())
     _append_row(data / "pairs" / "train.jsonl")
     with pytest.raises(ConfigError, match="Two ranks found different data"):
         freeze(config())
-    with monkeypatch.context() as patch:
-        patch.setattr("os.getppid", lambda: 1)  # the variable is of a run that started long ago
-        freeze(config())
-    monkeypatch.setenv(
-        "LOCAL_RANK", "0"
-    )  # of a program that trained in its own process, and now starts a machine's first
-    freeze(config())
 
 
 def test_other_sources_are_another_run_and_changed_ones_are_not(base: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_two_tests_of_one_name_are_refused(mock_task, encoder, eval_sets):
             r"MTEB\(eng, v2\) and RTEB\(beta\) have no task 'ATEC'",
         ),
         ({"tasks": ["STS12"], "split": "train"}, "evaluation.split: 'train' is no split"),
+        ({"tasks": ["STS12"], "local": Local(dtype="bfloat16")}, "evaluation.local.dtype=bfloat16: all tests have one"),
         ({"tasks": ["ATEC"], "benchmark": "MTEB(eng, v2)"}, r"MTEB\(eng, v2\) has no task 'ATEC'"),
     ],
 )

@@ -145,7 +145,12 @@ def test_equal_embeddings_are_refused_not_scored_nan(angles):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"splits": ["tset"]}, "'test'"), ({"max_dev_queries": 0}, "1 or more")]
+    ("options", "message"),
+    [
+        ({"splits": ["tset"]}, "'test'"),
+        ({"max_dev_queries": 0}, "1 or more"),
+        ({"dtype": "float16"}, "evaluation.dtype: expected float32 or bfloat16, got 'float16'"),
+    ],
 )
 def test_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):

@@ -48,3 +48,13 @@ def test_options_of_an_adapter_are_checked_first(overrides: list[str], adapter: 
     with pytest.raises(ConfigError, match=message):
         build.check_components(_cfg("train", [*overrides, f"encoder.peft={adapter}"]))
     build.check_components(_cfg("train", [*overrides, "encoder.peft={_target_: peft.LoraConfig, r: 4}"]))
+
+
+def test_models_are_measured_in_the_dtype_of_the_evaluation(overrides: list[str], tiny_model: Path) -> None:
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        load = build.loader(_cfg("train", [*overrides, f"evaluation.dtype={dtype}"]), [])
+        assert dtype in repr(load), "scores are kept under it"
+        found[dtype] = load(tiny_model).encode(["red cat", "small dog"])
+    difference = (found["float32"] - found["bfloat16"]).abs().max()
+    assert 0 < difference < 0.05
