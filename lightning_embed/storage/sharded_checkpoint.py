@@ -4,7 +4,7 @@ By torch.distributed.checkpoint, in safetensors: nothing in these files can run 
 any other number wrote. All else of a checkpoint is one file beside them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,19 @@ from lightning_embed.runtime import shards
 from lightning_embed.storage import checkpoint_file
 
 STATE = "state.ckpt"
-_PLACES = "sharded"  # the places of the tensors that are in the other files
+_PLACES = "sharded"  # place and shape of each tensor that is in the other files
 Place = list[str | int]
 
 
 def split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What one file holds, and the divided tensors by their place in the checkpoint."""
-    places: list[Place] = []
+    places: list[tuple[Place, list[int]]] = []
     divided: dict[str, Tensor] = {}
 
     def without(value: Any, place: Place) -> Any:
         if shards.is_shard(value):
             divided[str(len(places))] = value
-            places.append(place)
+            places.append((place, list(value.shape)))
             return None
         if isinstance(value, dict):
             return type(value)((key, without(item, [*place, key])) for key, item in value.items())
@@ -93,27 +93,25 @@ def _headers(folder: Path, remedy: str) -> dict[str, tuple[torch.Size, torch.dty
     except Exception as error:  # of many types
         raise _broken(folder, error, remedy) from error
     tensors = metadata.state_dict_metadata
-    for name, each in tensors.items():
+    for each in tensors.values():
         if sum(chunk.sizes.numel() for chunk in each.chunks) != each.size.numel():
-            raise CheckpointError(f"{folder} lacks the file of a rank: expected all rows of tensor {name}. {remedy}")
+            raise CheckpointError(f"{folder} lacks the file of a rank. {remedy}")
     return {name: (each.size, each.properties.dtype) for name, each in tensors.items()}
 
 
 def _joined(folder: Path, rest: dict[str, Any], divided: Mapping[str, Tensor], remedy: str) -> dict[str, Any]:
+    """Put the tensors into their places."""
     rest = dict(rest)
-    for place, name in _named_places(rest.pop(_PLACES, ())):
-        if name not in divided:
-            raise CheckpointError(f"{folder} lacks the file of a rank: expected tensor {name} in it. {remedy}")
+    for number, (place, shape) in enumerate(rest.pop(_PLACES, ())):
+        tensor = divided.get(str(number))
+        if tensor is None or list(tensor.shape) != shape:
+            raise CheckpointError(f"{folder} lacks the file of a rank: expected all of {place} in it. {remedy}")
         *parents, last = place
         parent: Any = rest
         for key in parents:
             parent = parent[key]
-        parent[last] = divided[name]
+        parent[last] = tensor
     return rest
-
-
-def _named_places(places: Any) -> Iterator[tuple[Place, str]]:
-    return ((place, str(number)) for number, place in enumerate(places))
 
 
 def _broken(folder: Path, error: Exception, remedy: str) -> CheckpointError:

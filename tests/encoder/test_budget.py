@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_embed.encoder import Encoder, EncoderOptions
-from lightning_embed.encoder.budget import CPU_TOKENS, _bytes_per_token, fitting_tokens, tokens_within
+from lightning_embed.encoder.budget import CPU_TOKENS, SavedBytes, _bytes_per_token, fitting_tokens, tokens_within
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.errors import ConfigError
 
@@ -55,3 +55,14 @@ def test_padded_chunks_end_where_padding_would_grow() -> None:
     ]
     assert len(cut(lengths, 5000, packed=False)) == 1  # less than a quarter of the budget is not worth a chunk
     assert [sum(lengths[text] for text in chunk) for chunk in cut(lengths, 1000, packed=True)] == [980]
+
+
+def test_weights_are_not_counted_wherever_they_are() -> None:
+    """Those of a sharded model are in new memory in each forward pass."""
+    layer, saved = torch.nn.Linear(8, 8), SavedBytes()
+    states = torch.ones(4, 8, requires_grad=True)
+    with saved.count():
+        for _ in range(2):
+            layer.weight.data = layer.weight.data.clone()
+            layer(states).sum()
+    assert saved.bytes == states.nbytes

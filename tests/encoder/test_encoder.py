@@ -76,6 +76,28 @@ def test_a_chunk_alone_replays_the_whole(tiny_model, ragged: Tokens) -> None:
         assert torch.equal(encoder.forward_chunk(ragged, chunk, seed=derive_seed(5, number)).final, final[chunk])
 
 
+@pytest.mark.parametrize("attention", [Attention.packed, Attention.sdpa])
+def test_chunks_without_a_text_change_nothing(tiny_model, ragged: Tokens, attention: Attention) -> None:
+    """A rank with fewer texts than the others runs as many chunks; the layers run in each, forward and backward."""
+    encoder, runs = make(tiny_model, attention=attention, max_tokens=40).eval(), []
+    encoder.backbone.encoder.layer[0].register_full_backward_hook(lambda *_: runs.append(1))
+    found = []
+    for missing in (0, 2):
+        encoder.agree = lambda own, missing=missing: own + missing
+        output = encoder(ragged, middle=True)
+        encoder.zero_grad()
+        (output.final.sum() + output.middle.sum()).backward()
+        found.append(
+            (output.final, output.middle, [p.grad for p in encoder.parameters() if p.requires_grad], len(runs))
+        )
+    (final, middle, gradients, first), (same_final, same_middle, same_gradients, both) = found
+    assert both - first == first + 2
+    assert torch.equal(final, same_final)
+    assert torch.equal(middle, same_middle)
+    torch.testing.assert_close(gradients, same_gradients)
+    assert torch.equal(encoder.encode(["a cat"]), make(tiny_model, attention=attention).encode(["a cat"]))
+
+
 def test_attention_dropout_is_active_in_training(build, ragged: Tokens) -> None:
     encoder = make(build("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5))
     assert not torch.allclose(encoder(ragged, seed=1).final, encoder(ragged, seed=2).final)

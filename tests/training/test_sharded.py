@@ -1,7 +1,9 @@
 """`trainer.strategy=fsdp`: several ranks that share one model train what one process trains."""
 
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -15,8 +17,11 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
 
+from lightning_embed.callback.resume import read
 from lightning_embed.errors import CheckpointError
+from lightning_embed.run import train
 from lightning_embed.runtime import distributed
+from tests.run.test_train import _cfg, _overrides
 from tests.toy import COLOURS, NOUNS, write_toy
 from tests.training.sharded_ranks import CASES, HALF, trained, with_callbacks
 
@@ -146,3 +151,39 @@ def test_one_rank_goes_on_from_two(
     _assert_equal(found, {**one["plain"], "losses": one["plain"]["losses"][HALF:]})
     with pytest.raises(CheckpointError, match="a sharded training: expected a file"):
         trained(model, toy, CASES["plain"], checkpoint=two["out"] / "half.ckpt")
+
+
+@pytest.mark.parametrize("lost", ["state.ckpt", "shard-00001", "shard-00002"])
+def test_a_sharded_checkpoint_that_is_not_whole_is_named(lost: str, two: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "last.ckpt"
+    shutil.copytree(two["out"] / "half.ckpt", folder)
+    (file,) = (path for path in folder.iterdir() if path.name.startswith(lost))
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt (is not a whole|lacks the file of a rank).* Delete it"):
+        read(folder)
+
+
+def test_a_whole_run(tiny_model: Path, tmp_path: Path) -> None:
+    """By the command line on two devices, as in one process: experts, their averages and the merge."""
+    still = shutil.copytree(tiny_model, tmp_path / "still")
+    config = json.loads((still / "config.json").read_text())
+    without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (still / "config.json").write_text(json.dumps(config | without))
+    data = write_toy(tmp_path / "data")
+
+    def given(out: str, *more: str) -> list[str]:
+        options = ("evaluation=none", "experts.ema=0.9", "encoder.dtype=float32", "checkpoint_minutes=0", *more)
+        return _overrides(still, data, tmp_path / out, *options)
+
+    command = [sys.executable, str(ROOT / "train.py"), *given("sharded", "trainer.strategy=fsdp", "trainer.devices=2")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    train.train(_cfg("train", given("plain")))
+    for name in ("models/retrieval", "models/sts", "models/sts-ema", "merged/*/model"):
+        (found,), (expected,) = (
+            list((tmp_path / out).glob(f"{name}/model.safetensors")) for out in ("sharded", "plain")
+        )
+        torch.testing.assert_close(load_file(found), load_file(expected), rtol=0, atol=1e-6)
