@@ -48,3 +48,12 @@ def test_options_of_an_adapter_are_checked_first(overrides: list[str], adapter: 
     with pytest.raises(ConfigError, match=message):
         build.check_components(_cfg("train", [*overrides, f"encoder.peft={adapter}"]))
     build.check_components(_cfg("train", [*overrides, "encoder.peft={_target_: peft.LoraConfig, r: 4}"]))
+
+
+@pytest.mark.parametrize(("word", "where", "every"), [("auto", "cpu", 1), ("auto", "cuda", 10), (7, "cuda", 7)])
+def test_steps_between_logs(
+    word: object, where: str, every: int, overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "device", lambda _: where)
+    cfg = _cfg("train", [*overrides, f"trainer.log_every_n_steps={word}"])
+    assert build.trainer(cfg, [], tmp_path).log_every_n_steps == every
