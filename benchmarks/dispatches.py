@@ -120,15 +120,16 @@ def build(model: str, folder: Path) -> Path:
     return path
 
 
-def texts_of(count: int) -> list[list[int]]:
-    """Token ids: questions, then paragraphs."""
+def texts_of(count: int, shorter: int = 1) -> list[list[int]]:
+    """Token ids: questions, then paragraphs, `shorter` times shorter."""
     generator = torch.Generator().manual_seed(0)
     half = count // 2
     lengths = [
         *torch.randint(8, 31, (half,), generator=generator).tolist(),
         *torch.randint(60, 257, (half,), generator=generator).tolist(),
     ]
-    return [torch.randint(5, _WORDS, (length,), generator=generator).tolist() for length in lengths]
+    sizes = [max(1, length // shorter) for length in lengths]
+    return [torch.randint(5, _WORDS, (size,), generator=generator).tolist() for size in sizes]
 
 
 def batch_of(texts: list[list[int]]) -> Batch:
@@ -253,14 +254,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--texts", nargs="+", type=int, default=[64, 256, 1024])
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--shorter", type=int, default=1, help="divide all lengths by this: the same counts, sooner")
     options = parser.parse_args()
+    max_tokens = 131072 // options.shorter
     for model in options.models:
         path = build(model, _folder())
         for step in options.steps:
             for count in options.texts:
-                texts = texts_of(count)
-                ours, theirs = count_ours(path, texts, step), count_theirs(path, texts, step)
-                syncs = syncs_of_ours(path, texts, step)
+                texts = texts_of(count, options.shorter)
+                ours, theirs = count_ours(path, texts, step, max_tokens), count_theirs(path, texts, step)
+                syncs = syncs_of_ours(path, texts, step, max_tokens)
                 print(
                     f"{model} {step}, {count} texts of {len(set(map(len, texts)))} lengths: {ours:,} operations, "
                     f"padded {theirs:,}, syncs {len(syncs)} {sorted(set(syncs)) or ''} ratio {ours / theirs:.2f}",

@@ -30,3 +30,14 @@ def test_a_loader_that_pins_pins_all_tensors(batch: Batch, monkeypatch: pytest.M
     assert len(pinned) == 5
     assert isinstance(result, Batch)
     assert result.tokens.ids is not batch.tokens.ids
+
+
+def test_texts_are_counted_before_the_batch_moves() -> None:
+    """On the meta device nothing can be counted, as on a GPU nothing without waiting for it."""
+    rows = torch.arange(2)
+    slots = torch.tensor([[2, 3], [4, -1]])
+    batch = Batch(
+        "squad", Task.retrieval, Tokens.of([[1]] * 6), torch.arange(6), rows, slots, torch.tensor([[5], [-1]])
+    )
+    assert batch.num_texts == 6
+    assert batch.to("meta", non_blocking=True).num_texts == 6

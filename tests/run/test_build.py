@@ -58,3 +58,12 @@ def test_models_are_measured_in_the_dtype_of_the_evaluation(overrides: list[str]
         found[dtype] = load(tiny_model).encode(["red cat", "small dog"])
     difference = (found["float32"] - found["bfloat16"]).abs().max()
     assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize(("word", "where", "every"), [("auto", "cpu", 1), ("auto", "cuda", 10), (7, "cuda", 7)])
+def test_steps_between_logs(
+    word: object, where: str, every: int, overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "device", lambda _: where)
+    cfg = _cfg("train", [*overrides, f"trainer.log_every_n_steps={word}"])
+    assert build.trainer(cfg, [], tmp_path).log_every_n_steps == every
