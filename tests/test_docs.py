@@ -56,7 +56,8 @@ FILLED_IN = {
 # What is not run, part of the line -> why; `python train.py` and `python merge.py` are composed and checked all the same.
 NOT_RUN = {
     "trainer.devices=": "several GPUs",
-    "torchrun": "FlagEmbedding is not installed here",
+    "torchrun": "several GPUs, or FlagEmbedding, which is not installed here",
+    "sbatch ": "Slurm",
     "hydra/launcher=": "run by the tests of sweeps, or a cluster",
     "/shared/": "a disk that several machines share",
     "hydra/sweeper=grid_small": "three hours",
@@ -95,7 +96,8 @@ def _adds_code(page: Page) -> bool:
 def _arguments(line: str, folder: Path) -> list[str] | None:
     """The arguments of train.py or merge.py, as a shell gives them; None: another program."""
     scripts = "".join(f'lightning-embed-{name}() {{ python {name}.py "$@"; }}\n' for name in ("train", "merge"))
-    script = 'python() { printf "%s\\0" "$@"; }\n' + scripts + line
+    launcher = """torchrun() { while [[ $1 == -* ]]; do shift; done; python "$@"; }\n"""
+    script = 'python() { printf "%s\\0" "$@"; }\n' + launcher + scripts + line
     if not any(word in line for word in ("train.py", "merge.py", "lightning-embed-")) or "pytest" in line:
         return None
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)

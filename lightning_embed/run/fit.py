@@ -48,7 +48,8 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
     with _alone(expert, checkpoints, first=distributed.rank() == 0):
         if distributed.of_first(float(target.exists())):
             finished.verify(out, plan.sources(expert))
-            console.print(f"{expert.name}: trained already, {target}")
+            if distributed.rank() == 0:
+                console.print(f"{expert.name}: trained already, {target}")
             _refuse_not_finite([out / "models" / name for name in plan.sources(expert)])
         else:
             signals.grace = cfg.grace_seconds

@@ -5,10 +5,12 @@ the address and the port of the group. Those that Lightning starts come later, w
 """
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +21,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import ParallelStrategy
 from omegaconf import DictConfig
 
+from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.errors import ConfigError
 from lightning_embed.run import build
@@ -59,7 +62,8 @@ def of_training(cfg: DictConfig) -> Place | None:
                 "trainer.devices=<processes of a machine> trainer.num_nodes=<machines>."
             )
         return None
-    trainer = build.trainer(cfg, [], Path(cfg.out))
+    with resolved_hash(""):
+        trainer = build.trainer(cfg, [], Path(cfg.out))
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or not isinstance(strategy.launcher, signals.HasProcesses):
         return None
@@ -133,4 +137,11 @@ def _started(place: Place, strategy: Any) -> None:
     strategy.launcher.procs.clear()  # Lightning would kill this process too when one of them ends: so does our watch
     signals.launchers.append(SimpleNamespace(procs=processes))
     peers.expect(range(place.rank + 1, place.rank + 1 + len(processes)), _FOR_CHILDREN)
+    for number, process in enumerate(processes, start=place.rank + 1):
+        threading.Thread(target=_wait, args=(number, process), daemon=True, name=f"rank {number}").start()
     strategy.setup_environment()
+
+
+def _wait(rank: int, process: "Popen[Any]") -> None:
+    if process.wait():
+        peers.child_ended(rank, process.pid)

@@ -57,6 +57,7 @@ class _Order:
 def lead() -> Iterator[None]:
     """In the block, the models that rank zero opens share their work with the other ranks, which `serve`."""
     global _leads
+    distributed.ready_to_wait()
     _leads = distributed.world_size() > 1
     try:
         yield
@@ -68,6 +69,7 @@ def lead() -> Iterator[None]:
 
 def serve() -> None:
     """Work for rank zero, until it has finished."""
+    distributed.ready_to_wait()
     models: dict[int, Encoder] = {}
     while (order := distributed.dealt()) is not None:
         models = {number: model for number, model in models.items() if number in order.kept}

@@ -102,6 +102,12 @@ def largest(values: Sequence[int]) -> list[int]:
     return [int(value) for value in found]
 
 
+def ready_to_wait() -> None:
+    """Form the group of `dealt` and `collected`, in which a rank may wait for ever; on all ranks at about the same time."""
+    if is_active():
+        _group_that_waits()
+
+
 def dealt(parts: Sequence[Any] | None = None) -> Any:
     """The part of this rank, of those that rank zero gives; the other ranks wait for it as long as it takes."""
     part = [None]

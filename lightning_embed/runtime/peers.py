@@ -68,6 +68,18 @@ def expect(ranks: Iterable[int], seconds: float) -> None:
         _watch.expect(list(ranks), seconds)
 
 
+def child_ended(rank: int, pid: int) -> None:
+    """A rank that this process started has ended with an error, perhaps before it was connected."""
+    watch = _watch
+    if watch is None or watch.has_left:
+        return
+    time.sleep(2 * _MOMENT)  # it may have said why
+    text = lost(rank, watch.world_size, f"process {pid}")
+    if watch.tell(1, text):
+        _say(text)
+    _exit(1)
+
+
 def agree(name: str, value: str) -> bool:
     """Whether rank zero has the same value; it waits for rank zero. True where nobody watches."""
     return _watch is None or _watch.agree(name, value)

@@ -135,6 +135,17 @@ def test_a_forked_process_keeps_no_connection(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize("parent", [0, 1])
+def test_a_child_that_ends_before_it_is_connected(tmp_path: Path, parent: int) -> None:
+    bodies = ["time.sleep(30)", "time.sleep(30)"]
+    bodies[parent] = "time.sleep(0.3); peers.expect([2], 30); peers.child_ended(2, 7)"
+    with _ranks(tmp_path, *bodies, expected="0,1") as processes:
+        statuses, said = _ended(processes)
+    assert statuses == [1, 1]
+    assert len(said) == 1
+    assert "rank 2 of 2 (process 7) ended without a word" in said[0]
+
+
 def test_ranks_compare_values(tmp_path: Path) -> None:
     first = "peers.agree('identity', 'a'); ready(); peers.leave(); time.sleep(0.3)"
     other = "found = peers.agree('identity', 'a'), peers.agree('identity', 'b')\n"
