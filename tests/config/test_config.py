@@ -292,7 +292,7 @@ def test_an_experiment_with_an_unknown_key(tmp_path: Path) -> None:
 
 def test_flags_may_stand_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "seed=1", "-m", "--config-dir", "mine", "merge=soup,slerp"])
-    assert launch._arguments() == (["seed=1", "merge=soup,slerp"], "mine")
+    assert launch._arguments() == (["seed=1", "merge=soup,slerp"], "mine", True)
     assert sys.argv[1:] == ["-m", "--config-dir", "mine", "seed=1", "merge=soup,slerp"]
 
 
