@@ -144,7 +144,7 @@ def launch(name: str) -> None:
     try:
         schema.register(_doors())
         if not set(_FLAGS_OF_HYDRA) & set(sys.argv[1:]):
-            given, config_dir = _arguments()
+            given, config_dir, _ = _arguments()
             folder = _folder_of_sweep(sys.argv[1:]) if is_sweep else []
             overrides = check_command(name, [*given, *folder], config_dir, is_sweep, partial(_remaining, name))
     except Exception as error:
@@ -212,10 +212,10 @@ def _options_of_swept_words(arguments: list[str], overrides: Sequence[Override])
     return arguments
 
 
-def _arguments() -> tuple[list[str], str | None]:
-    """Overrides and --config-dir of the command line, in which flags may stand between overrides."""
+def _arguments() -> tuple[list[str], str | None, bool]:
+    """Overrides, --config-dir and --multirun of the command line, in which flags may stand between overrides."""
     parsed = hydra_utils.get_args_parser().parse_intermixed_args()
     flags = [argument for argument in sys.argv[1:] if argument not in parsed.overrides]
     overrides = quoted(parsed.overrides)
     sys.argv[1:] = [*flags, *overrides]  # Hydra itself requires flags first
-    return overrides, parsed.config_dir
+    return overrides, parsed.config_dir, parsed.multirun

@@ -136,7 +136,7 @@ def _check_job(name: str, overrides: Sequence[Override], searchpath: list[str], 
     _check_files(composed, choices)
     reference = composed
     changed = choices.get("experiment", "none") != "none"
-    if changed or searchpath or not all(_has_schema(composed, o) for o in overrides if o not in groups):
+    if changed or not all(_has_schema(composed, o) for o in overrides if o not in groups):
         words_alone = [f"{key}={word}" for key, word in choices.items() if key != "experiment"]
         reference = compose(name, [*words_alone, *searchpath])
     added = {o.key_or_group for o in overrides if o.is_add() or o.is_force_add()}

@@ -1,6 +1,7 @@
 """Refusal of datasets whose rows teach nothing, and notes on those of which a share does not."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from omegaconf import DictConfig
@@ -14,10 +15,11 @@ from lightning_embed.loss import Loss
 from lightning_embed.loss.base import Contrastive
 from lightning_embed.loss.wrapper import Wrapper
 from lightning_embed.run import build
-from lightning_embed.run.learning_signal import Signal, measure
+from lightning_embed.run.learning_signal import ROWS, Signal, measure
 from lightning_embed.run.terminal import console
 from lightning_embed.types import Task
 
+_IN_ALL = 8_192  # rows to look at: fewer of each of many datasets, a tenth of a second each
 _NOTED = 0.01  # share of silent rows from which on it is printed
 
 
@@ -36,7 +38,10 @@ def check_signal(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: En
         assert rows is not None
         compared = sampler.batch_rows(sampler.fitted(name, rows.train_set, ranks))
         size = compared if loss.cross_device else max(1, compared // ranks)
-        signal = measure(rows, loss, size, prompts_of(dataset, base), base.dim, cfg.seed)
+        look = partial(measure, rows, loss, size, prompts_of(dataset, base), base.dim, cfg.seed)
+        signal = look(most := min(ROWS, _IN_ALL // len(trained)))
+        if most < ROWS and (signal.silent == signal.rows or signal.one_query):  # refused only after a longer look
+            signal = look(ROWS)
         task = dataset.options.task
         if signal.one_query and signal.rows > 1 and task is Task.retrieval and _contrasts_rows(loss):
             raise DataError(

@@ -23,7 +23,8 @@ from lightning_embed.sampler import BatchPlan
 from lightning_embed.training.gather import local
 from lightning_embed.types import Batch, Embeddings, LossInput, Tokens
 
-_ROWS = 512  # to look at, in whole batches; of a larger batch, its first rows
+ROWS = 512
+"""Rows to look at, in whole batches; of a larger batch, its first rows."""
 _ROUNDING = 1e-5  # of the gradient of the reference
 
 
@@ -46,7 +47,9 @@ class Signal:
     one_query: bool
 
 
-def measure(rows: Rows, loss: Loss, batch_rows: int, prompts: RowPrompts, dim: int, seed: int) -> Signal:
+def measure(
+    rows: Rows, loss: Loss, batch_rows: int, prompts: RowPrompts, dim: int, seed: int, most: int = ROWS
+) -> Signal:
     """Measure the signal of rows on their first batches.
 
     Args:
@@ -56,10 +59,11 @@ def measure(rows: Rows, loss: Loss, batch_rows: int, prompts: RowPrompts, dim: i
         prompts: prompts of the dataset.
         dim: length of an embedding.
         seed: of the order of rows and the drawn texts.
+        most: number of rows to look at, in whole batches, at least one.
     """
     silent, reference, own, queries = [], [], 0, set[tuple[str, str]]()
-    for groups, batch in _batches(rows, batch_rows, prompts, seed):
-        given = replace(local(batch, _random(len(batch.hashes), dim)), rows=slice(0, min(batch_rows, _ROWS)))
+    for groups, batch in _batches(rows, batch_rows, prompts, seed, most):
+        given = replace(local(batch, _random(len(batch.hashes), dim)), rows=slice(0, min(batch_rows, ROWS)))
         expected = _gradients(loss, _apart(given, dim))
         threshold = _ROUNDING * expected.max()
         silent.append(_gradients(loss, given) <= threshold)
@@ -76,14 +80,16 @@ def _is_own_positive(group: Group, prompts: RowPrompts) -> bool:
     return group.score is None and (prompts.of_query(group), group.query) in zip(own, group.positives, strict=True)
 
 
-def _batches(rows: Rows, size: int, prompts: RowPrompts, seed: int) -> Iterator[tuple[Sequence[Group], Batch]]:
+def _batches(
+    rows: Rows, size: int, prompts: RowPrompts, seed: int, most: int
+) -> Iterator[tuple[Sequence[Group], Batch]]:
     """The first batches of an order of all rows, without tokens, and their rows."""
     planned, collate = (
         PlannedRows({rows.name: rows}, seed),
         Collator({rows.name: rows}, _no_tokens, {rows.name: prompts}),
     )
     order = Permutation(len(rows), derive_seed(seed, "signal", rows.name))
-    for start in range(0, max(1, min(len(rows), _ROWS) // size) * size, size):
+    for start in range(0, max(1, min(len(rows), most) // size) * size, size):
         chosen = order.first(min(size, len(rows) - start), start)
         step = planned[BatchPlan(rows.name, torch.from_numpy(chosen))]
         (batch,) = collate([step])

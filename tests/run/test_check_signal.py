@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.errors import LightningEmbedError
+from lightning_embed.run import check_signal
 from lightning_embed.run.check_signal import has_dropout
+from lightning_embed.run.learning_signal import Signal, measure
 from lightning_embed.run.prepare import prepare
 from tests.run.test_train import _cfg, _overrides
 from tests.toy import write_toy
@@ -115,3 +118,23 @@ def test_rows_that_teach_nothing(
 def test_dropout_is_found(tiny_model: Path, no_dropout: Path) -> None:
     assert has_dropout(Encoder(EncoderOptions(str(tiny_model))).eval())
     assert not has_dropout(Encoder(EncoderOptions(str(no_dropout))))
+
+
+def test_of_many_datasets_fewer_rows_each(
+    tiny_model: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks silent in a few rows is refused only after a longer look."""
+    looks = []
+
+    def counted(*arguments: Any) -> Signal:
+        looks.append(measure(*arguments))
+        return looks[-1]
+
+    monkeypatch.setattr(check_signal, "measure", counted)
+    monkeypatch.setattr(check_signal, "_IN_ALL", 16)
+    rows = [{"query": f"cat {n}", "positives": [f"dog {n}"]} for n in range(40)]
+    assert _printed(tiny_model, toy, tmp_path, rows, capsys) == ""
+    assert [each.rows for each in looks] == [8, 8]
+    equal = [{"query": "cat", "positives": ["cat"]} for _ in range(40)]
+    assert "all its queries are equal" in _printed(tiny_model, toy, tmp_path, equal, capsys)
+    assert [each.rows for each in looks[2:]] == [8, 40]
