@@ -26,7 +26,7 @@ class Packing:
 
     Args:
         first_position: position id of a text's first token.
-        call: what its layers ask of their attention in training: the most of any of them.
+        call: what its layers ask of their attention in training, the most of any of them; zeros where nothing attends.
     """
 
     first_position: int
@@ -42,7 +42,8 @@ def packing(backbone: Any, tokens: Tokens, padding: int) -> Packing | str:
         padding: id of the padding token.
 
     Returns:
-        How; or the reason why it cannot run packed, and then the backbone is as before. It is measured for each model: another one of the same configuration may have other weights.
+        How; or the reason why it cannot run packed, and then the backbone is as before. It is measured for each model:
+        another one of the same configuration may have other weights.
     """
     with _plain(backbone):
         expected = _padded(backbone, tokens, padding)
@@ -97,9 +98,9 @@ def _asked(backbone: Any, texts: Chunk, first: int) -> Call:
     with torch.random.fork_rng(devices=()), _plain(backbone, train=True):
         texts.run_packed(backbone, first, calls=calls)
     return Call(
-        max(call.head_dim for call in calls),
-        max(call.value_dim for call in calls),
-        max(call.dropout for call in calls),
+        max((call.head_dim for call in calls), default=0),
+        max((call.value_dim for call in calls), default=0),
+        max((call.dropout for call in calls), default=0),
         any(call.capped for call in calls),
         any(call.sinks for call in calls),
     )
