@@ -100,7 +100,7 @@ def _asked(backbone: Any, texts: Chunk, first: int) -> Call:
     return Call(
         max((call.head_dim for call in calls), default=0),
         max((call.value_dim for call in calls), default=0),
-        max((call.dropout for call in calls), default=0),
+        max((call.dropout for call in calls), default=0.0),
         any(call.capped for call in calls),
         any(call.sinks for call in calls),
     )

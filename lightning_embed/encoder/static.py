@@ -54,7 +54,7 @@ class StaticBackbone(nn.Module):
         """The table."""
         return self.embedding
 
-    def set_attn_implementation(self, _: str) -> None:
+    def set_attn_implementation(self, _: str | None) -> None:
         """Nothing attends."""
 
     def save_pretrained(self, folder: Path, state_dict: Any = None) -> None:  # noqa: ARG002
