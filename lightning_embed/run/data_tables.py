@@ -18,6 +18,8 @@ from lightning_embed.run.terminal import console
 from lightning_embed.storage.names import visible_lines
 
 _SAMPLE = 1000  # rows used for the statistics of a dataset
+_SAMPLES = 10_000  # of all datasets, so that hundreds are shown in seconds
+_LEAST_SAMPLE = 50
 _SCRIPTS = 3  # of a dataset that are named
 _LEAST_SHARE = 0.01  # of the letters of a dataset, for a script to be named
 _SHOWN = 60  # letters of an example
@@ -25,7 +27,8 @@ _SHOWN = 60  # letters of an example
 
 def print_datasets(encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> None:
     """Print rows, test sets and statistics of the texts of each dataset."""
-    table = Table(title=f"Datasets (texts of {_SAMPLE:,} rows at most)", title_justify="left", box=SIMPLE_HEAD)
+    sample = min(_SAMPLE, max(_LEAST_SAMPLE, _SAMPLES // max(1, len(data))))
+    table = Table(title=f"Datasets (texts of {sample:,} rows at most)", title_justify="left", box=SIMPLE_HEAD)
     headers = (
         "dataset", "train", "dev", "test sets", "tokens a text", "texts at max_length", "texts repeated", "scripts",
     )  # fmt: skip
@@ -34,9 +37,8 @@ def print_datasets(encoder: Encoder, data: Mapping[str, EmbeddingDataset]) -> No
     for name, dataset in data.items():
         tests = sum(s.split == "test" for s in dataset.eval_sets)
         counts = [f"{len(rows):,}" if rows is not None else "-" for rows in (dataset.train, dataset.dev)]
-        table.add_row(
-            name, *counts, str(tests), *(_statistics(encoder, dataset, dataset.train) if dataset.train else ("-",) * 4)
-        )
+        shown = _statistics(encoder, dataset, dataset.train, sample) if dataset.train else ("-",) * 4
+        table.add_row(name, *counts, str(tests), *shown)
     console.print(table)
 
 
@@ -62,11 +64,14 @@ def _shortened(text: str) -> str:
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
-def _statistics(encoder: Encoder, dataset: EmbeddingDataset, rows: Rows) -> tuple[str, ...]:
-    """Mean tokens per text, shares of texts at the length limit (longer ones are cut) and of repeated texts; scripts."""
+def _statistics(encoder: Encoder, dataset: EmbeddingDataset, rows: Rows, sample: int) -> tuple[str, ...]:
+    """Mean tokens per text, shares of texts at the length limit (longer ones are cut) and of repeated texts; scripts.
+
+    They are those of the first `sample` rows.
+    """
     prompts, options, most = prompts_of(dataset, encoder), rows.options, encoder.tokenizer.max_length
     shown: list[tuple[str, str, int]] = []  # prompt, text, limit
-    for row in range(min(len(rows), _SAMPLE)):
+    for row in range(min(len(rows), sample)):
         queries, documents, own = rows.texts(row)
         prompt = prompts.query if own is None else own
         shown += [(prompt, text, options.query_length or most) for text in queries]
