@@ -170,6 +170,32 @@ def test_python_has_no_launcher(tiny_model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def _small(model: Path, toy: Path) -> list[str]:
+    return [
+        f"encoder.path={model}", "encoder.max_length=32", f"data.root={toy}", "evaluation.splits=[dev]",
+        *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
+          for key in (f"path={toy}/{path}", "batch_size=8")),
+        "data.datasets.phrases.score_range=[0,1]", "trainer.max_steps=6", "trainer.accelerator=cpu",
+        "trainer.enable_progress_bar=false", "checkpoint_minutes=0", "experts=bagging", "experts.bag_shares=[0.5,0.5]",
+        "merge=multislerp",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_hydra")
+def test_inspect_shows_the_jobs(tiny_model: Path, tmp_path: Path, capsys) -> None:
+    given = [
+        *_small(tiny_model, write_toy(tmp_path)),
+        "experts.jobs=launcher",
+        f"out={tmp_path / 'out'}",
+        "inspect=true",
+    ]
+    HydraConfig.instance().set_config(_composed(*given, "hydra/launcher=joblib"))
+    train.train(compose("train", given))
+    assert "jobs of hydra/launcher=joblib, wave 1: bag_0, bag_1" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def _run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> str:
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -185,17 +211,9 @@ def _run(folder: Path, *arguments: str, status: int = 0, **environment: str) -> 
 def test_experts_as_jobs_of_one_command(tiny_model: Path, tmp_path: Path) -> None:
     """Both jobs are killed in their fourth step, and the retries go on: the weights of one process, bit for bit."""
     toy = write_toy(tmp_path)
-    given = [
-        f"encoder.path={tiny_model}", "encoder.max_length=32", f"data.root={toy}", "evaluation.splits=[dev]",
-        *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
-          for key in (f"path={toy}/{path}", "batch_size=8")),
-        "data.datasets.phrases.score_range=[0,1]", "trainer.max_steps=6", "trainer.accelerator=cpu",
-        "trainer.enable_progress_bar=false", "checkpoint_minutes=0", "experts=bagging", "experts.bag_shares=[0.5,0.5]",
-        "merge=multislerp", "out=out",
-    ]  # fmt: skip
+    given = [*_small(tiny_model, toy), "out=out"]
     _run(tmp_path / "alone", *given)
     jobs = [*given, "experts.jobs=launcher", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    assert "jobs of hydra/launcher=joblib, wave 1: bag_0, bag_1" in _run(tmp_path / "jobs", *jobs, "inspect=true")
     said = _run(tmp_path / "jobs", *jobs, **{fault_injection.VARIABLE: "after_step:4"})
     assert "starting again bag_" in said
     for bag in ("bag_0", "bag_1"):
