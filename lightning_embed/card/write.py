@@ -29,6 +29,7 @@ from lightning_embed.storage.names import visible_in
 from lightning_embed.types import BASE, Results
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
+_HOW = {"experts.only", "experts.jobs", "experts.retries"}  # where experts are trained
 _HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # places of a run; they do not change its models
 # a path out of the working directory
 _PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
@@ -127,7 +128,7 @@ def _compared(run: Run, names: Sequence[str]) -> dict[str, Results]:
 def _commands(cfg: DictConfig, merged: str | None) -> list[str]:
     """The commands that make the model again, without the paths of this machine, which are private."""
     command = "train" if "encoder" in cfg else "merge"
-    given = [each for each in choices.shown() if each.owner not in _HERE and each.key != "experts.only"]
+    given = [each for each in choices.shown() if each.owner not in _HERE and each.key not in _HOW]
     if merged is None:  # the experts do not depend on the rest
         given = [each for each in given if each.owner in {*TRAINED_BY, "let", "name", "experiment", "callback"}]
     line = shlex.join(["python", f"{command}.py", *(_public(each.text) for each in given)])

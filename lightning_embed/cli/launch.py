@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal import utils as hydra_utils
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +37,7 @@ _FLAGS_OF_HYDRA = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-
 
 
 def _train(cfg: DictConfig) -> float | None:
+    _enter_folder()
     schema.register(cfg.plugins)  # a worker process of a launcher starts here
 
     def step() -> float | None:
@@ -48,6 +50,7 @@ def _train(cfg: DictConfig) -> float | None:
 
 
 def _merge(cfg: DictConfig) -> float | None:
+    _enter_folder()
     schema.register(cfg.plugins)
 
     def step() -> float | None:
@@ -57,6 +60,13 @@ def _merge(cfg: DictConfig) -> float | None:
         return merge.merge(cfg)
 
     return _run("merge", step, cfg)
+
+
+def _enter_folder() -> None:
+    """Work where the command was typed, as its paths do: a worker of a Ray cluster is where the cluster was started."""
+    config = HydraConfig.get()
+    if not config.job.chdir:
+        os.chdir(config.runtime.cwd)
 
 
 _JOBS = {"train": _train, "merge": _merge}

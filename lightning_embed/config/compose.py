@@ -73,10 +73,11 @@ def _searchpath(config_dir: str | None, given: Sequence[Override]) -> list[str]:
         if override.key_or_group == _SEARCHPATH:
             value = override.value()
             places += map(str, value if isinstance(value, list) else [value])
-    return [f"{_SEARCHPATH}=[{','.join(map(_in_quotes, places))}]"] if places else []
+    return [f"{_SEARCHPATH}=[{','.join(map(in_quotes, places))}]"] if places else []
 
 
-def _in_quotes(text: str) -> str:
+def in_quotes(text: str) -> str:
+    """A text as a value of an override, whatever characters it has."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

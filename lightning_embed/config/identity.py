@@ -34,7 +34,7 @@ TRAINED_BY = (
     "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
-    "experts": {"only"},
+    "experts": {"only", "jobs", "retries"},
     "data": {"num_workers", "pin_memory", "root"},
     "trainer": {
         "accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_checkpointing",

@@ -20,6 +20,7 @@ from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
+from lightning_embed.experts import Jobs
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
 from lightning_embed.storage.names import check_name
@@ -202,6 +203,8 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
             yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
     if config.push_to_hub is not None:
         yield from _pushing(config, multirun)
+    if multirun and OmegaConf.select(config, "experts.jobs") == Jobs.launcher:
+        yield "experts.jobs=launcher with -m: a sweep starts jobs itself. Leave out -m, or give experts.only=<names> instead."
     word = config.merge.name
     if word == "none" and not config.measure_sources:
         yield "measure_sources=false with merge=none would evaluate the base alone: remove one of them."

@@ -2,4 +2,5 @@
 
 from lightning_embed.experts.base import Expert as Expert
 from lightning_embed.experts.base import ExpertPlan as ExpertPlan
+from lightning_embed.experts.base import Jobs as Jobs
 from lightning_embed.experts.base import Measure as Measure

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -24,6 +25,13 @@ class Measure(Protocol):
     def losses(self) -> Mapping[str, Mapping[str, float]]:
         """Dev losses, model -> dataset -> loss, of one trained model per dataset and one named joint."""
         ...
+
+
+class Jobs(StrEnum):
+    """here: the command trains all experts, one after the other. launcher: each is a job of Hydra's launcher."""
+
+    here = "here"
+    launcher = "launcher"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class ExpertPlan(ABC):
         datasets: names of the datasets to train on; the others are only evaluated, as out of domain, and their train
             rows are not used. Empty: all.
         only: train only the expert of this name and stop before the merge, so that each can run on its own machine.
+        jobs: here, or launcher: one job of Hydra's launcher for each expert; the command then merges.
+        retries: times that a job that failed is started again; one with an error that would return is not.
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
         ema: decay per step of an exponential moving average of the weights, which becomes one more source; in (0, 1),
@@ -70,6 +80,8 @@ class ExpertPlan(ABC):
 
     datasets: list[str] = field(default_factory=list)
     only: str | None = None
+    jobs: Jobs = Jobs.here
+    retries: int = 1
     snapshots: int = 1
     seeds: int = 1
     ema: float | None = None
@@ -78,6 +90,8 @@ class ExpertPlan(ABC):
         for name in ("snapshots", "seeds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"experts.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.retries < 0:
+            raise ConfigError(f"experts.retries must be at least 0, got {self.retries}.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"experts.ema must be in (0, 1) or null, got {self.ema}.")
 

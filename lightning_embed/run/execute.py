@@ -28,10 +28,10 @@ from lightning_embed.types import BASE
 
 def execute(prepared: Prepared) -> float | None:
     """Train, merge, evaluate and report. Returns the `optimized_metric`, in points; None on all ranks but the first."""
-    _begin(prepared)
+    begin(prepared)
     form_group()
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
-    prepared = _with_mined_negatives(prepared)
+    prepared = with_mined_negatives(prepared)
     for training in prepared.trainings:
         fit(prepared.cfg, prepared.plan, training, prepared.out)
         gc.collect()  # a Trainer and its module refer to each other, and hold the weights and moments of the expert
@@ -46,7 +46,7 @@ def execute(prepared: Prepared) -> float | None:
         return _finalize(prepared)
 
 
-def _begin(prepared: Prepared) -> None:
+def begin(prepared: Prepared) -> None:
     """Write run.yaml and, as experts are saved, the base; on rank zero."""
     if is_first(prepared.cfg):
         if reason := run_yaml.changes_since_last_run(prepared.out, prepared.cfg.name, prepared.identity):
@@ -72,7 +72,7 @@ def _export_base(prepared: Prepared) -> None:
         finished.record(out, [BASE])
 
 
-def _with_mined_negatives(prepared: Prepared) -> Prepared:
+def with_mined_negatives(prepared: Prepared) -> Prepared:
     """The run with mined hard negatives in the datasets of `mining`, and with new batches of them."""
     cfg = prepared.cfg
     if not cfg.mining.datasets:

@@ -12,9 +12,10 @@ from rich.text import Text
 from lightning_embed.config.components import instantiated
 from lightning_embed.data import EmbeddingDataModule
 from lightning_embed.encoder import Encoder
-from lightning_embed.experts import Expert
+from lightning_embed.experts import Expert, Jobs
 from lightning_embed.run import build
 from lightning_embed.run.data_tables import print_datasets, print_overlaps
+from lightning_embed.run.expert_jobs import print_jobs
 from lightning_embed.run.memory import Memory, gibibytes, held
 from lightning_embed.run.plan import print_experts, print_plan
 from lightning_embed.run.prepare import Prepared
@@ -39,6 +40,8 @@ def inspect(prepared: Prepared) -> None:
     print_experts(cfg, prepared.trainings, prepared.train_sets)
     print_datasets(encoder, prepared.data)
     print_overlaps(prepared.data)
+    if prepared.plan.jobs == Jobs.launcher:
+        print_jobs(prepared)
 
 
 def _print_texts(encoder: Encoder, batch: Batch) -> None:

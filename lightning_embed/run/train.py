@@ -5,10 +5,12 @@ import warnings
 
 from omegaconf import DictConfig
 
-from lightning_embed.run import ranks
+from lightning_embed.experts import Jobs
+from lightning_embed.run import expert_jobs, ranks
 from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
+from lightning_embed.runtime import launched
 
 # Hints and deprecation warnings of Lightning do not concern the user of a run.
 for room in ("pytorch", "fabric"):
@@ -25,5 +27,8 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.inspect:
         inspect(prepare(cfg))
         return None
+    if cfg.experts.jobs == Jobs.launcher and launched.is_first():
+        expert_jobs.check_start(cfg)
+        expert_jobs.train_experts(prepare(cfg))
     with ranks.together(ranks.of_training(cfg)):
         return execute(prepare(cfg))

@@ -80,16 +80,20 @@ def _in_a_process_of_its_own(command: str, cfg: DictConfig, file: Path) -> Job:
 
     DDP starts its other processes with the command line of the first one; with that of a sweep, each would sweep again.
     """
-    hydra = HydraConfig.get()
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
-    places = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
-    arguments = [sys.executable, "-m", "lightning_embed", *flags, *places, *(choice.text for choice in typed())]
     discard(file)
     began = time.monotonic()
-    status = signals.wait(subprocess.Popen(arguments, env={**os.environ, JOB_VARIABLE: str(file)}))
+    status = signals.wait(subprocess.Popen(command_line(command), env={**os.environ, JOB_VARIABLE: str(file)}))
     if (job := records.read(file)) is None:
         error = f"its process ended with the exit status {status}"
         job = Job(shown(), str(cfg.out), None, round(time.monotonic() - began, 1), error)
         records.write(file, job)
     return job
+
+
+def command_line(command: str) -> list[str]:
+    """The command line of the job of this process, as one that was typed: without a launcher and swept values."""
+    hydra = HydraConfig.get()
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    flags = [f"--config-name={command}", *(f"--config-dir={folder}" for folder in folders)]
+    places = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
+    return [sys.executable, "-m", "lightning_embed", *flags, *places, *(choice.text for choice in typed())]
