@@ -29,7 +29,14 @@ from lightning_embed.storage.names import visible_in
 from lightning_embed.types import BASE, Results
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
-_HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # places of a run; they do not change its models
+_HERE = {
+    "out",
+    "push_to_hub",
+    "push_private",
+    "mirror",
+    "hydra",
+    "logger",
+}  # places of a run; they do not change its models
 # a path out of the working directory
 _PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
 

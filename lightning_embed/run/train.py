@@ -5,10 +5,12 @@ import warnings
 
 from omegaconf import DictConfig
 
+from lightning_embed.config.queries import is_first
 from lightning_embed.run import ranks
 from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
+from lightning_embed.storage import mirroring
 
 # Hints and deprecation warnings of Lightning do not concern the user of a run.
 for room in ("pytorch", "fabric"):
@@ -25,5 +27,6 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.inspect:
         inspect(prepare(cfg))
         return None
-    with ranks.together(ranks.of_training(cfg)):
+    mirror = cfg.mirror if is_first(cfg) else None
+    with ranks.together(ranks.of_training(cfg)), mirroring.of_run(mirror, cfg.experts.only):
         return execute(prepare(cfg))
