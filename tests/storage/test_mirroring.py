@@ -52,10 +52,11 @@ def test_what_is_published_is_copied_in_the_background(url: str, out: Path, tmp_
 
 
 def test_after_a_signal_or_an_error_too(url: str, out: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), mirroring.of_run(url):
-        mirroring.fetch(out)
-        write_whole(out / "a.json", "a")
+    def stop() -> None:
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(url, out, stop)
     assert _stored(tmp_path) == {"a"}
 
 
@@ -76,23 +77,25 @@ def test_a_failure_is_a_warning_and_is_made_up_for(
 
 
 def test_what_is_not_there_at_the_end_fails_the_run(url: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CheckpointError, match=r"no network.*the same command goes on\.$"), mirroring.of_run(url):
-        mirroring.fetch(out)
-        write_whole(out / "a.json", "a")
-        monkeypatch.setattr(Mirror, "_put", _refuse)
+    with pytest.raises(CheckpointError, match=r"no network.*the same command goes on\.$"):
+        _run(url, out, lambda: monkeypatch.setattr(Mirror, "_put", _refuse))
 
 
 def test_a_run_that_another_machine_took_stops(url: str, out: Path, tmp_path: Path) -> None:
-    with pytest.raises(TakenOver, match="goes on with this run"), mirroring.of_run(url):
-        mirroring.fetch(out)
+    def take_over() -> None:
         Mirror(url, tmp_path / "elsewhere" / "run", "run").fetch()
+        _wait(mirroring.published)
+
+    with pytest.raises(TakenOver, match="goes on with this run"):
+        _run(url, out, take_over)
+
+
+def _run(url: str, out: Path, then: Callable[[], object]) -> None:
+    """A run that makes a file."""
+    with mirroring.of_run(url):
+        mirroring.fetch(out)
         write_whole(out / "a.json", "a")
-        _wait(_is_refused)
-
-
-def _is_refused() -> bool:
-    mirroring.published()
-    return False
+        then()
 
 
 def _refuse(*_: object) -> None:
