@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from lightning_embed.run import train
+from lightning_embed.errors import CheckpointError
+from lightning_embed.run import merge, train
+from tests.merge import toy as merge_toy
 from tests.run.test_train import ROOT, _cfg, _overrides
 from tests.toy import write_toy
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns of itself in a whole run
 
 RUN = (
-    "experts=per_task", "experts.snapshots=2", "merge=soup", "evaluation=none", "checkpoint_minutes=0.0001",
-    "trainer.max_steps=40",
+    "experts=per_task", "experts.snapshots=2", "merge=soup", "evaluation=none", "checkpoint_minutes=0.001",
+    "trainer.max_steps=20",
 )  # fmt: skip
 
 
@@ -62,3 +64,25 @@ def test_a_run_goes_on_on_an_empty_machine(tiny_model: Path, toy: Path, tmp_path
         "models",
         "merged",
     }
+
+
+def test_storage_that_is_not_there(tiny_model: Path, toy: Path, tmp_path: Path) -> None:
+    """Before anything is made."""
+    out = tmp_path / "out"
+    with pytest.raises(CheckpointError, match="mirror=file:///absent: expected a folder that exists"):
+        train.train(_cfg("train", _overrides(tiny_model, toy, out, "mirror=file:///absent")))
+    assert not out.exists()
+
+
+def test_a_merge_is_not_made_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, tensors = merge_toy.family(2)
+    paths = [merge_toy.write(tmp_path / "models" / f"s{number}", t) for number, t in enumerate(tensors)]
+    (tmp_path / "storage").mkdir()
+    options = [f"sources=[{','.join(map(str, paths))}]", "evaluation=none", "logger=none", f"out={tmp_path}/out"]
+    made = []
+    for number in range(2):
+        merge.merge(_cfg("merge", [*options, f"mirror=file://{tmp_path}/storage"]))
+        made.append({file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.glob("out/merged/*/*/*")})
+        assert ("merging" in capsys.readouterr().out) is (number == 0)
+        shutil.rmtree(tmp_path / "out")
+    assert made[0] == made[1] != {}
