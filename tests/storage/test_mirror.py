@@ -268,6 +268,14 @@ def test_an_expert_a_machine(url: str, tmp_path: Path) -> None:
     }
 
 
+def test_experts_of_one_folder(url: str, out: Path) -> None:
+    """A disk that their machines share: the second to start does not take the first one's part."""
+    mirrors = [_owned(url, out, name) for name in ("law", "medicine")]
+    for mirror in mirrors:
+        mirror.copy()
+    assert {name.partition("/")[0] for name in _there(url)} == {"law", "law.json", "medicine", "medicine.json"}
+
+
 def test_what_is_published_meanwhile(url: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot and the checkpoint after it, published while files are listed: both come, or neither."""
     mirror, published = _owned(url, out), iter([True])
