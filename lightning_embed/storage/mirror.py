@@ -149,10 +149,8 @@ class Mirror:
             ) from error
 
     def _owner(self) -> str | None:
-        try:
-            return (self.out / _OWN / "owner").read_text()
-        except FileNotFoundError:
-            return None
+        file = self.out / _OWN / "owner"
+        return file.read_text() if file.exists() else None
 
     def _has(self, unit: str, files: Mapping[str, Entry]) -> bool:
         """Whether the folder has these files of a unit, and no others."""
@@ -163,14 +161,12 @@ class Mirror:
 
     def _fetch(self, part: str, unit: str, files: Mapping[str, Entry]) -> None:
         target = self.out / unit
+        if target.is_dir() == (set(files) == {unit}):  # a checkpoint of a different strategy
+            discard(target)
         if set(files) == {unit}:
-            if target.is_dir():
-                discard(target)
             with published_file(target) as partial:
                 self._download(part, unit, files[unit], partial)
             return
-        if target.is_file():
-            discard(target)
         with published_folder(target) as folder:
             for name, entry in files.items():
                 file = folder / PurePosixPath(name).relative_to(unit)

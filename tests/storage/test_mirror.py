@@ -130,6 +130,17 @@ def test_a_checkpoint_that_is_a_folder(url: str, out: Path, tmp_path: Path) -> N
     assert _read(elsewhere / checkpoint) == {f"shard-{number}.safetensors": "step 2" for number in range(2)}
 
 
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_checkpoint_of_a_different_strategy_is_replaced(is_folder: bool, url: str, out: Path, tmp_path: Path) -> None:
+    checkpoint, elsewhere = "checkpoints/medicine/last.ckpt", tmp_path / "elsewhere" / "run-1"
+    (out / checkpoint).unlink()
+    for folder, name in ((out, "/state.ckpt" * is_folder), (elsewhere, "/state.ckpt" * (not is_folder))):
+        write_whole(folder / f"{checkpoint}{name}", str(folder))
+    _owned(url, out).copy()
+    _owned(url, elsewhere)
+    assert _read(elsewhere) == _read(out)
+
+
 @pytest.mark.parametrize("failing", range(9))
 def test_a_copy_that_is_cut_off_is_never_used(
     failing: int, url: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
