@@ -67,6 +67,7 @@ NOT_RUN = {
     "data.root=/tmp/small": "real data",
     "push_to_hub=": "tests/storage/test_hub.py pushes, to a server of its own",
     "hf ": "the hub",
+    "mirror=s3": "object storage; tests/run/test_mirror.py has a folder",
     "cross-encoder/": "a model of the hub; tests/run/test_mining.py has one of its own",
     "STS12,SciFact": "mteb downloads its tasks",
     "wandb sync": "the server of W&B",

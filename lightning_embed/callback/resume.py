@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import distributed, fault_injection, signals
-from lightning_embed.storage import checkpoint_file, sharded_checkpoint
+from lightning_embed.storage import checkpoint_file, mirroring, sharded_checkpoint
 from lightning_embed.storage.publish import published_file
 
 FILE = "last.ckpt"
@@ -156,6 +156,7 @@ class ResumeCheckpoint(Callback):
         is_due, signum = distributed.largest([time.monotonic() - self.last >= self.seconds, signals.received()])
         if is_due or signum:
             trainer.save_checkpoint(self.file)
+            mirroring.published()
             self.last = time.monotonic()
         if signum:
             datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -30,7 +30,8 @@ from lightning_embed.types import BASE, Results
 
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
 _HOW = {"experts.only", "experts.jobs", "experts.retries"}  # where experts are trained
-_HERE = {"out", "push_to_hub", "push_private", "hydra", "logger"}  # places of a run; they do not change its models
+# places of a run; they do not change its models
+_HERE = {"out", "push_to_hub", "push_private", "mirror", "hydra", "logger"}
 # a path out of the working directory
 _PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
 

@@ -151,7 +151,7 @@ def job_hash(command: str, config: DictConfig) -> str:
     from lightning_embed import __version__
 
     identity, resolved = run_identity(config), plain(config, as_words=True)
-    left_out = (*TRAINED_BY, "group", "part", "recipe", "plugins")
+    left_out = (*TRAINED_BY, "group", "part", "recipe", "plugins", "mirror")
     others = {key: value for key, value in resolved.items() if key not in left_out}
     how = {
         key: {name: resolved[key].get(name) for name in sorted(names)}
@@ -165,7 +165,15 @@ def job_hash(command: str, config: DictConfig) -> str:
 
 def sweep_hash(arguments: Iterable[str]) -> str:
     """Hash of the command line of a sweep, without the arguments that only decide how its jobs are started."""
-    how = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "-m", "--multirun")
+    how = (
+        "hydra/launcher",
+        "hydra.launcher",
+        "hydra.sweeper.n_trials",
+        "hydra.sweeper.n_jobs",
+        "-m",
+        "--multirun",
+        "mirror=",
+    )
     return digest(sorted(argument for argument in arguments if not argument.startswith(how)))
 
 

@@ -32,6 +32,8 @@ class RunOptions:
             `installed`, of packages alone. On the command line only.
         push_to_hub: owner/name on the Hugging Face hub; the model is pushed there at the end of the run. null: no push.
         push_private: make a new repository on the hub private.
+        mirror: storage that keeps a copy of the folder of the run, as s3://bucket/runs; the same command on an empty machine
+            goes on from it. null: none.
         license: license in the model cards; null: the license in the card of the base.
         base_model: hub name of the base in the model cards, if the base is a local directory; null: unknown.
         optimized_metric: metric that a sweep maximises, in points: dev/mean, the mean over tasks of dev scores, or
@@ -58,6 +60,7 @@ class RunOptions:
     plugins: Plugins = Plugins.here
     push_to_hub: str | None = None
     push_private: bool = True
+    mirror: str | None = None
     license: str | None = None
     base_model: str | None = None
     out_dtype: OutDtype = OutDtype.float32

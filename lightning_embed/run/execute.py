@@ -21,6 +21,7 @@ from lightning_embed.run.ranks import form_group
 from lightning_embed.run.terminal import console
 from lightning_embed.run.training_facts import trainings
 from lightning_embed.runtime import distributed
+from lightning_embed.storage import mirroring
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.publish import discard, settle_below
 from lightning_embed.types import BASE
@@ -57,6 +58,7 @@ def begin(prepared: Prepared) -> None:
         run_yaml.write(prepared.cfg, prepared.out, prepared.identity)
         results_file.read(prepared.out)  # a broken one is refused before the training, not after it
         _export_base(prepared)
+        mirroring.published()
     prepared.affinity.save()  # every rank writes the same file
 
 

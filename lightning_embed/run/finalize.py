@@ -35,7 +35,7 @@ from lightning_embed.run import doctor
 from lightning_embed.run.cost import Costs
 from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.terminal import console
-from lightning_embed.storage import hub
+from lightning_embed.storage import hub, mirroring
 from lightning_embed.storage.checksum import digest
 from lightning_embed.types import BASE, Results
 
@@ -100,6 +100,7 @@ class Finalize:
         results = Run(self._out, evaluation=evaluation_hash(self.cfg))
         with self._loggers() as loggers:
             target = self._merge(loggers)
+            mirroring.published()
             models = self._models(target)
             self._examine(target)
             self._evaluate(results, models, target)

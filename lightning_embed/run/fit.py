@@ -27,6 +27,7 @@ from lightning_embed.run.ranks import form_group
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed, fault_injection, signals
 from lightning_embed.sampler.seen import rows_seen
+from lightning_embed.storage import mirroring
 from lightning_embed.storage.checksum import digest
 from lightning_embed.storage.publish import discard
 from lightning_embed.training.module import EmbeddingModule
@@ -55,6 +56,7 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
             signals.grace = cfg.grace_seconds
             with signals.deferred():
                 _fit(cfg, plan, training, out)
+            mirroring.published()
     training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
     distributed.barrier()  # another rank may start the next expert from this one

@@ -22,7 +22,7 @@ from lightning_embed.run.doctor import MakeProbe
 from lightning_embed.run.finalize import Finalize, Scores, strategy_of
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import launched
-from lightning_embed.storage import hub
+from lightning_embed.storage import hub, mirroring
 from lightning_embed.storage.cache_dir import CACHE
 from lightning_embed.storage.names import label
 from lightning_embed.storage.publish import settle_below
@@ -45,7 +45,8 @@ def _alone(cfg: DictConfig) -> float | None:
     if cfg.compare:
         compare.compare(cfg)
         return None
-    return execute(prepare(cfg))
+    with mirroring.of_run(cfg.mirror):
+        return execute(prepare(cfg))
 
 
 def _by_all_ranks(cfg: DictConfig) -> float | None:
@@ -71,12 +72,13 @@ class PreparedMerge:
 
 
 def prepare(cfg: DictConfig) -> PreparedMerge:
-    """Check a merge and build its parts; nothing is written.
+    """Check a merge and build its parts; nothing is written, except what a copy of the run has.
 
     Raises:
         LightningEmbedError: an error that the user can fix.
     """
     identity = freeze(cfg)
+    mirroring.fetch(Path(cfg.out))
     replay = None if cfg.recipe is None else Replay.read(Path(cfg.recipe))
     if replay is None:
         strategy, sources, base = strategy_of(cfg), _sources(cfg), _base(cfg)

@@ -30,7 +30,8 @@ from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
 from lightning_embed.run.finalize import strategy_of
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.plan import PlannedTraining
-from lightning_embed.storage import hub
+from lightning_embed.runtime import peers
+from lightning_embed.storage import hub, mirroring
 from lightning_embed.types import TrainSet
 
 
@@ -76,7 +77,9 @@ class Prepared:
 
 
 def prepare(cfg: DictConfig) -> Prepared:
-    """Check a run and build its parts. Nothing is written, except by plans that train models to group datasets.
+    """Check a run and build its parts.
+
+    Nothing is written, except by plans that train models to group datasets, and what the copy of a run has.
 
     Raises:
         LightningEmbedError: an error that the user can fix.
@@ -95,6 +98,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
+        mirroring.fetch(out)
+        peers.agree("mirror", "fetched")  # the other ranks wait for it
         run_yaml.refuse_other_run(out, identity)
     measured = affinity(cfg, data, base, out)
     experts = plan.chosen(trained_on, cfg.seed, measured)

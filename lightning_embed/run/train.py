@@ -5,12 +5,14 @@ import warnings
 
 from omegaconf import DictConfig
 
+from lightning_embed.config.queries import is_first
 from lightning_embed.experts import Jobs
 from lightning_embed.run import expert_jobs, ranks
 from lightning_embed.run.execute import execute
 from lightning_embed.run.inspect import inspect
 from lightning_embed.run.prepare import prepare
 from lightning_embed.runtime import launched
+from lightning_embed.storage import mirroring
 
 # Hints and deprecation warnings of Lightning do not concern the user of a run.
 for room in ("pytorch", "fabric"):
@@ -30,5 +32,6 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.experts.jobs == Jobs.launcher and launched.is_first():
         expert_jobs.check_start(cfg)
         expert_jobs.train_experts(prepare(cfg))
-    with ranks.together(ranks.of_training(cfg)):
+    mirror = cfg.mirror if is_first(cfg) else None
+    with ranks.together(ranks.of_training(cfg)), mirroring.of_run(mirror, cfg.experts.only):
         return execute(prepare(cfg))

@@ -78,3 +78,17 @@ def version(path: Any) -> str | None:
     marks = {key: value for key, value in info.items() if any(word in key.lower() for word in _VERSION)}
     found = {key: str(value) for key, value in marks.items() if value}
     return repr((info.get("size"), sorted(found.items()))) if found else None
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """The file system of fsspec that holds a folder, and the folder's path in it.
+
+    Raises:
+        ConfigError: an unknown file system, or one whose package is not installed.
+    """
+    from upath import UPath
+
+    path: Any = as_path(place)
+    if isinstance(path, Path):
+        path = UPath(str(path.absolute()), protocol="file")
+    return path.fs, path.path

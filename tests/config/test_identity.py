@@ -19,6 +19,7 @@ from lightning_embed.config.identity import (
     probe_hash,
     run_hash,
     run_identity,
+    sweep_hash,
 )
 from lightning_embed.config.values import plain
 from lightning_embed.data import sources
@@ -144,6 +145,7 @@ def test_the_same_files_elsewhere_are_the_same_run(config: Make, base: Path, dat
         ("logger=none", True),
         ("merge=ties", True),
         ("experts.only=sts", True),
+        ("mirror=s3://bucket/runs", True),
         ("callback=evaluate", True),  # it only measures
         ("callback=evaluate callback.while_training.keep_best=true", False),
         ("optimizer.lr=1e-4", False),
@@ -154,6 +156,12 @@ def test_the_same_files_elsewhere_are_the_same_run(config: Make, base: Path, dat
 )
 def test_what_changes_the_experts_changes_the_hash(config: Make, override: str, same: bool) -> None:
     assert (run_hash(config()) == run_hash(config(*override.split()))) is same
+
+
+def test_a_copy_changes_no_name(config: Make) -> None:
+    """The same job, and the same sweep, with and without `mirror=`."""
+    assert job_hash("train", config()) == job_hash("train", config("mirror=s3://bucket/runs"))
+    assert sweep_hash(["seed=1,2", "mirror=s3://bucket/runs"]) == sweep_hash(["seed=1,2"]) != sweep_hash(["seed=1,3"])
 
 
 def test_no_python_path_of_ours_is_hashed(config: Make) -> None:
