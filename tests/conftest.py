@@ -13,6 +13,7 @@ import datasets  # noqa: F401  # first imported by a module that jaxtyping instr
 import lightning.pytorch  # noqa: F401  # as well
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 # Nothing that a test does reads or writes the user's cache, whose folder is fixed by the first import.
 _CACHE = TemporaryDirectory()
@@ -69,6 +70,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, test in zip(items, tests, strict=True):
         if counts[test] > _LONG and "laws" not in item.path.stem and crc32(item.nodeid.encode()) % 3:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _of_no_command_and_no_group() -> Iterator[None]:
+    """A command line, or a group of ranks, that a test had in its own process is not that of the tests after it."""
+    command, variables = HydraConfig.instance().cfg, ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "NODE_RANK")
+    before = {name: os.environ.get(name) for name in (*variables, "WORLD_SIZE")}
+    yield
+    HydraConfig.instance().cfg = command
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(autouse=True)

@@ -93,29 +93,40 @@ def together(place: Place | None) -> Iterator[None]:
     if place is None:
         yield
         return
-    given = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
     address, port = place.environment.main_address, place.environment.main_port
-    os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}  # one port for all that follows
-    if place.gpu is not None:
-        torch.cuda.set_device(place.gpu)  # what "cuda" means from here on
-    try:
-        store = distributed.store(address, port, is_first=place.rank == 0)
-        if store is None:
-            raise unreachable(address, port, place.rank, place.world_size)
-        peers.watch(place.rank, place.world_size, store, address, place.started)
-    except TimeoutError as error:
-        raise ConfigError(str(error)) from None
-    except RuntimeError as error:
-        raise ConfigError(f"MASTER_PORT={port} serves another program ({error}). Give a free port.") from None
+    with _variables(MASTER_ADDR=address, MASTER_PORT=str(port)):  # one port for all that follows
+        if place.gpu is not None:
+            torch.cuda.set_device(place.gpu)  # what "cuda" means from here on
+        try:
+            store = distributed.store(address, port, is_first=place.rank == 0)
+            if store is None:
+                raise unreachable(address, port, place.rank, place.world_size)
+            peers.watch(place.rank, place.world_size, store, address, place.started)
+        except TimeoutError as error:
+            raise ConfigError(str(error)) from None
+        except RuntimeError as error:
+            raise ConfigError(f"MASTER_PORT={port} serves another program ({error}). Give a free port.") from None
+        try:
+            yield
+        finally:
+            _place = None
+        distributed.leave()
+        peers.leave()
+
+
+@contextmanager
+def _variables(**values: str) -> Iterator[None]:
+    """Variables of the environment in a block; afterwards, other programs that this one starts get none of them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
     try:
         yield
     finally:
-        _place = None
-    distributed.leave()
-    peers.leave()
-    for name, value in given.items():
-        if value is None:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def form_group() -> None:

@@ -251,6 +251,7 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
         "results.json",
         "multirun.yaml",
         "jobs",
+        "known",
     }
     assert " ensemble of 2 encoders  " in " ".join(table.split("\n"))
     assert "encoders of" not in " ".join(table.split())
