@@ -90,7 +90,16 @@ class Mirror:
             if self._owner() is None:
                 (self.out / _OWN / "owner").write_text(uuid.uuid4().hex)
             self._write({} if own is None else own["files"])
+            self._remove_unlisted(set() if own is None else places_of(own["files"]))
         return number
+
+    def _remove_unlisted(self, listed: set[str]) -> None:
+        """Remove what a machine that was lost uploaded before its index listed it."""
+        folder = f"{self._root}/{self._part}/"
+        with suppress(FileNotFoundError):
+            for path in self._system.find(folder.rstrip("/")):
+                if path.startswith(folder) and path.removeprefix(folder) not in listed:
+                    self._system.rm_file(path)
 
     def copy(self) -> None:
         """Make the copy equal to the folder as it is now.

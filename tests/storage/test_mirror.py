@@ -71,6 +71,22 @@ def _owned(url: str, out: Path, part: str = "run") -> Mirror:
     return mirror
 
 
+def test_what_a_lost_machine_uploaded_and_did_not_list_is_removed(url: str, out: Path) -> None:
+    mirror = _owned(url, out)
+    mirror.copy()
+    listed = _there(url)
+    system, root = fsspec.core.url_to_fs(f"{url}/run-1")
+    for place in (
+        "run/checkpoints/law/last.0123456789abcdef.ckpt",
+        "run/models/law/model.0123456789abcdef.safetensors",
+    ):
+        system.makedirs(f"{root}/{place}".rpartition("/")[0], exist_ok=True)
+        system.pipe_file(f"{root}/{place}", b"step 2")
+    assert len(_there(url)) == len(listed) + 2
+    _owned(url, out)
+    assert _there(url).keys() == listed.keys()
+
+
 def test_an_empty_machine_gets_everything(url: str, out: Path, tmp_path: Path) -> None:
     _owned(url, out).copy()
     elsewhere = tmp_path / "elsewhere" / "run-1"
