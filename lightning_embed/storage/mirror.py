@@ -90,7 +90,8 @@ class Mirror:
             if self._owner() is None:
                 (self.out / _OWN / "owner").write_text(uuid.uuid4().hex)
             self._write({} if own is None else own["files"])
-            self._remove_unlisted(set() if own is None else places_of(own["files"]))
+            if not is_ours:  # in a folder of ours, another process may be about to list what it uploaded
+                self._remove_unlisted(set() if own is None else places_of(own["files"]))
         return number
 
     def _remove_unlisted(self, listed: set[str]) -> None:

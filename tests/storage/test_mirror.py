@@ -83,7 +83,9 @@ def test_what_a_lost_machine_uploaded_and_did_not_list_is_removed(url: str, out:
         system.makedirs(f"{root}/{place}".rpartition("/")[0], exist_ok=True)
         system.pipe_file(f"{root}/{place}", b"step 2")
     assert len(_there(url)) == len(listed) + 2
-    _owned(url, out)
+    _owned(url, out)  # the same machine: another process of it may be about to list them
+    assert len(_there(url)) == len(listed) + 2
+    _owned(url, out.parent.parent / "elsewhere" / out.name)
     assert _there(url).keys() == listed.keys()
 
 
