@@ -4,13 +4,20 @@ Dao 2023, arXiv 2307.08691. Windows and shared keys, no dropout.
 """
 
 from functools import cache
+from inspect import signature
 from typing import Any, ClassVar, no_type_check
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from lightning_embed.encoder.kernels.base import Needs, of_autocast
+
+varlen_attn: Any
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+_HAS_IT = varlen_attn is not None and {"window_size", "enable_gqa"} <= signature(varlen_attn).parameters.keys()
 
 
 class Varlen:
@@ -21,6 +28,8 @@ class Varlen:
 
     def refusal(self, needs: Needs) -> str | None:
         """See `Kernel`."""
+        if not _HAS_IT:
+            return "attention of texts of any lengths with windows, which this version of torch does not have"
         if needs.call.capped:
             return "capped scores"
         return flash_refusal(needs)
