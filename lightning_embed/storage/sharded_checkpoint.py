@@ -10,9 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
 from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import shards
@@ -45,6 +42,11 @@ def split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tens
 
 def write(folder: Path, divided: Mapping[str, Tensor]) -> None:
     """Write the shards of this rank; returns when all ranks have written theirs."""
+    from torch.distributed.checkpoint.hf_storage import (
+        HuggingFaceStorageWriter,
+    )  # not in every torch that trains unsharded
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     save(dict(divided), storage_writer=writer)
 
@@ -55,6 +57,8 @@ def read(folder: Path, mesh: Any, remedy: str) -> dict[str, Any]:
     Raises:
         CheckpointError: a file is missing or broken.
     """
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     rest = _rest(folder, remedy)
     divided = {
         name: shards.empty_shard(shape, dtype, mesh) for name, (shape, dtype) in _headers(folder, remedy).items()
@@ -84,6 +88,8 @@ def _rest(folder: Path, remedy: str) -> dict[str, Any]:
 
 
 def _reader(folder: Path) -> Any:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
     return HuggingFaceStorageReader(str(folder))
 
 
