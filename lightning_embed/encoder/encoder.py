@@ -23,7 +23,7 @@ from lightning_embed.encoder.head import load_head
 from lightning_embed.encoder.kernels.base import Call, Kernel, Needs
 from lightning_embed.encoder.kernels.choice import can, choose
 from lightning_embed.encoder.manifest import read_manifest, write_manifest
-from lightning_embed.encoder.options import EncoderOptions, KernelWord
+from lightning_embed.encoder.options import Dtype, EncoderOptions, KernelWord
 from lightning_embed.encoder.packing import TEXTS
 from lightning_embed.encoder.precision import compute_dtype
 from lightning_embed.encoder.prompts import Role
@@ -61,6 +61,7 @@ class Encoder(nn.Module):
         self.shares: Callable[[Encoder, Tokens, Sequence[Tensor]], list[Tensor]] | None = (
             None  # shares them with others
         )
+        self.began_in: Dtype | None = None  # what dtype=auto was where the training began that goes on here
         self._fitting: dict[torch.device, int] = {}
         self.agree: Callable[[int], int] = int  # the largest value of all ranks, where they run the model together
         self.manifest = read_manifest(options.path, options.revision)
@@ -88,6 +89,11 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
+
+    def compute_dtype(self, training: bool) -> torch.dtype:
+        """The dtype of the backbone's computation, on the device of now."""
+        began = self.began_in if training and self.options.dtype is Dtype.auto else None
+        return compute_dtype(began or self.options.dtype, self.device, training)
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """The parameters by their names in a merge of saved directories: `2_Dense.linear.weight` of the head's Dense."""
@@ -161,7 +167,7 @@ class Encoder(nn.Module):
         return Embeddings(final, self.head(texts, half))
 
     def _run(self, texts: Chunk, **options: Any) -> Any:
-        dtype = compute_dtype(self.options.dtype, self.device, self.training)
+        dtype = self.compute_dtype(self.training)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             if self._packing is not None:
                 kernel = partial(self._kernel, self._packing.call, dtype)

@@ -54,8 +54,8 @@ FLOAT16_IN_TRAINING = (
 class Dtype(StrEnum):
     """Dtype of the backbone's computation, whatever the `Weights` are.
 
-    `auto`: bfloat16 in training on machines that support it in hardware, else float32, so that embeddings and scores do
-    not depend on the machine.
+    `auto`: bfloat16 in training on machines that are faster at it than at float32; a run that is resumed keeps what it
+    began with. Outside of training float32, so that embeddings and scores do not depend on the machine.
     """
 
     auto = "auto"

@@ -1,9 +1,11 @@
 """The dtype of computation on a machine."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -40,4 +42,13 @@ def compute_dtype(dtype: Dtype, device: torch.device, training: bool) -> torch.d
 def _fast_at_bfloat16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if device != "cpu":
+        return False
+    # Intel's vector units multiply bfloat16 on one of the two ports that multiply float32, so only its tiles (AMX) are
+    # faster: 1.35 times as slow were measured without them. AMD's multiply it twice as fast as float32.
+    return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and not _is_intel())
+
+
+def _is_intel() -> bool:
+    known = Path("/proc/cpuinfo")  # of Linux; on Windows the name of the processor ends with the vendor's
+    return "GenuineIntel" in (known.read_text() if known.exists() else platform.processor())

@@ -19,7 +19,7 @@ from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.encoder.options import Dtype, EncoderOptions
-from lightning_embed.encoder.precision import compute_dtype, computing_in
+from lightning_embed.encoder.precision import computing_in
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.loss import Loss
@@ -86,7 +86,7 @@ class EncoderProbe:
     def loss_and_gradient(self, parameters: Mapping[str, Tensor], batch: int) -> tuple[float, dict[str, Tensor]]:
         """The loss, and its gradient by each parameter that has one."""
         own = self._hold(parameters)
-        dtype = compute_dtype(self.encoder.options.dtype, self.encoder.device, training=True)
+        dtype = self.encoder.compute_dtype(training=True)
         with computing_in(self.encoder, Dtype(str(dtype).removeprefix("torch."))):
             self.encoder.zero_grad(set_to_none=True)
             value = self._loss(self._batch(batch, 1.0))

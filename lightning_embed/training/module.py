@@ -38,6 +38,8 @@ MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
 Words = Mapping[str, Any]
 
+_COMPUTE_DTYPE = "compute_dtype"  # key of a checkpoint
+
 
 class EmbeddingModule(FiniteChecks, Inference):
     """Trains an encoder on steps of single-task batches, each task with its own loss.
@@ -139,10 +141,17 @@ class EmbeddingModule(FiniteChecks, Inference):
         return super().load_from_checkpoint(checkpoint_path, *args, **{**kwargs, "weights_only": True})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save only weights that are finite, with the hyperparameters as they are now."""
+        """Save only weights that are finite, with the hyperparameters and the dtype of computation as they are now."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint[_COMPUTE_DTYPE] = str(self.encoder.compute_dtype(training=True)).removeprefix("torch.")
         key = self.CHECKPOINT_HYPER_PARAMS_KEY
         checkpoint[key] = {**checkpoint.get(key, {}), **self._parts()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that are not finite; go on in the dtype that the training began in, on whatever machine."""
+        super().on_load_checkpoint(checkpoint)
+        if began := checkpoint.get(_COMPUTE_DTYPE):  # earlier versions did not save it
+            self.encoder.began_in = Dtype(began)
 
     def export(self, target: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Publish the encoder as a model directory, written by rank zero; all ranks call it, in or after a training.

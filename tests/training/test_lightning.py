@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_embed import EmbeddingDataModule, EmbeddingModule, load
+from lightning_embed.encoder import precision
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.sampler.batch_shuffle import BatchShuffle
 from lightning_embed.sampler.round_robin import RoundRobin
@@ -136,6 +137,31 @@ def test_a_resumed_training_is_the_undisturbed_one(
         again, data = new()
         trainer(tmp_path, limit_val_batches=0, **limits).fit(again, data, ckpt_path=file)
         assert equal(weights(again), weights(whole)), file.name
+
+
+@pytest.mark.parametrize("began", [torch.bfloat16, torch.float32], ids=str)
+def test_a_run_goes_on_in_the_dtype_that_it_began_in(
+    began: torch.dtype, tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be resumed on a machine that is not fast at bfloat16, or on the first one that is."""
+
+    def on(fast: bool, **options: Any) -> EmbeddingModule:
+        monkeypatch.setattr(precision, "_fast_at_bfloat16", lambda _: fast)
+        module, data = made(tiny_model, rows)
+        trainer(tmp_path, limit_val_batches=0, **options).fit(module, data)
+        return module
+
+    kept = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+    fast = began is torch.bfloat16
+    whole = on(fast, callbacks=[kept], enable_checkpointing=True)
+    other = on(not fast)
+    monkeypatch.setattr(precision, "_fast_at_bfloat16", lambda _: not fast)
+    again, data = made(tiny_model, rows)
+    trainer(tmp_path, limit_val_batches=0).fit(again, data, ckpt_path=tmp_path / "step=3.ckpt")
+    assert equal(weights(again), weights(whole))
+    assert not equal(weights(other), weights(whole))
+    assert again.encoder.compute_dtype(training=True) is began
+    assert again.encoder.compute_dtype(training=False) is torch.float32
 
 
 @pytest.mark.parametrize(
