@@ -50,6 +50,7 @@ def train(model: Path, strategy: str, out: Path, step: str, max_tokens: int) -> 
     """Train as one rank; write its findings, and on rank zero the weights."""
     import torch
     from lightning import Trainer
+    from lightning.pytorch.strategies import DDPStrategy
     from torch.utils.data import DataLoader
 
     from lightning_embed import EmbeddingModule
@@ -82,7 +83,7 @@ def train(model: Path, strategy: str, out: Path, step: str, max_tokens: int) -> 
     encoder = Encoder(EncoderOptions(str(model), dtype=Dtype.float32, max_tokens=max_tokens))
     losses = {Task.retrieval: InfoNCE(temperature=0.1)}
     module = Measured(encoder, losses, partial(torch.optim.AdamW, lr=1e-5, eps=1e-4), step=step)
-    chosen: Any = {"one": "auto", "ddp": "ddp", "fsdp": Sharded()}[strategy]
+    chosen: Any = {"one": "auto", "ddp": DDPStrategy(gradient_as_bucket_view=True), "fsdp": Sharded()}[strategy]
     trainer = Trainer(
         accelerator="cpu", devices=ranks, strategy=chosen, max_steps=STEPS, logger=False, use_distributed_sampler=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_embed import registry
@@ -176,17 +178,26 @@ def trainer(cfg: DictConfig, loggers: list[Logger], checkpoints: Path, extra: Se
     options = cfg.trainer.copy()
     if options.get("log_every_n_steps") == "auto":  # a log waits for a GPU
         options.log_every_n_steps = 10 if device(cfg) == "cuda" else 1
-    strategy = {"strategy": Sharded()} if options.strategy == FSDP else {}  # the word of Lightning is another one
     built: Trainer = instantiated(
         "trainer",
         options,
-        **strategy,
+        **_strategy(cfg),
         callbacks=chosen,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=checkpoints,  # of one expert: on Slurm, Lightning resumes from any hpc_ckpt_*.ckpt in it
     )
     return built
+
+
+def _strategy(cfg: DictConfig) -> dict[str, Any]:
+    """The strategy where it is not what Lightning makes of the word."""
+    word, ranks = cfg.trainer.strategy, num_ranks(cfg) or torch.cuda.device_count()
+    if word == FSDP:
+        return {"strategy": Sharded()}
+    if word in ("auto", "ddp") and ranks > 1:  # gradients are averaged where they are, and not held twice
+        return {"strategy": DDPStrategy(gradient_as_bucket_view=True)}
+    return {}
 
 
 def check_components(cfg: DictConfig) -> None:

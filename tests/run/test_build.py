@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.run import build
@@ -67,3 +68,24 @@ def test_steps_between_logs(
     monkeypatch.setattr(build, "device", lambda _: where)
     cfg = _cfg("train", [*overrides, f"trainer.log_every_n_steps={word}"])
     assert build.trainer(cfg, [], tmp_path).log_every_n_steps == every
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["trainer.devices=1"], "SingleDeviceStrategy"),
+        (["trainer.devices=auto"], "SingleDeviceStrategy"),
+        (["trainer.devices=2"], "DDPStrategy"),
+        (["trainer.devices=2", "trainer.strategy=ddp"], "DDPStrategy"),
+        (["trainer.devices=1", "trainer.num_nodes=2"], "DDPStrategy"),
+        (["trainer.devices=2", "trainer.strategy=fsdp"], "Sharded"),
+    ],
+)
+def test_gradients_are_not_held_twice(
+    given: list[str], expected: str, overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    strategy = build.trainer(_cfg("train", [*overrides, "trainer.accelerator=cpu", *given]), [], tmp_path).strategy
+    assert type(strategy).__name__ == expected
+    if expected == "DDPStrategy":
+        assert strategy._ddp_kwargs == {"gradient_as_bucket_view": True}
