@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from machine import machine_line
 from rich.console import Console
 from side_by_side import Worker, alternate, model_path, show
 
@@ -58,7 +59,9 @@ def main() -> None:
             workers = {name: Worker(side, case) for name, side in SIDES.items()}
             measured.append(alternate(workers, case["model"], dtype, given.rounds, work=1 / 3))
     given.out.write_text(json.dumps(measured, indent=1))
-    show(Console(width=120), f"encode(), {given.texts:,} texts of mixed lengths", measured)
+    console = Console(width=120)
+    console.print(machine_line(), highlight=False)
+    show(console, f"encode(), {given.texts:,} texts of mixed lengths", measured)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ the first); in ties and sce by the handful of elements that stand exactly at a t
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -35,6 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from machine import machine
 from merge_floor import floor
 from random_models import LAYERS, SHAPES, difference, make_models, warm
 from rich.console import Console
@@ -283,13 +282,6 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure.suptitle("Merging BERT-base models (438 MB each): whole processes", fontsize="medium")
     figure.savefig(path, dpi=150)
     console.print(str(path))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from machine import machine_line
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
@@ -172,7 +173,9 @@ def main() -> None:
     for kind in COLOURS:
         table.add_row(kind, *(f"{side[kind]:.2f}" for side in sides.values()))
     table.add_row("floor", *(f"{value:.2f}" for value in floors.values()))
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(machine_line(), highlight=False)
+    console.print(table)
     draw(sides, floors, given.out)
 
 

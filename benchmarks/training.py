@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from machine import machine_line
 from rich.console import Console
 from side_by_side import Worker, alternate, model_path, show
 
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("training.json"))
     given = parser.parse_args()
     console, model = Console(width=120), model_path()
+    console.print(machine_line(), highlight=False)
     everything: dict[str, Any] = {}
     with TemporaryDirectory() as temporary:
         for word in given.cases:
