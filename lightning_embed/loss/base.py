@@ -40,6 +40,11 @@ class Loss(ABC):
         """Whether a row of this task is compared with its own hard negatives only."""
         return False
 
+    @property
+    def signal(self) -> "Loss":
+        """The loss by whose gradient a row teaches: without terms that move all texts, whatever stands in their rows."""
+        return self
+
     @abstractmethod
     def __call__(self, batch: LossInput) -> LossOutput:
         """Compute the loss of the rows `batch.rows`, or of all rows where it cannot be split by rows."""

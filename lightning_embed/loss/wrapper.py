@@ -1,7 +1,7 @@
 """Base class of losses that wrap a loss."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_embed import registry
@@ -58,6 +58,11 @@ class Wrapper(Loss):
     def needs_teacher(self) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_teacher
+
+    @property
+    def signal(self) -> Loss:
+        """Around the signal of the wrapped loss."""
+        return replace(self, loss=self.inner.signal)
 
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""
