@@ -16,7 +16,7 @@ InSum = Callable[[slice, Float[Tensor, "anchors block"]], Float[Tensor, "anchors
 def log_sum_exp(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"],
-    temperature: float,
+    temperature: float | Float[Tensor, ""],
     excluded: Excluded,
     in_sum: InSum | None = None,
 ) -> tuple[Float[Tensor, " anchors"], Int[Tensor, " anchors"]]:

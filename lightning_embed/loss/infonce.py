@@ -104,8 +104,8 @@ class InfoNCE(Contrastive):
 
     def _beside(
         self,
-        batch: LossInput,
-        slot: int,
+        batch: LossInput,  # noqa: ARG002
+        slot: int,  # noqa: ARG002
         target: Float[Tensor, " local"],  # noqa: ARG002
     ) -> list[Float[Tensor, " local"]]:
         """Further log-sums in the denominator of a slot of positives: none."""

@@ -69,7 +69,7 @@ class InfoNCEHard(InfoNCE):
         """Logits plus the logarithm of the weights."""
         if self.hardened == Hardened.own and not negatives:
             return logits
-        log_weight = self.strength * self.temperature * logits.detach()
+        log_weight = self.strength * (logits * self.temperature).detach()
         if where is None or self.hardened == Hardened.all:
             return logits + log_weight
         own = is_own_row(batch, where, batch.negatives.shape[1] if negatives else 1)

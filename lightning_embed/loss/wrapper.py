@@ -7,7 +7,7 @@ from typing import Any
 from lightning_embed import registry
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import infonce as infonce  # the default must be registered
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Learned, Loss
 from lightning_embed.types import Task
 
 
@@ -58,6 +58,11 @@ class Wrapper(Loss):
     def needs_teacher(self) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_teacher
+
+    @property
+    def learned(self) -> Mapping[str, Learned]:
+        """As the wrapped loss."""
+        return self.inner.learned
 
     @property
     def signal(self) -> Loss:

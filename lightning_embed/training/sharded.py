@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import CheckpointError
+from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.runtime import distributed, shards
 from lightning_embed.storage import sharded_checkpoint
 from lightning_embed.storage.publish import published_folder
@@ -32,8 +32,17 @@ class Sharded(DDPStrategy):
     """
 
     def setup(self, trainer: Any) -> None:
-        """Divide the encoder, then build the optimiser of its shards."""
+        """Divide the encoder, then build the optimiser of its shards.
+
+        Raises:
+            ConfigError: a loss has numbers of its own to train.
+        """
         module: Any = self.lightning_module
+        if any(True for _ in module.learned.parameters()):
+            raise ConfigError(
+                "trainer.strategy=fsdp averages the gradients of the encoder alone, so that the ranks' temperatures would "
+                "drift apart: take the loss inside of learned_temperature, or a strategy other than fsdp."
+            )
         assert self.accelerator is not None
         self.accelerator.setup(trainer)
         self.precision_plugin.convert_module(module)
