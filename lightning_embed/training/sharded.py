@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightning_embed.encoder import Encoder
-from lightning_embed.errors import CheckpointError, ConfigError
+from lightning_embed.errors import CheckpointError
 from lightning_embed.runtime import distributed, shards
 from lightning_embed.storage import sharded_checkpoint
 from lightning_embed.storage.publish import published_folder
@@ -32,17 +32,8 @@ class Sharded(DDPStrategy):
     """
 
     def setup(self, trainer: Any) -> None:
-        """Divide the encoder, then build the optimiser of its shards.
-
-        Raises:
-            ConfigError: a loss has numbers of its own to train.
-        """
+        """Divide the encoder, then build the optimiser of its shards."""
         module: Any = self.lightning_module
-        if any(True for _ in module.learned.parameters()):
-            raise ConfigError(
-                "trainer.strategy=fsdp averages the gradients of the encoder alone, so that the ranks' temperatures would "
-                "drift apart: take the loss inside of learned_temperature, or a strategy other than fsdp."
-            )
         assert self.accelerator is not None
         self.accelerator.setup(trainer)
         self.precision_plugin.convert_module(module)
@@ -50,6 +41,8 @@ class Sharded(DDPStrategy):
             self._divide(module.encoder)
         module.to(self.root_device)  # buffers
         if trainer.state.fn == TrainerFn.FITTING:
+            for number in module.learned.parameters():  # on every rank whole: fully_shard does not see them
+                number.register_post_accumulate_grad_hook(_average_gradient)
             self.setup_optimizers(trainer)
         self.setup_precision_plugin()
 
@@ -154,6 +147,12 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of a backbone: the entries of its outermost lists of modules."""
     for child in module.children():
         yield from child if isinstance(child, nn.ModuleList) else _layers(child)
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    """Average what was accumulated; again after each backward pass, as what is averaged already stays as it is."""
+    assert parameter.grad is not None
+    distributed.average_(parameter.grad)
 
 
 def _largest(value: int) -> int:

@@ -10,13 +10,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from lightning_embed import EmbeddingDataModule, EmbeddingModule, load
-from lightning_embed.errors import ConfigError
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.loss.learned_temperature import LearnedTemperature
 from lightning_embed.sampler.round_robin import RoundRobin
 from lightning_embed.training.lr_schedule import linear
-from lightning_embed.training.sharded import Sharded
 from lightning_embed.types import Task
 from tests.training.lightning import ADAMW, datasets, equal, trainer, weights
 
@@ -69,10 +67,3 @@ def test_no_exported_model_has_it(tiny_model: Path, rows: Path, tmp_path: Path) 
     trainer(tmp_path, limit_val_batches=0).fit(module, data)
     module.export(tmp_path / "model")
     assert not [name for name in load_file(tmp_path / "model" / "model.safetensors") if "log_scale" in name]
-
-
-def test_sharded_training_refuses_it(tiny_model: Path, rows: Path) -> None:
-    strategy = Sharded()
-    strategy._lightning_module, _ = _made(tiny_model, rows)
-    with pytest.raises(ConfigError, match=r"fsdp averages the gradients of the encoder alone"):
-        strategy.setup(None)
