@@ -1,6 +1,7 @@
 """The numbers of losses that are trained with the encoder: parameters of the module, in its checkpoints, never exported."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,7 @@ class LearnedNumbers(nn.Module):
                 if loss.learned
             }
         )
+        self.register_load_state_dict_pre_hook(_keep_own)
 
     def of(self, task: Task) -> dict[str, Tensor]:
         """The numbers of a task's loss, by name."""
@@ -53,3 +55,11 @@ class LearnedNumbers(nn.Module):
         for task, loss in self._losses.items():
             numbers = self.of(task)
             yield from ((numbers[name], each) for name, each in loss.learned.items())
+
+
+def _keep_own(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Of a checkpoint, only the numbers of these losses; those that it lacks stay at their start."""
+    own = module.state_dict(prefix=prefix)
+    for key in state.keys() - own.keys():
+        del state[key]
+    state.update({key: own[key] for key in own.keys() - state.keys()})

@@ -60,6 +60,10 @@ def test_it_is_resumed(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     again = EmbeddingModule.load_from_checkpoint(tmp_path / "step=6.ckpt")
     assert equal(weights(again), weights(whole))
     assert not torch.equal(weights(whole)[KEY], START)
+    losses = {Task.retrieval: InfoNCE(), Task.sts: LearnedTemperature(InfoNCE(temperature=0.1))}
+    replaced = EmbeddingModule.load_from_checkpoint(tmp_path / "step=6.ckpt", losses=losses)
+    assert set(replaced.learned.state_dict()) == {"of_task.sts.log_scale"}
+    assert equal(replaced.encoder.state_dict(), whole.encoder.state_dict())
 
 
 def test_no_exported_model_has_it(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
