@@ -1,6 +1,6 @@
 """The numbers of losses that are trained with the encoder: parameters of the module, in its checkpoints, never exported."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,7 +30,17 @@ class LearnedNumbers(nn.Module):
                 if loss.learned
             }
         )
-        self.register_load_state_dict_pre_hook(_keep_own)
+        self.register_load_state_dict_pre_hook(_keep_own)  # type: ignore[no-untyped-call]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LearnedNumbers":
+        """Move them with the module, but not to 16 bits (trainer.precision=bf16-true), in which no step would change them."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            return changed if changed.dtype.itemsize >= 4 else tensor.to(changed.device)
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def of(self, task: Task) -> dict[str, Tensor]:
         """The numbers of a task's loss, by name."""

@@ -66,6 +66,14 @@ def test_it_is_resumed(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     assert equal(replaced.encoder.state_dict(), whole.encoder.state_dict())
 
 
+def test_it_keeps_32_bits(tiny_model: Path, rows: Path) -> None:
+    module, _ = _made(tiny_model, rows)
+    module.to(torch.bfloat16)
+    assert torch.equal(weights(module)[KEY], START)
+    assert weights(module)[KEY].dtype == torch.float32
+    assert weights(module.double())[KEY].dtype == torch.float64
+
+
 def test_no_exported_model_has_it(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     module, data = _made(tiny_model, rows)
     trainer(tmp_path, limit_val_batches=0).fit(module, data)
