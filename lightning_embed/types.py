@@ -133,7 +133,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class LossInput:
-    """The input of a loss: embeddings, hashes and rows of all ranks; `rows` are the rows of this rank."""
+    """The input of a loss: embeddings, hashes and rows of all ranks; `rows` are the rows of this rank.
+
+    `learned` are the loss's own numbers that are trained with the encoder (`Loss.learned`); empty: they are at their start.
+    """
 
     embeddings: Embeddings
     hashes: Int[Tensor, " texts"]
@@ -144,6 +147,7 @@ class LossInput:
     rows: slice
     positive_scores: Float[Tensor, "rows slots"] | None = None
     negative_scores: Float[Tensor, "rows hard"] | None = None
+    learned: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

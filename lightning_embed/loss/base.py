@@ -1,12 +1,31 @@
 """The interface of a loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from jaxtyping import Bool
 from torch import Tensor
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.types import LossInput, LossOutput, Task
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A number of a loss that is trained with the encoder, without weight decay.
+
+    Args:
+        start: first value.
+        low: least value; after every step the number is clamped.
+        high: greatest value.
+        lr: its learning rate, which follows the schedule of the encoder's.
+    """
+
+    start: float
+    low: float
+    high: float
+    lr: float
 
 
 class Loss(ABC):
@@ -40,6 +59,16 @@ class Loss(ABC):
         """Whether a row of this task is compared with its own hard negatives only."""
         return False
 
+    @property
+    def learned(self) -> Mapping[str, Learned]:
+        """The numbers that are trained with the encoder, by name: none."""
+        return {}
+
+    @property
+    def signal(self) -> "Loss":
+        """The loss by whose gradient a row teaches: without terms that move all texts, whatever stands in their rows."""
+        return self
+
     @abstractmethod
     def __call__(self, batch: LossInput) -> LossOutput:
         """Compute the loss of the rows `batch.rows`, or of all rows where it cannot be split by rows."""
@@ -48,6 +77,7 @@ class Loss(ABC):
 class Contrastive(Loss):
     """A loss of queries and documents with optional in-batch negatives."""
 
+    temperature: float
     in_batch: bool
     min_score: float
 

@@ -10,13 +10,15 @@ from torch.utils.checkpoint import checkpoint
 MAX_LOGITS = 2**23  # of a block, at most: 32 MiB in float32
 
 Excluded = Callable[[slice, Float[Tensor, "anchors block"]], Bool[Tensor, "anchors block"]]
+InSum = Callable[[slice, Float[Tensor, "anchors block"]], Float[Tensor, "anchors block"]]
 
 
 def log_sum_exp(
     anchors: Float[Tensor, "anchors dim"],
     candidates: Float[Tensor, "candidates dim"],
-    temperature: float,
+    temperature: float | Float[Tensor, ""],
     excluded: Excluded,
+    in_sum: InSum | None = None,
 ) -> tuple[Float[Tensor, " anchors"], Int[Tensor, " anchors"]]:
     """Log of the sum over candidates of exp(similarity / temperature), and the number of excluded ones, per anchor.
 
@@ -28,6 +30,7 @@ def log_sum_exp(
         candidates: embeddings.
         temperature: divides the similarities.
         excluded: from a slice of the candidates and their detached logits, the mask of those to leave out.
+        in_sum: from a slice of the candidates and their logits, the logits that stand in the sum. None: as they are.
     """
 
     def block(
@@ -35,6 +38,7 @@ def log_sum_exp(
     ) -> tuple[Float[Tensor, " anchors"], Int[Tensor, " anchors"]]:
         logits = anchors @ part.T / temperature
         out = excluded(where, logits.detach())
+        logits = logits if in_sum is None else in_sum(where, logits)
         return torch.logsumexp(logits.masked_fill(out, -torch.inf), 1), out.sum(1)
 
     size = max(1, MAX_LOGITS // max(1, len(anchors)))
@@ -57,3 +61,11 @@ def equal_to_any(own: Int[Tensor, "anchors hashes"], hashes: Int[Tensor, " block
     for column in range(1, own.shape[1]):
         same = same | (own[:, column, None] == hashes)
     return same
+
+
+def first_equal(hashes: Int[Tensor, " texts"]) -> Int[Tensor, " texts"]:
+    """For each hash, the index of its first occurrence."""
+    ordered, order = hashes.sort(stable=True)
+    begins = torch.cat([torch.ones_like(ordered[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
+    start = torch.arange(len(hashes), device=hashes.device).where(begins, 0).cummax(0).values
+    return torch.empty_like(order).scatter_(0, order, order[start])

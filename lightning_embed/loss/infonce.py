@@ -82,24 +82,55 @@ class InfoNCE(Contrastive):
     def _to_documents(self, batch: LossInput) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Loss of local queries against documents: its mean, and the number of masked candidates per query."""
         embeddings, rows = batch.embeddings.final, batch.rows
-        queries, own = embeddings[batch.query[rows]], _own_hashes(batch)[rows]
+        queries, own = embeddings[batch.query[rows]], own_hashes(batch)[rows]
         losses, masked, exists = [], embeddings.new_zeros(()), self.positives(batch)
         for slot in range(batch.positives.shape[1]):
             target = (queries * embeddings[batch.positives[rows, slot].clamp(min=0)]).sum(1) / self.temperature
             if not slot or self.margin is not None:  # else the negatives are the same for every slot
                 hard, counts_of_hard = (
-                    self._sum_of_batch(batch, queries, own, target, batch.negatives.flatten(), is_slot=False)
+                    self._sum_of_batch(batch, queries, own, target, batch.negatives, negatives=True)
                     if self.in_batch
                     else self._sum_of_own(batch, queries, own, target)
                 )
             sums, counts = [hard], counts_of_hard
             if self.in_batch:
-                others, equal = self._sum_of_batch(batch, queries, own, target, batch.positives[:, slot], is_slot=True)
+                others, equal = self._sum_of_batch(batch, queries, own, target, batch.positives[:, slot : slot + 1])
                 sums.append(others)
                 counts = counts + equal - (batch.positives[rows, slot] >= 0).long()  # the positive itself
+            sums.extend(self._beside(batch, slot, target))
             losses.append(torch.logsumexp(torch.stack([target, *sums]), 0) - target)
             masked = masked + (counts * exists[rows, slot]).sum()
-        return part_of_mean(torch.stack(losses, 1), exists, rows), masked / len(queries)
+        return part_of_mean(self._weighted(torch.stack(losses, 1)), exists, rows), masked / len(queries)
+
+    def _beside(
+        self,
+        batch: LossInput,  # noqa: ARG002
+        slot: int,  # noqa: ARG002
+        target: Float[Tensor, " local"],  # noqa: ARG002
+    ) -> list[Float[Tensor, " local"]]:
+        """Further log-sums in the denominator of a slot of positives: none."""
+        return []
+
+    def _weighted(self, losses: Float[Tensor, "local slots"]) -> Float[Tensor, "local slots"]:
+        """The losses as they count in the mean: as they are."""
+        return losses
+
+    def _in_sum(
+        self,
+        logits: Float[Tensor, "local block"],
+        batch: LossInput,  # noqa: ARG002
+        negatives: bool,  # noqa: ARG002
+        where: slice | None,  # noqa: ARG002
+    ) -> Float[Tensor, "local block"]:
+        """The logits of queries and documents as they stand in the sum: as they are.
+
+        Args:
+            logits: of local queries and a block of documents.
+            batch: the input of the loss.
+            negatives: whether the documents are hard negatives.
+            where: documents of all rows, in their order. None: those of the row itself.
+        """
+        return logits
 
     def _sum_of_batch(
         self,
@@ -107,8 +138,8 @@ class InfoNCE(Contrastive):
         queries: Float[Tensor, "local dim"],
         own: Int[Tensor, "local hashes"],
         target: Float[Tensor, " local"],
-        documents: Int[Tensor, " candidates"],
-        is_slot: bool,
+        documents: Int[Tensor, "rows width"],
+        negatives: bool = False,
     ) -> tuple[Float[Tensor, " local"], Int[Tensor, " local"]]:
         """Log-sum-exp over documents of all rows, and the number of documents left out.
 
@@ -117,20 +148,24 @@ class InfoNCE(Contrastive):
             queries: local queries.
             own: hashes of each query and its positives.
             target: logit of the positive of each query.
-            documents: the candidates.
-            is_slot: whether they are a slot of positives, one of each row: the query's own is left out in any case.
+            documents: the candidates, a slot of positives or all hard negatives.
+            negatives: whether they are hard negatives; of positives, the query's own is left out in any case.
         """
-        index = documents.clamp(min=0)
+        flat = documents.flatten()
+        index = flat.clamp(min=0)
 
         def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
             if self.mask_equal:
                 same = equal_to_any(own, batch.hashes[index[where]])
             else:
-                same = _is_own_row(batch, where) if is_slot else torch.zeros_like(logits, dtype=torch.bool)
-            return same | (documents[where] < 0) | self._beyond(logits, target)
+                same = torch.zeros_like(logits, dtype=torch.bool) if negatives else is_own_row(batch, where)
+            return same | (flat[where] < 0) | self._beyond(logits, target)
 
-        others, out = log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded)
-        return others, out - (documents < 0).sum()
+        def in_sum(where: slice, logits: Float[Tensor, "local block"]) -> Float[Tensor, "local block"]:
+            return self._in_sum(logits, batch, negatives, where)
+
+        others, out = log_sum_exp(queries, batch.embeddings.final[index], self.temperature, excluded, in_sum)
+        return others, out - (flat < 0).sum()
 
     def _sum_of_own(
         self,
@@ -146,34 +181,41 @@ class InfoNCE(Contrastive):
         same = self._beyond(logits.detach(), target)
         if self.mask_equal:
             same = same | (batch.hashes[index][:, :, None] == own[:, None]).any(2)
-        others = torch.logsumexp(logits.masked_fill(same | (documents < 0), -torch.inf), 1)
-        return others, (same & (documents >= 0)).sum(1)
+        logits = self._in_sum(logits, batch, negatives=True, where=None).masked_fill(same | (documents < 0), -torch.inf)
+        return torch.logsumexp(logits, 1), (same & (documents >= 0)).sum(1)
 
     def _to_queries(self, batch: LossInput) -> Float[Tensor, ""]:
         """Mean loss of local positives against the queries of all rows, except those that they answer or equal."""
         embeddings, rows = batch.embeddings.final, batch.rows
-        queries, hashes = embeddings[batch.query], batch.hashes[batch.query]
-        all_own = _own_hashes(batch)
         losses = []
         for slot in range(batch.positives.shape[1]):
             index = batch.positives[rows, slot].clamp(min=0)
-            document = batch.hashes[index][:, None]
-            target = (embeddings[index] * queries[rows]).sum(1) / self.temperature
-
-            def excluded(
-                where: slice,
-                logits: Float[Tensor, "local block"],
-                document: Int[Tensor, "local 1"] = document,
-                target: Float[Tensor, " local"] = target,
-            ) -> Bool[Tensor, "local block"]:
-                if not self.mask_equal:
-                    return _is_own_row(batch, where) | self._beyond(logits, target)
-                answers = equal_to_any(all_own[where], document[:, 0]).T
-                return answers | equal_to_any(all_own[rows], hashes[where]) | self._beyond(logits, target)
-
-            others, _ = log_sum_exp(embeddings[index], queries, self.temperature, excluded)
+            target = (embeddings[index] * embeddings[batch.query[rows]]).sum(1) / self.temperature
+            others = self._sum_of_queries(batch, embeddings[index], slot, target)
             losses.append(torch.logaddexp(target, others) - target)
-        return part_of_mean(torch.stack(losses, 1), self.positives(batch), rows)
+        return part_of_mean(self._weighted(torch.stack(losses, 1)), self.positives(batch), rows)
+
+    def _sum_of_queries(
+        self, batch: LossInput, anchors: Float[Tensor, "local dim"], slot: int, target: Float[Tensor, " local"]
+    ) -> Float[Tensor, " local"]:
+        """Log-sum-exp over the queries of all rows, except those that the positive of the slot answers or equals.
+
+        Args:
+            batch: the input of the loss.
+            anchors: local embeddings to compare with the queries: positives of the slot, or queries.
+            slot: of positives.
+            target: logit of the query and its positive.
+        """
+        hashes, all_own = batch.hashes[batch.query], own_hashes(batch)
+        document = batch.hashes[batch.positives[batch.rows, slot].clamp(min=0)]
+
+        def excluded(where: slice, logits: Float[Tensor, "local block"]) -> Bool[Tensor, "local block"]:
+            if not self.mask_equal:
+                return is_own_row(batch, where) | self._beyond(logits, target)
+            answers = equal_to_any(all_own[where], document).T
+            return answers | equal_to_any(all_own[batch.rows], hashes[where]) | self._beyond(logits, target)
+
+        return log_sum_exp(anchors, batch.embeddings.final[batch.query], self.temperature, excluded)[0]
 
     def _beyond(
         self, logits: Float[Tensor, "local block"], target: Float[Tensor, " local"]
@@ -184,13 +226,13 @@ class InfoNCE(Contrastive):
         return logits > target.detach()[:, None] + self.margin / self.temperature
 
 
-def _is_own_row(batch: LossInput, where: slice) -> Bool[Tensor, "local block"]:
-    """Mask of the rows in `where` that are the local row itself."""
-    rows = torch.arange(len(batch.query), device=batch.query.device)
-    return rows[batch.rows][:, None] == rows[where]
+def is_own_row(batch: LossInput, where: slice, width: int = 1) -> Bool[Tensor, "local block"]:
+    """Mask of the texts in `where` that belong to the local row itself, of `width` texts a row."""
+    rows = torch.arange(len(batch.query), device=batch.query.device)[batch.rows]
+    return rows[:, None] == torch.arange(where.start, where.stop, device=rows.device) // width
 
 
-def _own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:
+def own_hashes(batch: LossInput) -> Int[Tensor, "rows hashes"]:
     """Hashes of the query and the positives of each row; an empty slot repeats the query's."""
     positives = torch.where(batch.positives >= 0, batch.positives, batch.query[:, None])
     return batch.hashes[torch.cat([batch.query[:, None], positives], 1)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lightning_embed.loss.base import Contrastive, check_score, check_temperature
-from lightning_embed.loss.blocks import MAX_LOGITS
+from lightning_embed.loss.blocks import MAX_LOGITS, first_equal
 from lightning_embed.loss.mean import part_of_mean
 from lightning_embed.registry import register
 from lightning_embed.types import LossInput, LossOutput
@@ -133,11 +133,3 @@ class MultiPositive(Contrastive):
             return has
         first = first_equal(batch.hashes[batch.query])
         return torch.zeros_like(first).index_add_(0, first, has.long())[first] > 0
-
-
-def first_equal(hashes: Int[Tensor, " texts"]) -> Int[Tensor, " texts"]:
-    """For each hash, the index of its first occurrence."""
-    ordered, order = hashes.sort(stable=True)
-    begins = torch.cat([torch.ones_like(ordered[:1], dtype=torch.bool), ordered[1:] != ordered[:-1]])
-    start = torch.arange(len(hashes), device=hashes.device).where(begins, 0).cummax(0).values
-    return torch.empty_like(order).scatter_(0, order, order[start])

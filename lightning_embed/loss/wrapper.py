@@ -1,13 +1,13 @@
 """Base class of losses that wrap a loss."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_embed import registry
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import infonce as infonce  # the default must be registered
-from lightning_embed.loss.base import Loss
+from lightning_embed.loss.base import Learned, Loss
 from lightning_embed.types import Task
 
 
@@ -58,6 +58,16 @@ class Wrapper(Loss):
     def needs_teacher(self) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_teacher
+
+    @property
+    def learned(self) -> Mapping[str, Learned]:
+        """As the wrapped loss."""
+        return self.inner.learned
+
+    @property
+    def signal(self) -> Loss:
+        """Around the signal of the wrapped loss."""
+        return replace(self, loss=self.inner.signal)
 
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""

@@ -61,6 +61,7 @@ def measure(
         seed: of the order of rows and the drawn texts.
         most: number of rows to look at, in whole batches, at least one.
     """
+    loss = loss.signal
     silent, reference, own, queries = [], [], 0, set[tuple[str, str]]()
     for groups, batch in _batches(rows, batch_rows, prompts, seed, most):
         given = replace(local(batch, _random(len(batch.hashes), dim)), rows=slice(0, min(batch_rows, ROWS)))

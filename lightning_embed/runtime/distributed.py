@@ -102,6 +102,13 @@ def largest(values: Sequence[int]) -> list[int]:
     return [int(value) for value in found]
 
 
+def average_(values: Tensor) -> None:
+    """Replace values by their mean over ranks."""
+    if world_size() > 1:
+        torch_dist.all_reduce(values)
+        values /= world_size()
+
+
 def ready_to_wait() -> None:
     """Form the group of `dealt` and `collected`, in which a rank may wait for ever; on all ranks at about the same time."""
     if is_active():

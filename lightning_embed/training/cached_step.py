@@ -5,7 +5,7 @@ then every chunk again, with a graph, through which its part of that gradient is
 those of the plain step, so dropout is replayed. It costs one more forward pass.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -23,6 +23,7 @@ def cached_backward(
     tokens: Tokens,
     loss: Callable[[Embeddings], LossOutput],
     backward: Callable[[Float[Tensor, ""], bool], None],
+    learned: Sequence[Tensor] = (),
     *,
     seed: int | None = None,
     middle: bool = False,
@@ -35,6 +36,7 @@ def cached_backward(
         tokens: the texts.
         loss: loss of their embeddings.
         backward: runs the backward pass of a scalar; its second argument is True for the last scalar of the batch.
+        learned: parameters of the loss itself, whose gradient is added with that of the last chunk.
         seed: seed of dropout, as in `Encoder.forward`.
         middle: whether the loss uses the middle layer.
         memory: bytes of activations to keep from the first pass at most; chunks that fit run only once.
@@ -51,14 +53,15 @@ def cached_backward(
             parts.append(run(number))
     leaves = [Embeddings(*(_leaf(layer) for layer in _layers(part))) for part in parts]
     output = loss(encoder.join(chunks, leaves))
-    wanted = list(chain.from_iterable(map(_layers, leaves)))
+    wanted = [*chain.from_iterable(map(_layers, leaves)), *learned]
     gradients = iter(torch.autograd.grad(output.value, wanted, allow_unused=True, materialize_grads=True))
     for number in range(len(chunks)):
         part = parts.pop(0)
         layers = _layers(part if part.final.requires_grad else run(number))
-        product = sum((layer * next(gradients)).sum() for layer in layers)
+        last = number == len(chunks) - 1
+        product = sum((layer * next(gradients)).sum() for layer in (*layers, *(learned if last else ())))
         assert isinstance(product, Tensor)
-        backward(product, number == len(chunks) - 1)
+        backward(product, last)
         del part, layers, product  # the graph of this chunk, before the next one is built
     return output
 

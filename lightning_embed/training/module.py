@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from lightning_embed.training.divergence import Measured
 from lightning_embed.training.finite_checks import FiniteChecks
 from lightning_embed.training.gather import gathered, local
 from lightning_embed.training.inference import Inference
+from lightning_embed.training.learned import LearnedNumbers
 from lightning_embed.training.lr_schedule import step_schedulers
 from lightning_embed.training.sharded import export
 from lightning_embed.training.trainer_options import check_trainer
@@ -89,6 +91,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         self.automatic_optimization = False
         self.losses = hyperparameters.built_losses(losses)
         check_losses(self.losses)
+        self.learned = LearnedNumbers(self.losses)
         self.encoder = hyperparameters.built_encoder(encoder)
         if self.encoder.options.dtype is Dtype.float16:
             raise ConfigError(FLOAT16_IN_TRAINING)
@@ -174,6 +177,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         if self.lr is not None:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
+        self.learned.add_to(optimizer)
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer, self.num_steps()), "interval": "step"}
@@ -202,6 +206,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, optimizer.param_groups[0]["lr"]))
         fault_injection.point("before_step")
         optimizer.step()
+        self.learned.clamp()
         fault_injection.point("after_step")
         optimizer.zero_grad()
         mean = sum(losses.values()) / sum(weights.values())
@@ -247,14 +252,15 @@ class EmbeddingModule(FiniteChecks, Inference):
         all chunks.
         """
         loss = self.losses[batch.task]
-        return loss(gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings))
+        given = gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings)
+        return loss(replace(given, learned=self.learned.of(batch.task)))
 
     def _backward(self, batch: Batch, seed: int, last: bool) -> LossOutput:
         """Add the gradient of a batch; with the last batch of a step, average it over ranks."""
 
         def backward(value: Float[Tensor, ""], last_chunk: bool) -> None:
             with self._gradients_shared(last=last and last_chunk):
-                self.manual_backward(value * batch.weight)
+                self.manual_backward(self.learned.held_in(value * batch.weight))
 
         return self.run_backward(batch, backward, seed)
 
@@ -270,8 +276,9 @@ class EmbeddingModule(FiniteChecks, Inference):
             backward(output.value + 0 * embeddings.final.sum(), True)
             return output
         loss = partial(self.compute_loss, batch)
+        learned = list(self.learned.of(batch.task).values())
         return cached_backward(
-            self.encoder, batch.tokens, loss, backward, seed=seed, middle=middle, memory=self.step_memory
+            self.encoder, batch.tokens, loss, backward, learned, seed=seed, middle=middle, memory=self.step_memory
         )
 
     def _gradients_shared(self, last: bool) -> AbstractContextManager[None]:

@@ -41,6 +41,8 @@ class Sharded(DDPStrategy):
             self._divide(module.encoder)
         module.to(self.root_device)  # buffers
         if trainer.state.fn == TrainerFn.FITTING:
+            for number in module.learned.parameters():  # on every rank whole: fully_shard does not see them
+                number.register_post_accumulate_grad_hook(_average_gradient)
             self.setup_optimizers(trainer)
         self.setup_precision_plugin()
 
@@ -145,6 +147,12 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of a backbone: the entries of its outermost lists of modules."""
     for child in module.children():
         yield from child if isinstance(child, nn.ModuleList) else _layers(child)
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    """Average what was accumulated; again after each backward pass, as what is averaged already stays as it is."""
+    assert parameter.grad is not None
+    distributed.average_(parameter.grad)
 
 
 def _largest(value: int) -> int:

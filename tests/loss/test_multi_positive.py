@@ -8,7 +8,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import multi_positive
-from lightning_embed.loss.multi_positive import MultiPositive, first_equal
+from lightning_embed.loss.blocks import first_equal
+from lightning_embed.loss.multi_positive import MultiPositive
 from lightning_embed.types import LossInput
 from tests.loss.equal import assert_equal
 from tests.reference import wrappers as reference

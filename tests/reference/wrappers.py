@@ -21,6 +21,16 @@ def matryoshka(
     return total
 
 
+def spread_out(columns: Sequence[Sequence[Tensor]], mean_weight: float, moment_weight: float, dim: int) -> Tensor:
+    """Of the different texts of each role."""
+    total = torch.zeros((), dtype=torch.float64)
+    for texts in columns:
+        cosines = [a @ b for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j]
+        mean, moment = sum(cosines) / len(cosines), sum(c * c for c in cosines) / len(cosines)
+        total = total + mean_weight * mean**2 + moment_weight * max(moment - 1 / dim, moment * 0)
+    return total
+
+
 def distill_kl(
     student: Sequence[Sequence[Tensor]],
     teacher: Sequence[Sequence[float]],

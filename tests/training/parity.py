@@ -18,6 +18,7 @@ from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
+from lightning_embed.loss.infonce_hard import Hardened
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -30,6 +31,11 @@ CASES = {
     "infonce of the papers": (Task.retrieval, {"name": "infonce", "symmetric": True, "mask_equal": False}),
     "infonce grouped": (Task.classification, {"name": "infonce", "in_batch": False}),
     "infonce of pairs": (Task.sts, {"name": "infonce", "min_score": 0.5}),
+    "infonce_hard": (Task.retrieval, {}),
+    "infonce_hard others": (Task.retrieval, {"name": "infonce_hard", "hardened": Hardened.others, "symmetric": True}),
+    "infonce_focal": (Task.retrieval, {}),
+    "infonce_joint": (Task.retrieval, {}),
+    "infonce_joint qwen3": (Task.retrieval, {"name": "infonce_joint", "document_query": False, "margin": 0.0}),
     "multi_positive": (Task.retrieval, {}),
     "cosent": (Task.sts, {}),
     "cosent of rows": (Task.retrieval, {"name": "cosent"}),
@@ -42,9 +48,14 @@ CASES = {
     "cosine_mse": (Task.sts, {}),
     "matryoshka": (Task.retrieval, {"dims": [32, 16]}),
     "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
+    "spread_out": (Task.retrieval, {}),
+    "spread_out cosent": (Task.sts, {"name": "spread_out", "loss": {"name": "cosent"}}),
+    "learned_temperature": (Task.retrieval, {}),
+    "learned_temperature hard": (Task.retrieval, {"name": "learned_temperature", "loss": {"name": "infonce_hard"}}),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
 }
+WRAPPERS = ("matryoshka", "spread_out", "learned_temperature", "distill")
 SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
     "plain": (StepMode.plain, 0),
@@ -56,7 +67,7 @@ MODES = {
 def loss_of(case: str, cross_device: bool) -> Loss:
     """The loss of a case; a wrapper's `cross_device` is that of the loss inside."""
     options = {"name": case, **CASES[case][1]}
-    if options["name"] in ("matryoshka", "distill"):
+    if options["name"] in WRAPPERS:
         options["loss"] = {**options.get("loss", {"name": "infonce"}), "cross_device": cross_device}
         return registry.build("loss", options)
     return registry.build("loss", {**options, "cross_device": cross_device})
@@ -97,7 +108,7 @@ class OneStep(EmbeddingModule):
         self.eval()
 
     def _clip(self) -> torch.Tensor:
-        self.gradient = torch.cat([p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]).clone()
+        self.gradient = torch.cat([p.grad.flatten() for p in self.parameters() if p.grad is not None]).clone()
         return super()._clip()
 
     def on_train_batch_end(self, outputs: dict, batch: object, batch_idx: int) -> None:

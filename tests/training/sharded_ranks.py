@@ -23,6 +23,7 @@ from lightning_embed.encoder.options import Dtype, Weights
 from lightning_embed.evaluation import Local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
+from lightning_embed.loss.learned_temperature import LearnedTemperature
 from lightning_embed.runtime import distributed, launched
 from lightning_embed.sampler.mixed import Mixed
 from lightning_embed.sampler.round_robin import RoundRobin
@@ -110,7 +111,7 @@ def trained(
         for name, task in (("pairs", Task.retrieval), ("scores", Task.sts))
     }
     encoder = Encoder(EncoderOptions(str(model), **{"dtype": Dtype.float32, "max_tokens": 64, **case.encoder}))
-    losses = {Task.retrieval: InfoNCE(temperature=0.1), Task.sts: CoSENT()}
+    losses = {Task.retrieval: LearnedTemperature(InfoNCE(temperature=0.1), lr=0.1), Task.sts: CoSENT()}
     module = NoDropout(encoder, losses, partial(torch.optim.AdamW, lr=1e-3, eps=1e-3), **case.module)
     strategy = Sharded() if sharded else "auto"
     trainer = Trainer(

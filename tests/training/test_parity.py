@@ -79,7 +79,7 @@ def test_the_comparison_means_something(record: dict, case: str) -> None:
 def test_two_processes_equal_one(
     accumulate: int, pair: dict[str, Any], tiny_model: Path, toy: Path, tmp_path: Path
 ) -> None:
-    """Loss and gradient of every step, and the weights after four: cross-device InfoNCE (both ways) and CoSENT."""
+    """Loss and gradient of every step, and the weights after four: cross-device InfoNCE (both ways, learned temperature), CoSENT."""
     one, two = two_processes.trained(tiny_model, toy, tmp_path, accumulate), pair["trainings"][accumulate]
     assert len(one["record"]) == 4
     assert {name for losses, _ in one["record"] for name in losses} == {"pairs", "scores"}

@@ -13,6 +13,7 @@ from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
+from lightning_embed.loss.learned_temperature import LearnedTemperature
 from lightning_embed.sampler.round_robin import RoundRobin
 from lightning_embed.types import Task
 
@@ -28,7 +29,7 @@ class NoDropout(EmbeddingModule):
         self.record: list[tuple[dict[str, torch.Tensor], torch.Tensor]] = []
 
     def _clip(self) -> torch.Tensor:
-        self.gradient = torch.cat([p.grad.flatten() for p in self.encoder.parameters() if p.grad is not None]).clone()
+        self.gradient = torch.cat([p.grad.flatten() for p in self.parameters() if p.grad is not None]).clone()
         return super()._clip()
 
     def on_train_batch_end(self, outputs: dict, batch: object, batch_idx: int) -> None:
@@ -43,7 +44,7 @@ def trained(model: Path, data: Path, cache: Path, accumulate: int) -> dict[str, 
         for name, task in (("pairs", Task.retrieval), ("scores", Task.sts))
     }
     encoder = Encoder(EncoderOptions(str(model), dtype=Dtype.float32, max_tokens=64))
-    losses = {Task.retrieval: InfoNCE(temperature=0.1, symmetric=True), Task.sts: CoSENT()}
+    losses = {Task.retrieval: LearnedTemperature(InfoNCE(temperature=0.1, symmetric=True)), Task.sts: CoSENT()}
     module = NoDropout(encoder, losses, partial(torch.optim.SGD, lr=0.1), max_grad_norm=100.0).double()
     datamodule = EmbeddingDataModule(load_datasets(options, cache=cache), encoder, RoundRobin(accumulate))
     trainer = Trainer(
@@ -52,4 +53,4 @@ def trained(model: Path, data: Path, cache: Path, accumulate: int) -> dict[str, 
         limit_val_batches=0, precision="64-true",
     )  # fmt: skip
     trainer.fit(module, datamodule)
-    return {"record": module.record, "weights": encoder.state_dict()}
+    return {"record": module.record, "weights": module.state_dict()}
