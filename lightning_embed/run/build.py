@@ -39,7 +39,7 @@ def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path |
     """The base model, or the model in `start`, with the prompts of the datasets, which are saved with an expert."""
     options: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
     if start is not None:
-        options = replace(options, path=str(start), revision=None)
+        options = replace(options, path=str(start), revision=None, num_layers=None, layers=[])  # it is cut already
     elif not Path(options.path).is_dir():  # the commit in the hash of the run, even if the branch has moved since
         options = replace(options, revision=hub.commit(options.path, options.revision, "model") or options.revision)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
