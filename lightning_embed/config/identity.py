@@ -30,7 +30,7 @@ from lightning_embed.storage.names import visible
 from lightning_embed.types import Task
 
 TRAINED_BY = (
-    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
+    "seed", "encoder", "data", "mining", "teacher", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
     "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
@@ -90,6 +90,11 @@ def run_identity(config: DictConfig) -> Identity:
         options["experts"]["existing"] = True
     if mining := options.get("mining"):
         content |= _mining_content(mining)
+    if teacher := options.get("teacher"):
+        if (path := teacher.pop("path", None)) is None:  # runs without one keep their names
+            options.pop("teacher")
+        else:
+            content["teacher"] = model_content(str(path), teacher.pop("revision", None))
     if (base := options.get("base")) is not None:
         content["base"] = model_content(base, None)
         options["base"] = True

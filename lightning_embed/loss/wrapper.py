@@ -59,6 +59,11 @@ class Wrapper(Loss):
         """As the wrapped loss."""
         return self.inner.needs_teacher
 
+    @property
+    def needs_teacher_embeddings(self) -> bool:
+        """As the wrapped loss."""
+        return self.inner.needs_teacher_embeddings
+
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_negatives(task)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -19,6 +20,7 @@ from lightning_embed.config.trainer_options import FSDP
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
+from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.adapters import require_peft
 from lightning_embed.encoder.options import Dtype, EncoderOptions
@@ -136,10 +138,19 @@ def scores(
 
 
 def datamodule(
-    cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Encoder, expert: Expert
+    cfg: DictConfig,
+    data: Mapping[str, EmbeddingDataset],
+    model: Encoder,
+    expert: Expert,
+    teacher: TeacherVectors | None = None,
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
-    options = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory, "ranks": num_ranks(cfg) or 1}
+    options: dict[str, Any] = {
+        "num_workers": cfg.data.num_workers,
+        "pin_memory": cfg.data.pin_memory,
+        "ranks": num_ranks(cfg) or 1,
+    }
+    options["teacher"] = teacher
     return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **options)
 
 

@@ -23,7 +23,7 @@ from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.open_model import open_directory
-from lightning_embed.run import build, doctor
+from lightning_embed.run import build, doctor, teacher
 from lightning_embed.run.check_rows import check_rows
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
@@ -94,7 +94,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     base = build.encoder(cfg, data.values())
     trained_on = train_sets(data)
     losses = build.losses(cfg, {data[name].options.task for name in trained_on})
-    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None)
+    taught = teacher.dim_of(cfg, losses, base.dim)
+    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None, teacher_dim=taught)
     check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:

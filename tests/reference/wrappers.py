@@ -72,3 +72,22 @@ def multi_positive(
             ours = sum(similarity[text] for text in right)
             losses.append(-torch.log(ours / (ours + sum(similarity[text] for text in against))))
     return sum(losses) / len(losses)
+
+
+def distill_embeddings(pairs: Sequence[tuple[Tensor, Tensor]], kind: str) -> Tensor:
+    """Of each place of a row that holds a text: the student's and the teacher's embedding of it, unit vectors."""
+    distance = {
+        "cosine": lambda s, t: 1 - s @ t,
+        "mse": lambda s, t: sum((a - b) ** 2 for a, b in zip(s, t, strict=True)) / len(t),
+        "l2": lambda s, t: (s - t).norm(),
+    }[kind]
+    return sum(distance(s, t) for s, t in pairs) / len(pairs)
+
+
+def distill_similarities(
+    rows: Sequence[Sequence[tuple[Tensor, float]]], temperature: float, teacher_temperature: float
+) -> Tensor:
+    """Of each query: similarity and the teacher's similarity of the documents of the batch that are not the query."""
+    return distill_kl(
+        [[s for s, _ in row] for row in rows], [[t for _, t in row] for row in rows], temperature, teacher_temperature
+    )

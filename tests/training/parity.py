@@ -9,15 +9,18 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from lightning import Trainer
+from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from lightning_embed import DatasetOptions, EmbeddingModule, registry
-from lightning_embed.data.collator import Collator, Planned
+from lightning_embed.data.collator import Asked, Collator, Planned, RowPrompts
 from lightning_embed.data.row_groups import Group, Rows
+from lightning_embed.data.teacher import key_of
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
+from lightning_embed.loss.distill_embeddings import EmbeddingDistance
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -44,6 +47,9 @@ CASES = {
     "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
+    "distill_embeddings": (Task.retrieval, {}),
+    "distill_embeddings kl": (Task.retrieval, {"name": "distill_embeddings", "kind": EmbeddingDistance.kl}),
+    "distill_embeddings of labels": (Task.classification, {"name": "distill_embeddings", "loss_weight": 0.0}),
 }
 SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
@@ -56,7 +62,7 @@ MODES = {
 def loss_of(case: str, cross_device: bool) -> Loss:
     """The loss of a case; a wrapper's `cross_device` is that of the loss inside."""
     options = {"name": case, **CASES[case][1]}
-    if options["name"] in ("matryoshka", "distill"):
+    if options["name"] in ("matryoshka", "distill", "distill_embeddings"):
         options["loss"] = {**options.get("loss", {"name": "infonce"}), "cross_device": cross_device}
         return registry.build("loss", options)
     return registry.build("loss", {**options, "cross_device": cross_device})
@@ -83,9 +89,20 @@ def groups(task: Task) -> list[Group]:
     return made
 
 
+class Teacher:
+    """Unit vectors that are a function of the text and the role."""
+
+    prompts = {"d": RowPrompts("query: ", "document: ")}
+
+    def __call__(self, asked: Sequence[Asked]) -> torch.Tensor:
+        draws = [torch.Generator().manual_seed(key_of(each) % 2**31) for each in asked]
+        return normalize(torch.stack([torch.randn(32, generator=draw, dtype=torch.float64) for draw in draws]), dim=1)
+
+
 def batch(encoder: Encoder, task: Task, rows: Sequence[Group]) -> Batch:
     """A collated batch."""
-    collator = Collator({"d": Rows("d", DatasetOptions(task, "unused"), SCORED)}, encoder.tokenizer)
+    datasets = {"d": Rows("d", DatasetOptions(task, "unused"), SCORED)}
+    collator = Collator(datasets, encoder.tokenizer, teacher=Teacher())
     (made,) = collator([Planned(BatchPlan("d", torch.arange(len(rows))), rows)])
     return made
 
