@@ -91,3 +91,37 @@ def distill_similarities(
     return distill_kl(
         [[s for s, _ in row] for row in rows], [[t for _, t in row] for row in rows], temperature, teacher_temperature
     )
+
+
+def gist(
+    embeddings: Sequence[Tensor],
+    guide: Sequence[Tensor],
+    texts: Sequence[int],
+    query: Sequence[int],
+    positives: Sequence[Sequence[int]],
+    negatives: Sequence[Sequence[int]],
+    temperature: float,
+    margin: float,
+    relative: bool,
+    contrast_queries: bool,
+    contrast_positives: bool,
+) -> Tensor:
+    """All indices are places in `embeddings`, -1 an empty one; `texts` says which places hold equal texts."""
+    losses = []
+    for i, q in enumerate(query):
+        own = {texts[q], *(texts[p] for p in positives[i] if p >= 0)}
+        for slot, p in enumerate(positives[i]):
+            if p < 0:
+                continue
+            best = float(guide[q] @ guide[p])
+            limit = best - margin * (abs(best) if relative else 1)
+            pairs = [(q, row[slot]) for row in positives] + [(q, n) for row in negatives for n in row]
+            pairs += [(q, other) for other in query] if contrast_queries else []
+            pairs += [(p, row[slot]) for row in positives] if contrast_positives else []
+            target = torch.exp(embeddings[q] @ embeddings[p] / temperature)
+            total = target
+            for a, c in pairs:
+                if c >= 0 and texts[c] not in own and float(guide[a] @ guide[c]) <= limit:
+                    total = total + torch.exp(embeddings[a] @ embeddings[c] / temperature)
+            losses.append(-torch.log(target / total))
+    return sum(losses) / len(losses)

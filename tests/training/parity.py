@@ -21,6 +21,7 @@ from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
 from lightning_embed.loss.distill_embeddings import EmbeddingDistance
+from lightning_embed.loss.gist import MarginOf
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
 
@@ -47,6 +48,8 @@ CASES = {
     "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
+    "gist": (Task.retrieval, {"temperature": 0.2}),
+    "gist relative": (Task.retrieval, {"name": "gist", "margin": 0.1, "margin_of": MarginOf.relative}),
     "distill_embeddings": (Task.retrieval, {}),
     "distill_embeddings kl": (Task.retrieval, {"name": "distill_embeddings", "kind": EmbeddingDistance.kl}),
     "distill_embeddings of labels": (Task.classification, {"name": "distill_embeddings", "loss_weight": 0.0}),
