@@ -141,7 +141,7 @@ def in_words(content: str) -> str:
     match content.split("."):
         case ["encoder"]:
             return "the base model (encoder.path)"
-        case ["teacher"]:
+        case ["teacher", _]:
             return "the teacher (teacher.path)"
         case ["data", name, "train"]:
             return f"the train rows of {name}"

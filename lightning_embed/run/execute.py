@@ -95,6 +95,7 @@ def with_teacher(prepared: Prepared) -> Prepared:
         return prepared
     return replace(
         prepared,
+        teacher=found,
         trainings=[
             PlannedTraining(each.expert, build.datamodule(cfg, prepared.data, prepared.base, each.expert, found))
             for each in prepared.trainings
@@ -120,7 +121,7 @@ def _finalize(prepared: Prepared) -> float | None:
         prepared.sources,
         out / "models" / BASE,
         build.scores(cfg, prepared.evaluator, prepared.data),
-        ProbeMaker(cfg, prepared.data),
+        ProbeMaker(cfg, prepared.data, prepared.teacher),
         costs=costs(prepared.plan, prepared.experts, spent),
         trainings=_trainings(prepared),
     ).run()

@@ -15,6 +15,7 @@ from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.mining_models import check_models
 from lightning_embed.data.mining_options import MiningOptions
+from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.conversion import CONVERTER
 from lightning_embed.errors import ConfigError, DataError, nearest
@@ -51,6 +52,7 @@ class Prepared:
         sources: sources of the merge.
         strategy: merge strategy; None: merge=none.
         evaluator: evaluator of all models.
+        teacher: embeddings of the teacher, once it was asked; None: no loss needs one.
     """
 
     cfg: DictConfig
@@ -64,6 +66,7 @@ class Prepared:
     sources: Sequence[Source]
     strategy: MergeStrategy | None
     evaluator: Evaluator
+    teacher: TeacherVectors | None = None
 
     @property
     def out(self) -> Path:

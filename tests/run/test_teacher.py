@@ -137,3 +137,16 @@ def test_ranks_share_the_work(tiny_model: Path, toy: Path, tmp_path: Path) -> No
     assert one.name == two.name
     assert one.read_bytes() == two.read_bytes()
     assert int((tmp_path / "2" / "ran").read_text()) > 3, "the other rank had its share"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_probe_and_an_inspection_of_distillation_alone(deeper: Path, toy: Path, tmp_path: Path) -> None:
+    """Where nothing but the teacher teaches, a merge by gradients needs it as well; an inspection asks nobody."""
+    given = ("encoder.num_layers=1", "teacher=base", *TAUGHT, *ALONE, "evaluation=none", "logger=none")
+    out = tmp_path / "run"
+    overrides = _overrides(deeper, toy, out, *given, "merge=self_positioning", "merge.steps=2", "probe.num_rows=16")
+    train.train(_cfg("train", [*overrides, "inspect=true"]))
+    assert not out.exists()
+    train.train(_cfg("train", overrides))
+    assert list(out.glob("merged/self_positioning-*/model/model.safetensors"))
