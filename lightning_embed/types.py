@@ -111,6 +111,7 @@ class Batch:
     score: Float[Tensor, " rows"] | None = None  # in [0, 1]
     positive_scores: Float[Tensor, "rows slots"] | None = None  # a teacher's; NaN where there is no document
     negative_scores: Float[Tensor, "rows hard"] | None = None
+    teacher: Float[Tensor, "texts teacher_dim"] | None = None  # a teacher's embeddings of the texts, L2-normalised
     weight: float = 1.0  # share of this batch in the loss of its step; the shares of a step sum to 1
     num_texts: int = -1  # of all roles and rows, counted before the batch moves: a GPU is not asked for it
 
@@ -148,6 +149,7 @@ class LossInput:
     positive_scores: Float[Tensor, "rows slots"] | None = None
     negative_scores: Float[Tensor, "rows hard"] | None = None
     learned: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    teacher: Float[Tensor, "texts teacher_dim"] | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ LONG = {
     "mining.relative_margin": "null",  # random weights find none beyond a margin
     "retrieval_loss.dims": "[32,16]",
     "sts_loss.dims": "[32,16]",
+    "encoder.num_layers": "1",
 }  # replaced where it is given
 # For composing: what a reader has to fill in.
 FILLED_IN = {

@@ -141,6 +141,8 @@ def in_words(content: str) -> str:
     match content.split("."):
         case ["encoder"]:
             return "the base model (encoder.path)"
+        case ["teacher", _]:
+            return "the teacher (teacher.path)"
         case ["data", name, "train"]:
             return f"the train rows of {name}"
         case ["data", name, part]:

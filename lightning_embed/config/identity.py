@@ -30,7 +30,7 @@ from lightning_embed.storage.names import visible
 from lightning_embed.types import Task
 
 TRAINED_BY = (
-    "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
+    "seed", "encoder", "data", "mining", "teacher", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
     "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
@@ -90,6 +90,7 @@ def run_identity(config: DictConfig) -> Identity:
         options["experts"]["existing"] = True
     if mining := options.get("mining"):
         content |= _mining_content(mining)
+    content |= _teacher_content(options)
     if (base := options.get("base")) is not None:
         content["base"] = model_content(base, None)
         options["base"] = True
@@ -203,10 +204,11 @@ def merge_hash(config: DictConfig, sources: Sequence[Source], base: Path | None,
 
 def probe_hash(config: DictConfig) -> str:
     """Hash of the losses and the rows of a merge's probe."""
-    keys = ("probe", "mining", "retrieval_loss", "sts_loss", "label_loss")
+    keys = ("probe", "mining", "teacher", "retrieval_loss", "sts_loss", "label_loss")
     options = {key: plain(config[key], as_words=True) for key in keys if key in config}
     if mining := options.get("mining"):
         options |= _mining_content(mining)
+    options |= _teacher_content(options)
     data = plain(config.data, as_words=True)
     datasets = data["datasets"]
     content: dict[str, Any] = {"decontaminate": data["decontaminate"]} if _drops(data) else {}
@@ -253,6 +255,16 @@ def _mining_content(options: dict[str, Any]) -> dict[str, str]:
     named = {name: options[name] for name in ("model", "cross_encoder") if options.get(name) is not None}
     options.update(dict.fromkeys(named, True))
     return {f"mining.{name}": model_content(path, None) for name, path in named.items()}
+
+
+def _teacher_content(options: dict[str, Any]) -> dict[str, str]:
+    """The content of the teacher, instead of its place in the options; without one, these do not have its group."""
+    if not (teacher := options.get("teacher")):
+        return {}
+    if (path := teacher.pop("path", None)) is None:  # runs of earlier versions keep their names
+        options.pop("teacher")
+        return {}
+    return {"teacher.content": model_content(str(path), teacher.pop("revision", None))}
 
 
 def _resolved(config: DictConfig, key: str) -> Any:

@@ -88,6 +88,7 @@ class TrainOptions(RunOptions):
     inspect: bool = False
     encoder: Any = UNSET
     mining: Any = UNSET
+    teacher: Any = UNSET
     sampler: Any = UNSET
     experts: Any = UNSET
     optimizer: Any = UNSET

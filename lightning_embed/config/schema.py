@@ -28,6 +28,7 @@ from lightning_embed.config.values import plain
 from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.data.options import DataOptions
 from lightning_embed.data.probe_options import ProbeOptions
+from lightning_embed.data.teacher_options import TeacherOptions
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.diagnosis.options import DoctorOptions
@@ -78,6 +79,7 @@ def _publish() -> None:
     store.store("encoder", twin(EncoderOptions), group="encoder/schema")
     store.store("data", twin(DataOptions), group="data/schema")
     store.store("mining", twin(MiningOptions), group="mining/schema")
+    store.store("teacher", twin(TeacherOptions), group="teacher/schema")
     store.store("probe", twin(ProbeOptions), group="probe/schema")
     store.store("doctor", twin(DoctorOptions), group="doctor/schema")
     store.store("train", twin(TrainOptions), group="schema")

@@ -17,6 +17,7 @@ from lightning_embed.config.values import build_options, class_name, plain
 from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.data.options import DataOptions, check_divisible
 from lightning_embed.data.probe_options import ProbeOptions
+from lightning_embed.data.teacher_options import TeacherOptions
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
@@ -262,6 +263,8 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
             elif config.data.datasets[name].task != Task.retrieval:
                 task = config.data.datasets[name].task
                 yield f"mining.datasets: only queries have hard negatives, and {name} is {task}."
+    if "teacher" in config:
+        yield from _refusal(build_options, TeacherOptions, config.teacher)
     yield from _refusal(parse_metrics, config.evaluation.get("metrics"))
     yield from _refusal(build_options, DoctorOptions, config.doctor)
     yield from _refusal(build_options, ProbeOptions, config.probe)

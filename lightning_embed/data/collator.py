@@ -34,6 +34,26 @@ class Tokenizer(Protocol):
         ...
 
 
+class Asked(NamedTuple):
+    """A text that a teacher embeds, with the teacher's own prompt; `max_length` is that of its dataset."""
+
+    prompt: str
+    text: str
+    max_length: int | None
+
+
+class Teaches(Protocol):
+    """The part of a teacher that the collator uses, see `lightning_embed.data.teacher`."""
+
+    @property
+    def prompts(self) -> "Mapping[str, RowPrompts]":
+        """The teacher's prompts, of each dataset that it teaches."""
+
+    def __call__(self, asked: Sequence[Asked]) -> torch.Tensor:
+        """Its embeddings of texts."""
+        ...
+
+
 @dataclass(frozen=True)
 class RowPrompts:
     """The prompts put before the queries and the documents of a dataset, where a row has none of its own."""
@@ -84,11 +104,13 @@ class Collator:
         rows: the rows of each dataset, with task and maximum lengths.
         tokenizer: the tokenizer of the encoder.
         prompts: the prompts of each dataset.
+        teacher: has a teacher's embeddings of the texts; None: no loss needs them.
     """
 
     rows: Mapping[str, Rows]
     tokenizer: Tokenizer
     prompts: Mapping[str, RowPrompts] = field(default_factory=dict)
+    teacher: Teaches | None = None
 
     def __call__(self, step: Sequence[Planned]) -> tuple[Batch, ...]:
         """Collate one step."""
@@ -98,6 +120,8 @@ class Collator:
         rows = self.rows[plan.dataset]
         options = rows.options
         prompts = self.prompts.get(plan.dataset, RowPrompts())
+        taught = None if self.teacher is None else self.teacher.prompts.get(plan.dataset)
+        of_teacher = taught or RowPrompts()  # without a teacher, they tell no texts apart
         texts: dict[_Text, int] = {}
         twice = {group.query for group in groups if group.is_own_positive}
 
@@ -105,10 +129,15 @@ class Collator:
             return texts.setdefault(text, len(texts))
 
         def documents(group: Sequence[str], own: Sequence[str | None] | None) -> list[int]:
-            given = zip(prompts.of_documents(own, len(group)), group, strict=True)
-            return [index(_Text(prompt, text, options.document_length, text in twice)) for prompt, text in given]
+            theirs = of_teacher.of_documents(own, len(group))
+            given = zip(prompts.of_documents(own, len(group)), group, theirs, strict=True)
+            length = options.document_length
+            return [index(_Text(prompt, text, length, text in twice, their)) for prompt, text, their in given]
 
-        query = [index(_Text(prompts.of_query(g), g.query, options.query_length, False)) for g in groups]
+        query = [
+            index(_Text(prompts.of_query(g), g.query, options.query_length, False, of_teacher.of_query(g)))
+            for g in groups
+        ]
         positives = [documents(group.positives, group.positive_prompts) for group in groups]
         negatives = [documents(group.negatives, group.negative_prompts) for group in groups]
         scores = [group.score for group in groups if group.score is not None]
@@ -129,6 +158,9 @@ class Collator:
             negative_scores=_scores([group.negative_scores for group in groups], negatives)
             if rows.has_teacher
             else None,
+            teacher=None
+            if self.teacher is None or taught is None
+            else self.teacher([Asked(each.taught, each.text, each.max_length) for each in texts]),
             weight=plan.weight,
         )
 
@@ -140,6 +172,7 @@ class _Text(NamedTuple):
     text: str
     max_length: int | None
     is_second_view: bool  # of a query that is its own positive
+    taught: str  # the teacher's prompt: a teacher may tell a query from an equal document where the encoder does not
 
 
 def _hash(text: str) -> int:

@@ -8,7 +8,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_embed.data.collator import Collator, PlannedRows, RowPrompts, Tokenizer
+from lightning_embed.data.collator import Collator, PlannedRows, RowPrompts, Teaches, Tokenizer
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.measured_loader import MeasuredLoader, StepLoader
 from lightning_embed.data.options import check_divisible
@@ -46,6 +46,7 @@ class EmbeddingDataModule(LightningDataModule):
         pin_memory: copy batches to page-locked memory (GPU).
         ranks: number of processes that will train, where it is known before they start: for batches of all rows of a
             small dataset.
+        teacher: has a teacher's embeddings of all texts, for losses that need them.
 
     Raises:
         DataError: no dataset fills one step, or a dataset has fewer rows than ranks.
@@ -63,6 +64,7 @@ class EmbeddingDataModule(LightningDataModule):
         num_workers: int | str = "auto",
         pin_memory: bool = False,
         ranks: int = 1,
+        teacher: Teaches | None = None,
     ) -> None:
         super().__init__()
         self.datasets = list(datasets.values())
@@ -80,6 +82,7 @@ class EmbeddingDataModule(LightningDataModule):
         self.schedule = sampler
         self.seed = seed
         self.ranks = ranks
+        self.teacher = teacher
         self.num_workers = num_workers
         self._resumed: dict[str, Any] | None = None
         self.loader: dict[str, Any] = {"pin_memory": pin_memory, "worker_init_fn": signals.leave_to_parent}
@@ -166,7 +169,7 @@ class EmbeddingDataModule(LightningDataModule):
         kind: type[DataLoader[Any]] = StepLoader,
         **options: Any,
     ) -> DataLoader[Any]:
-        collate = Collator(rows, self.tokenizer, self.prompts)
+        collate = Collator(rows, self.tokenizer, self.prompts, self.teacher)
         return kind(PlannedRows(rows, self.seed), batch_sampler=steps, collate_fn=collate, **self.loader, **options)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lightning_embed.data.collator import Collator, PlannedRows
+from lightning_embed.data.collator import Collator, PlannedRows, Teaches
 from lightning_embed.data.datamodule import Tokenizes, prompts_of
 from lightning_embed.data.dataset import EmbeddingDataset
 from lightning_embed.data.probe_options import ProbeOptions
@@ -32,6 +32,7 @@ class ProbeBatches:
         options: the choice of rows.
         encoder: the encoder, for its tokenizer and prompts.
         seed: seed of the rows and their order.
+        teacher: has a teacher's embeddings of the texts; None: no loss needs them.
 
     Raises:
         ConfigError: no train rows, or a share for a task that has none.
@@ -41,6 +42,7 @@ class ProbeBatches:
     options: ProbeOptions
     encoder: Tokenizes
     seed: int
+    teacher: Teaches | None = None
 
     def __post_init__(self) -> None:
         found = self._trained()
@@ -126,7 +128,7 @@ class ProbeBatches:
     @cached_property
     def _collate(self) -> Collator:
         prompts = {name: prompts_of(self.datasets[name], self.encoder) for name in self.rows}
-        return Collator(self.rows, self.encoder.tokenizer, prompts)
+        return Collator(self.rows, self.encoder.tokenizer, prompts, self.teacher)
 
 
 def _shuffled(count: int, *seed: int | str) -> Int[Tensor, " count"]:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTo
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 from transformers.utils import logging as log
 
+from lightning_embed.encoder.layer_cut import cut_layers
 from lightning_embed.encoder.manifest import STATIC, Manifest, refuse_broken_json
 from lightning_embed.encoder.options import Attention, EncoderOptions
 from lightning_embed.encoder.tokenize import TextTokenizer
@@ -43,7 +44,9 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
 
     Raises:
         CheckpointError: the backbone cannot be loaded.
+        ConfigError: layers that cannot be left out.
     """
+    _check_cut(options, manifest)
     if manifest.body == STATIC:
         from lightning_embed.encoder.static import StaticBackbone
 
@@ -76,10 +79,24 @@ def load_backbone(options: EncoderOptions, manifest: Manifest) -> tuple[Any, fro
             attn_implementation=str(options.attention) if named else None,
             output_loading_info=True,
         )
+    missing = report["missing_keys"]
+    if options.cut_option:
+        absent = {id(weight) for name, weight in backbone.state_dict(keep_vars=True).items() if name in missing}
+        cut_layers(backbone, options)
+        missing = [name for name, weight in backbone.state_dict(keep_vars=True).items() if id(weight) in absent]
     for name, own in dropouts.items():  # its layers have read it; a saved model has its own
         setattr(backbone.config, name, own)
     store(backbone, options.weights)
-    return backbone, frozenset(report["missing_keys"])
+    return backbone, frozenset(missing)
+
+
+def _check_cut(options: EncoderOptions, manifest: Manifest) -> None:
+    """Refuse to leave out layers that are not there, or that the head counts."""
+    kinds = [manifest.body, *(module.kind for module in manifest.modules or ())]
+    for kind in (STATIC, "WeightedLayerPooling"):
+        if options.cut_option and kind in kinds:
+            why = "has no layers" if kind == STATIC else "has a weight for each layer"
+            raise ConfigError(f"{options.cut_option}: the {kind} of {options.path} {why}. Leave it out.")
 
 
 def _dropouts(config: Any, options: EncoderOptions) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from lightning_embed.errors import ConfigError, nearest
@@ -102,6 +103,9 @@ class EncoderOptions:
             the directory.
         prompts: text put before every text, by name: `query`, `document`, a task (`sts`), a dataset (`squad`), or one
             of these with a role (`squad-query`). Added to those of the directory.
+        num_layers: keep the first layers only, as many as this: a smaller model, which is the base of the run. It is
+            saved as such, and opens everywhere. None: all.
+        layers: keep these layers only, counted from 0, in their order: [0, 3, 7, 11]; empty: see `num_layers`.
         attention: see `Attention`.
         kernel: see `KernelWord`.
         attention_dropout: share of the attention probabilities that is dropped in training, in [0, 1). None: the model's
@@ -131,8 +135,9 @@ class EncoderOptions:
             peft.LoHaConfig, peft.IA3Config ... One that cannot be folded into weights (prompts, prefixes) is refused.
 
     Raises:
-        ConfigError: an empty path, an unknown word, a number out of range, lora_targets without a lora_rank, both peft
-            and lora options, or narrow weights without adapters.
+        ConfigError: an empty path, an unknown word, a number out of range, layers that are not ascending, both layers
+            and num_layers, lora_targets without a lora_rank, both peft and lora options, or narrow weights without
+            adapters.
     """
 
     path: str
@@ -142,6 +147,8 @@ class EncoderOptions:
     normalize: bool = True
     max_length: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
+    num_layers: int | None = None
+    layers: list[int] = field(default_factory=list)
     attention: Attention = Attention.auto
     kernel: KernelWord = KernelWord.auto
     attention_dropout: float | None = None
@@ -185,13 +192,34 @@ class EncoderOptions:
                 f"encoder.kernel={self.kernel}: expected encoder.attention=auto or packed with it, got {self.attention}, "
                 "which is the family's own attention. Leave one of them out."
             )
+        self._check_layers()
         self._check_lora()
         self._check_adapters()
+
+    @property
+    def cut_option(self) -> str:
+        """The option by which layers are left out; empty: all are kept."""
+        return "encoder.layers" if self.layers else "encoder.num_layers" if self.num_layers is not None else ""
 
     @property
     def is_adapted(self) -> bool:
         """Whether adapters train in place of the weights of the backbone."""
         return bool(self.lora_rank or self.peft)
+
+    def _check_layers(self) -> None:
+        if self.num_layers is not None and self.num_layers < 1:
+            raise ConfigError(
+                f"encoder.num_layers: expected at least 1 or null (all), got {self.num_layers}. Usual: a third of them."
+            )
+        if self.layers and (self.layers[0] < 0 or any(a >= b for a, b in pairwise(self.layers))):
+            raise ConfigError(
+                f"encoder.layers: expected ascending numbers from 0 on, each once, got {self.layers}. Usual: [0, 3, 7, "
+                "11] of twelve."
+            )
+        if self.layers and self.num_layers is not None:
+            raise ConfigError(
+                f"encoder.layers={self.layers}: expected no num_layers with it, got {self.num_layers}. Leave one of them out."
+            )
 
     def _check_lora(self) -> None:
         if self.lora_rank < 0:

@@ -55,6 +55,11 @@ class Loss(ABC):
         """Whether the rows must hold a teacher's scores of their documents."""
         return False
 
+    @property
+    def needs_teacher_embeddings(self) -> bool:
+        """Whether the batch must hold a teacher's embeddings of its texts (the group `teacher`)."""
+        return False
+
     def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
         """Whether a row of this task is compared with its own hard negatives only."""
         return False

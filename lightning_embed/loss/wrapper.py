@@ -69,6 +69,11 @@ class Wrapper(Loss):
         """Around the signal of the wrapped loss."""
         return replace(self, loss=self.inner.signal)
 
+    @property
+    def needs_teacher_embeddings(self) -> bool:
+        """As the wrapped loss."""
+        return self.inner.needs_teacher_embeddings
+
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_negatives(task)

@@ -21,6 +21,7 @@ from lightning_embed.config.trainer_options import FSDP
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
 from lightning_embed.data.options import DataOptions
+from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.adapters import require_peft
 from lightning_embed.encoder.options import Dtype, EncoderOptions
@@ -41,7 +42,7 @@ def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path |
     """The base model, or the model in `start`, with the prompts of the datasets, which are saved with an expert."""
     options: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
     if start is not None:
-        options = replace(options, path=str(start), revision=None)
+        options = replace(options, path=str(start), revision=None, num_layers=None, layers=[])  # it is cut already
     elif not Path(options.path).is_dir():  # the commit in the hash of the run, even if the branch has moved since
         options = replace(options, revision=hub.commit(options.path, options.revision, "model") or options.revision)
     return Encoder(replace(options, prompts=options.prompts | _prompts(datasets)))
@@ -138,10 +139,19 @@ def scores(
 
 
 def datamodule(
-    cfg: DictConfig, data: Mapping[str, EmbeddingDataset], model: Encoder, expert: Expert
+    cfg: DictConfig,
+    data: Mapping[str, EmbeddingDataset],
+    model: Encoder,
+    expert: Expert,
+    teacher: TeacherVectors | None = None,
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
-    options = {"num_workers": cfg.data.num_workers, "pin_memory": cfg.data.pin_memory, "ranks": num_ranks(cfg) or 1}
+    options: dict[str, Any] = {
+        "num_workers": cfg.data.num_workers,
+        "pin_memory": cfg.data.pin_memory,
+        "ranks": num_ranks(cfg) or 1,
+    }
+    options["teacher"] = teacher
     return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **options)
 
 

@@ -16,6 +16,7 @@ def check_rows(
     mined: Collection[str],
     dim: int,
     scored: bool = False,
+    teacher_dim: int | None = None,
 ) -> None:
     """Refuse losses that do not fit the encoder, and rows that lack the parts that their loss needs.
 
@@ -25,12 +26,13 @@ def check_rows(
         mined: names of those that get mined negatives.
         dim: length of an embedding.
         scored: whether these get a teacher's scores as well.
+        teacher_dim: length of a teacher's embedding; None: no loss needs one.
 
     Raises:
         ConfigError: with the name of the dataset.
     """
     for loss in losses.values():
-        loss(_two_rows(dim))
+        loss(_two_rows(dim, teacher_dim))
     for name in mined:
         if data[name].train is None:
             raise ConfigError(f"mining.datasets: {name} has no train rows, for which to mine negatives.")
@@ -65,7 +67,7 @@ def check_rows(
             )
 
 
-def _two_rows(dim: int) -> LossInput:
+def _two_rows(dim: int, teacher_dim: int | None) -> LossInput:
     """The smallest batch that every loss accepts."""
     embeddings, column = torch.eye(6, dim), torch.tensor([[2], [3]])
     scores = torch.tensor([[1.0], [0.0]])
@@ -79,4 +81,5 @@ def _two_rows(dim: int) -> LossInput:
         rows=slice(0, 2),
         positive_scores=scores,
         negative_scores=scores,
+        teacher=None if teacher_dim is None else torch.eye(6, teacher_dim),
     )

@@ -59,9 +59,10 @@ def check_signal(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: En
 
 def _contrasts_rows(loss: Loss) -> bool:
     """Whether the positives of a row are negatives of another row with the same query."""
-    while isinstance(loss, Wrapper) and not loss.needs_teacher:
+    while isinstance(loss, Wrapper) and not (loss.needs_teacher or loss.needs_teacher_embeddings):
         loss = loss.inner
-    return not loss.needs_teacher and not loss.needs_negatives(Task.retrieval) and not getattr(loss, "mined", False)
+    taught = loss.needs_teacher or loss.needs_teacher_embeddings
+    return not taught and not loss.needs_negatives(Task.retrieval) and not getattr(loss, "mined", False)
 
 
 def _cause(loss: Loss, task: Task, signal: Signal, size: int) -> str:

@@ -24,7 +24,7 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError
 from lightning_embed.experts import Expert
 from lightning_embed.experts.joint import Joint
-from lightning_embed.run import build
+from lightning_embed.run import build, teacher
 from lightning_embed.run.fit import fit
 from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.runtime.seeding import derive_seed
@@ -146,7 +146,8 @@ def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encode
             raise ConfigError(
                 f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
             )
-        fit(cfg, Joint(), PlannedTraining(expert, build.datamodule(cfg, data, base, expert)), folder)
+        batches = build.datamodule(cfg, data, base, expert, teacher.vectors(cfg, data))
+        fit(cfg, Joint(), PlannedTraining(expert, batches), folder)
         return folder / "models" / expert.name
 
     def loss_of(model: Path, name: str) -> float:

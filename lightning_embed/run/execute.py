@@ -8,7 +8,7 @@ from lightning_embed.config import run_yaml
 from lightning_embed.config.queries import is_first
 from lightning_embed.report import Run
 from lightning_embed.report.scores import results_file
-from lightning_embed.run import build, finished, service
+from lightning_embed.run import build, finished, service, teacher
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.cost import costs
 from lightning_embed.run.finalize import Finalize
@@ -32,7 +32,7 @@ def execute(prepared: Prepared) -> float | None:
     begin(prepared)
     form_group()
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
-    prepared = with_mined_negatives(prepared)
+    prepared = with_teacher(with_mined_negatives(prepared))
     for training in prepared.trainings:
         fit(prepared.cfg, prepared.plan, training, prepared.out)
         gc.collect()  # a Trainer and its module refer to each other, and hold the weights and moments of the expert
@@ -88,6 +88,21 @@ def with_mined_negatives(prepared: Prepared) -> Prepared:
     return replace(prepared, data=data, trainings=new_trainings)
 
 
+def with_teacher(prepared: Prepared) -> Prepared:
+    """The run with the embeddings of its teacher in all batches, where losses need them."""
+    cfg = prepared.cfg
+    if not prepared.trainings or (found := teacher.vectors(cfg, prepared.data)) is None:
+        return prepared
+    return replace(
+        prepared,
+        teacher=found,
+        trainings=[
+            PlannedTraining(each.expert, build.datamodule(cfg, prepared.data, prepared.base, each.expert, found))
+            for each in prepared.trainings
+        ],
+    )
+
+
 def _end_of_one_expert(prepared: Prepared) -> None:
     """Write the card of the only expert, and print how to continue."""
     out, only = prepared.out, prepared.plan.only
@@ -106,7 +121,7 @@ def _finalize(prepared: Prepared) -> float | None:
         prepared.sources,
         out / "models" / BASE,
         build.scores(cfg, prepared.evaluator, prepared.data),
-        ProbeMaker(cfg, prepared.data),
+        ProbeMaker(cfg, prepared.data, prepared.teacher),
         costs=costs(prepared.plan, prepared.experts, spent),
         trainings=_trainings(prepared),
     ).run()

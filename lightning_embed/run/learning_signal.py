@@ -64,7 +64,11 @@ def measure(
     loss = loss.signal
     silent, reference, own, queries = [], [], 0, set[tuple[str, str]]()
     for groups, batch in _batches(rows, batch_rows, prompts, seed, most):
-        given = replace(local(batch, _random(len(batch.hashes), dim)), rows=slice(0, min(batch_rows, ROWS)))
+        given = replace(
+            local(batch, _random(len(batch.hashes), dim)),
+            rows=slice(0, min(batch_rows, ROWS)),
+            teacher=_teacher(len(batch.hashes), dim),
+        )
         expected = _gradients(loss, _apart(given, dim))
         threshold = _ROUNDING * expected.max()
         silent.append(_gradients(loss, given) <= threshold)
@@ -111,6 +115,11 @@ def _random(count: int, dim: int) -> Embeddings:
     return Embeddings(final, final)
 
 
+def _teacher(count: int, dim: int) -> Float[Tensor, "count dim"]:
+    """Any teacher of these texts, for losses that learn from one."""
+    return normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(1)), dim=1)
+
+
 def _apart(batch: LossInput, dim: int) -> LossInput:
     """The same rows, with a text of its own at every place."""
     index = torch.cat([batch.query[:, None], batch.positives, batch.negatives], 1)
@@ -118,7 +127,7 @@ def _apart(batch: LossInput, dim: int) -> LossInput:
     new = torch.where(exists, exists.flatten().cumsum(0).view_as(index) - 1, -1)
     count, slots = int(exists.sum()), 1 + batch.positives.shape[1]
     return replace(
-        batch, embeddings=_random(count, dim), hashes=torch.arange(count),
+        batch, embeddings=_random(count, dim), hashes=torch.arange(count), teacher=_teacher(count, dim),
         query=new[:, 0], positives=new[:, 1:slots], negatives=new[:, slots:],
     )  # fmt: skip
 

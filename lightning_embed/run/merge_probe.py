@@ -16,6 +16,7 @@ from lightning_embed.config.values import build_options
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.probe_batches import ProbeBatches
 from lightning_embed.data.probe_options import ProbeOptions
+from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.chunk import cut
 from lightning_embed.encoder.options import Dtype, EncoderOptions
@@ -192,10 +193,12 @@ class ProbeMaker:
     Args:
         cfg: config of the run.
         data: datasets of the run.
+        teacher: embeddings of the run's teacher; None: it has none, or is not asked yet.
     """
 
     cfg: DictConfig
     data: Mapping[str, EmbeddingDataset]
+    teacher: TeacherVectors | None = None
 
     @cached_property
     def rows_hash(self) -> str:
@@ -229,7 +232,7 @@ class ProbeMaker:
             ConfigError: no train rows, or shares of a task without datasets.
         """
         options: ProbeOptions = build_options(ProbeOptions, self.cfg.probe)
-        return ProbeBatches(self.data, options, encoder, self.cfg.seed)
+        return ProbeBatches(self.data, options, encoder, self.cfg.seed, self.teacher)
 
     @property
     def _eval_sets(self) -> list[EvalSet]:

@@ -15,7 +15,7 @@ from lightning_embed.data.row_groups import Rows
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert
 from lightning_embed.experts.joint import Joint
-from lightning_embed.run import build
+from lightning_embed.run import build, teacher
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.fit import fit
 from lightning_embed.run.plan import PlannedTraining
@@ -109,5 +109,10 @@ def _trained(
     """The model that is trained on the negatives of a round, as a joint expert of the run."""
     rows = {key: None for key, dataset in data.items() if dataset.train is not None}
     expert = Expert(name, rows, start_path=str(out / "models" / BASE))
-    fit(cfg, Joint(), PlannedTraining(expert, build.datamodule(cfg, data, base, expert)), folder)
+    fit(
+        cfg,
+        Joint(),
+        PlannedTraining(expert, build.datamodule(cfg, data, base, expert, teacher.vectors(cfg, data))),
+        folder,
+    )
     return folder / "models" / name

@@ -15,6 +15,7 @@ from lightning_embed.config.values import build_options, plain
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.data.mining_models import check_models
 from lightning_embed.data.mining_options import MiningOptions
+from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.conversion import CONVERTER
 from lightning_embed.errors import ConfigError, DataError, nearest
@@ -23,7 +24,7 @@ from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.merge import MergeStrategy, Source
 from lightning_embed.merge.checkpoint.lora import is_adapter
 from lightning_embed.merge.checkpoint.open_model import open_directory
-from lightning_embed.run import build, doctor
+from lightning_embed.run import build, doctor, teacher
 from lightning_embed.run.check_rows import check_rows
 from lightning_embed.run.check_signal import check_signal
 from lightning_embed.run.dataset_affinity import DatasetAffinity, affinity
@@ -51,6 +52,7 @@ class Prepared:
         sources: sources of the merge.
         strategy: merge strategy; None: merge=none.
         evaluator: evaluator of all models.
+        teacher: embeddings of the teacher, once it was asked; None: no loss needs one.
     """
 
     cfg: DictConfig
@@ -64,6 +66,7 @@ class Prepared:
     sources: Sequence[Source]
     strategy: MergeStrategy | None
     evaluator: Evaluator
+    teacher: TeacherVectors | None = None
 
     @property
     def out(self) -> Path:
@@ -94,7 +97,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     base = build.encoder(cfg, data.values())
     trained_on = train_sets(data)
     losses = build.losses(cfg, {data[name].options.task for name in trained_on})
-    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None)
+    taught = teacher.dim_of(cfg, losses, base.dim)
+    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None, teacher_dim=taught)
     check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:

@@ -106,6 +106,12 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any]:
         options |= {key: str(value) for key, value in more.items() if value is not None}
         if (rounds := chosen["mining"]["rounds"]) > 1:
             options["rounds of mining"] = f"{rounds}, each after the first with a model trained on the one before"
+    if (path := chosen["teacher"]["path"]) is not None:
+        options["teacher"] = Path(path).name if Path(path).exists() else path
+    if encoder["layers"]:
+        options["layers"] = f"{', '.join(map(str, encoder['layers']))} of the base model, counted from 0"
+    if encoder["num_layers"]:
+        options["layers"] = f"the first {encoder['num_layers']} of the base model"
     if encoder["lora_rank"]:
         options["LoRA"] = f"rank {encoder['lora_rank']}, alpha {encoder['lora_alpha']:g}, folded into the weights"
     if encoder["peft"]:

@@ -20,6 +20,7 @@ def local(batch: Batch, embeddings: Embeddings) -> LossInput:
         rows=slice(0, len(batch.query)),
         positive_scores=batch.positive_scores,
         negative_scores=batch.negative_scores,
+        teacher=batch.teacher,
     )
 
 
@@ -51,6 +52,7 @@ def gathered(batch: Batch, embeddings: Embeddings) -> LossInput:
         rows=slice(distributed.rank() * len(batch.query), (distributed.rank() + 1) * len(batch.query)),
         positive_scores=_gather_scores(batch.positive_scores, positive_scores, rows),
         negative_scores=_gather_scores(batch.negative_scores, negative_scores, rows),
+        teacher=None if batch.teacher is None else distributed.gather(batch.teacher, texts),
     )
 
 

@@ -214,6 +214,7 @@ BATCHES: dict[str, dict[str, dict[str, Any]]] = {
 _UPDATE = ["experts.existing={existing}", "experts.new=[phrases]"]
 MORE = {
     "boom_update": _UPDATE,
+    "distill": ["encoder.num_layers=1", "merge=soup"],  # of two layers; alone it has nothing to merge
     "self_positioning_instructor": ["experts.num_clusters=2"],
     "self_positioning_instructor_iterative": [*_UPDATE, "~probe.task_shares.classification"],
 }

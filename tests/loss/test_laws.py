@@ -25,7 +25,7 @@ def _pairs(
     return LossInput(
         embeddings=Embeddings(final, middle), hashes=torch.arange(2 * n), query=torch.arange(n),
         positives=torch.arange(n, 2 * n)[:, None], negatives=torch.empty(n, 0, dtype=torch.int64),
-        score=torch.tensor(score), rows=slice(0, n),
+        score=torch.tensor(score), rows=slice(0, n), teacher=normalize(_random(2 * n, 8), dim=1),
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def _batch(final: torch.Tensor, middle: torch.Tensor) -> LossInput:
         rows=slice(0, 6),
         positive_scores=teacher[:, :1] + 1.0,
         negative_scores=teacher[:, 1:].masked_fill(negatives < 0, torch.nan),
+        teacher=normalize(_random(7), dim=1),
     )
 
 

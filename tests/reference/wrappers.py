@@ -82,3 +82,56 @@ def multi_positive(
             ours = sum(similarity[text] for text in right)
             losses.append(-torch.log(ours / (ours + sum(similarity[text] for text in against))))
     return sum(losses) / len(losses)
+
+
+def distill_embeddings(pairs: Sequence[tuple[Tensor, Tensor]], kind: str) -> Tensor:
+    """Of each place of a row that holds a text: the student's and the teacher's embedding of it, unit vectors."""
+    distance = {
+        "cosine": lambda s, t: 1 - s @ t,
+        "mse": lambda s, t: sum((a - b) ** 2 for a, b in zip(s, t, strict=True)) / len(t),
+        "l2": lambda s, t: (s - t).norm(),
+    }[kind]
+    return sum(distance(s, t) for s, t in pairs) / len(pairs)
+
+
+def distill_similarities(
+    rows: Sequence[Sequence[tuple[Tensor, float]]], temperature: float, teacher_temperature: float
+) -> Tensor:
+    """Of each query: similarity and the teacher's similarity of the documents of the batch that are not the query."""
+    return distill_kl(
+        [[s for s, _ in row] for row in rows], [[t for _, t in row] for row in rows], temperature, teacher_temperature
+    )
+
+
+def gist(
+    embeddings: Sequence[Tensor],
+    guide: Sequence[Tensor],
+    texts: Sequence[int],
+    query: Sequence[int],
+    positives: Sequence[Sequence[int]],
+    negatives: Sequence[Sequence[int]],
+    temperature: float,
+    margin: float,
+    relative: bool,
+    contrast_queries: bool,
+    contrast_positives: bool,
+) -> Tensor:
+    """All indices are places in `embeddings`, -1 an empty one; `texts` says which places hold equal texts."""
+    losses = []
+    for i, q in enumerate(query):
+        own = {texts[q], *(texts[p] for p in positives[i] if p >= 0)}
+        for slot, p in enumerate(positives[i]):
+            if p < 0:
+                continue
+            best = float(guide[q] @ guide[p])
+            limit = best - margin * (abs(best) if relative else 1)
+            pairs = [(q, row[slot]) for row in positives] + [(q, n) for row in negatives for n in row]
+            pairs += [(q, other) for other in query] if contrast_queries else []
+            pairs += [(p, row[slot]) for row in positives] if contrast_positives else []
+            target = torch.exp(embeddings[q] @ embeddings[p] / temperature)
+            total = target
+            for a, c in pairs:
+                if c >= 0 and texts[c] not in own and float(guide[a] @ guide[c]) <= limit:
+                    total = total + torch.exp(embeddings[a] @ embeddings[c] / temperature)
+            losses.append(-torch.log(target / total))
+    return sum(losses) / len(losses)

@@ -89,3 +89,24 @@ def test_train_merge_measure_and_open(
         one, other = (load(source).named_weights()[name] for source in sources)
         torch.testing.assert_close(weight, (one + other) / 2, atol=1e-6, rtol=0, msg=name)
     assert load_file(merged[0] / "model.safetensors")
+
+
+def test_a_cut_base_is_the_base_of_all(build: Build, tmp_path: Path) -> None:
+    """Trained, merged and measured: experts, task vectors and the base of the table have the layers that were kept."""
+    base, toy, out = build("bert", num_hidden_layers=4), write_toy(tmp_path / "toy"), tmp_path / "run"
+    data = [
+        "data=sample", f"data.root={toy}", *(f"data.datasets.{name}.{key}" for name, path in (("facts", "pairs"), ("phrases", "scores"))
+        for key in (f"path={toy}/{path}", "batch_size=8")), "data.datasets.phrases.score_range=[0,1]",
+    ]  # fmt: skip
+    _run(
+        "train", train.train, f"encoder.path={base}", "encoder.num_layers=2", "encoder.max_length=40", f"out={out}", *data,
+        "merge=ties", "trainer.max_steps=2", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "logger=none",
+    )  # fmt: skip
+    (merged,) = out.glob("merged/ties-*/model")
+    layers = {}
+    for folder in (out / "models/base", out / "models/retrieval", out / "models/sts", merged):
+        layers[folder.name] = load(folder).backbone.config.num_hidden_layers
+    assert set(layers.values()) == {2}
+    whole, cut = load(base).encode(TEXTS), load(out / "models/base").encode(TEXTS)
+    assert not torch.allclose(whole, cut, atol=1e-3)
+    assert "the first 2 of the base" in (out / "models/sts/README.md").read_text()

@@ -9,15 +9,19 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from lightning import Trainer
+from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from lightning_embed import DatasetOptions, EmbeddingModule, registry
-from lightning_embed.data.collator import Collator, Planned
+from lightning_embed.data.collator import Asked, Collator, Planned, RowPrompts
 from lightning_embed.data.row_groups import Group, Rows
+from lightning_embed.data.teacher import key_of
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
+from lightning_embed.loss.distill_embeddings import EmbeddingDistance
+from lightning_embed.loss.gist import MarginOf
 from lightning_embed.loss.infonce_hard import Hardened
 from lightning_embed.sampler import BatchPlan
 from lightning_embed.types import Batch, StepMode, Task
@@ -54,8 +58,13 @@ CASES = {
     "learned_temperature hard": (Task.retrieval, {"name": "learned_temperature", "loss": {"name": "infonce_hard"}}),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
+    "gist": (Task.retrieval, {"temperature": 0.2}),
+    "gist relative": (Task.retrieval, {"name": "gist", "margin": 0.1, "margin_of": MarginOf.relative}),
+    "distill_embeddings": (Task.retrieval, {}),
+    "distill_embeddings kl": (Task.retrieval, {"name": "distill_embeddings", "kind": EmbeddingDistance.kl}),
+    "distill_embeddings of labels": (Task.classification, {"name": "distill_embeddings", "loss_weight": 0.0}),
 }
-WRAPPERS = ("matryoshka", "spread_out", "learned_temperature", "distill")
+WRAPPERS = ("matryoshka", "spread_out", "learned_temperature", "distill", "distill_embeddings")
 SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
     "plain": (StepMode.plain, 0),
@@ -94,9 +103,20 @@ def groups(task: Task) -> list[Group]:
     return made
 
 
+class Teacher:
+    """Unit vectors that are a function of the text and the role."""
+
+    prompts = {"d": RowPrompts("query: ", "document: ")}
+
+    def __call__(self, asked: Sequence[Asked]) -> torch.Tensor:
+        draws = [torch.Generator().manual_seed(key_of(each) % 2**31) for each in asked]
+        return normalize(torch.stack([torch.randn(32, generator=draw, dtype=torch.float64) for draw in draws]), dim=1)
+
+
 def batch(encoder: Encoder, task: Task, rows: Sequence[Group]) -> Batch:
     """A collated batch."""
-    collator = Collator({"d": Rows("d", DatasetOptions(task, "unused"), SCORED)}, encoder.tokenizer)
+    datasets = {"d": Rows("d", DatasetOptions(task, "unused"), SCORED)}
+    collator = Collator(datasets, encoder.tokenizer, teacher=Teacher())
     (made,) = collator([Planned(BatchPlan("d", torch.arange(len(rows))), rows)])
     return made
 

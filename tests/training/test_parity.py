@@ -69,7 +69,7 @@ def test_the_comparison_means_something(record: dict, case: str) -> None:
     """There is a gradient, and the mean of the halves is another loss wherever rows are compared with each other."""
     whole, halves = record[case, "whole plain"], record[case, "mean of halves"]
     assert whole[1].norm() > 1e-6
-    if case not in ("cosine_mse", "infonce grouped"):
+    if case not in ("cosine_mse", "infonce grouped", "distill_embeddings of labels"):
         assert not torch.allclose(whole[1], halves[1], rtol=1e-3, atol=1e-9)
 
 
