@@ -24,7 +24,7 @@ from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
 _SEARCHPATH = "hydra.searchpath"
-_OPTIONS = ("encoder", "data", "mining", "probe", "doctor")  # groups with one schema each
+_OPTIONS = ("encoder", "parameter_groups", "data", "mining", "probe", "doctor")  # groups with one schema each
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 
 

@@ -31,7 +31,7 @@ from lightning_embed.types import Task
 
 TRAINED_BY = (
     "seed", "encoder", "data", "mining", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
-    "scheduler", "max_grad_norm", "trainer", "sources", "base",
+    "parameter_groups", "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
     "experts": {"only", "jobs", "retries"},

@@ -6,7 +6,7 @@ from lightning_embed import registry
 from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.values import plain
 
-_BOUNDED = ("encoder", "mining", "probe", "doctor")  # as the words of rooms are by `registry.build`
+_BOUNDED = ("encoder", "parameter_groups", "mining", "probe", "doctor")  # as the words of rooms are by `registry.build`
 
 
 def bad_numbers(config: DictConfig) -> list[str]:

@@ -18,6 +18,7 @@ from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.data.options import DataOptions, check_divisible
 from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
 from lightning_embed.experts import Jobs
@@ -254,6 +255,7 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield from _refusal(registry.build, room, plain(node))
     if "encoder" in config:
         yield from _refusal(build_options, EncoderOptions, config.encoder)
+        yield from _refusal(build_options, ParameterGroups, config.parameter_groups)
     if "mining" in config:
         yield from _refusal(build_options, MiningOptions, config.mining)
         for name in config.mining.datasets:

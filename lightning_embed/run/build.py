@@ -22,6 +22,7 @@ from lightning_embed.data.options import DataOptions
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.adapters import require_peft
 from lightning_embed.encoder.options import Dtype, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
@@ -153,6 +154,7 @@ def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Exper
         losses(cfg, tasks),
         optimizer,
         scheduler,
+        parameter_groups=build_options(ParameterGroups, cfg.parameter_groups),
         max_grad_norm=cfg.max_grad_norm,
         seed=seed,
         step=cfg.step,
@@ -200,7 +202,7 @@ def check_components(cfg: DictConfig) -> None:
         check_signature("encoder.peft", cfg.encoder.peft)
     make_optimizer = instantiated("optimizer", cfg.optimizer)
     with refusals_of("optimizer"):
-        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(shape)) for shape in ((1,), (1, 1))])
     make_scheduler = instantiated("scheduler", cfg.scheduler)
     with refusals_of("scheduler"):
         make_scheduler(optimizer, 10)

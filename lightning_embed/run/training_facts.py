@@ -13,6 +13,7 @@ from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import training_seed
 from lightning_embed.config.values import LOSS_OF_TASK, shown_config
 from lightning_embed.data import EmbeddingDataModule
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.experts import Expert, ExpertPlan
 from lightning_embed.sampler import StepSampler
 from lightning_embed.sampler.seen import rows_seen
@@ -98,6 +99,11 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any]:
         if encoder["dtype"] != "auto"
         else "bfloat16 where the machine is fast at it, else float32",
     }
+    groups = {
+        name: value for name, value in chosen["parameter_groups"].items() if value != getattr(ParameterGroups(), name)
+    }
+    if groups:
+        options["groups of parameters"] = ", ".join(f"{name} {value}" for name, value in groups.items())
     if mined := chosen["mining"]["datasets"]:
         models = {key: chosen["mining"][key] for key in ("model", "cross_encoder")}
         named = {key: Path(path).name if path and Path(path).exists() else path for key, path in models.items()}

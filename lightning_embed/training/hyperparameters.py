@@ -20,13 +20,16 @@ from torch.optim.lr_scheduler import LRScheduler
 import lightning_embed.loss
 from lightning_embed import registry
 from lightning_embed.encoder import Encoder, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.loss import Loss
 from lightning_embed.training import lr_schedule
+from lightning_embed.training import muon as muon  # its optimiser is found by name
 from lightning_embed.types import Task
 
 Words = Mapping[str, Any]
 _Class = TypeVar("_Class")
+_SCHEDULES = ("linear", "cosine", "wsd", "constant")
 _PLAIN = (bool, int, float, str, type(None), torch.dtype)
 
 
@@ -113,6 +116,14 @@ def built_losses(losses: Mapping[Any, Loss | Words]) -> dict[Task, Loss]:
     return {Task(task): _built_loss(loss) if isinstance(loss, Mapping) else loss for task, loss in losses.items()}
 
 
+def built_groups(groups: ParameterGroups | Words | None) -> ParameterGroups:
+    """The groups of parameters, from their options; None: of an earlier version, which had one."""
+    if isinstance(groups, ParameterGroups):
+        return groups
+    built: ParameterGroups = _made(ParameterGroups, groups or {})
+    return built
+
+
 def built_optimizer(optimizer: Any) -> Any:
     """A function that makes an optimiser: of torch.optim, or of an imported class."""
     return _built("optimizer", optimizer, _optimizer_class)
@@ -136,8 +147,7 @@ def _optimizer_class(name: str) -> Any:
 
 
 def _scheduler_function(name: str) -> Any:
-    ours = {"linear": lr_schedule.linear, "constant": lr_schedule.constant}
-    return ours.get(name) or _imported(name, LRScheduler)
+    return getattr(lr_schedule, name) if name in _SCHEDULES else _imported(name, LRScheduler)
 
 
 def _imported(path: str, kind: type[_Class]) -> type[_Class] | None:

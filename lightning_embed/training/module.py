@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
+from lightning_embed.encoder.parameter_groups import ParameterGroups, set_rates
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
 from lightning_embed.runtime import distributed, fault_injection, shards
@@ -56,6 +58,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         optimizer: makes the optimiser of the trainable parameters.
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
         lr: learning rate of all parameters, in place of the optimiser's own; set by Lightning's `Tuner.lr_find`.
+        parameter_groups: what the optimiser does differently for some parameters; None: nothing.
         max_grad_norm: clip the gradient to this L2 norm; None: no clipping.
         seed: seed of dropout.
         step: execution of a step, see `StepMode`; the gradient is the same.
@@ -75,6 +78,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         scheduler: MakeScheduler | Words | None = None,
         *,
         lr: float | None = None,
+        parameter_groups: ParameterGroups | Words | None = None,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
         step: StepMode | str = StepMode.plain,
@@ -92,6 +96,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             raise ConfigError(FLOAT16_IN_TRAINING)
         self.make_optimizer: MakeOptimizer = hyperparameters.built_optimizer(optimizer)
         self.make_scheduler: MakeScheduler | None = hyperparameters.built_scheduler(scheduler)
+        self.parameter_groups = hyperparameters.built_groups(parameter_groups)
         self._shown: Tensor | None = None
         self.lr = lr
         self.max_grad_norm = max_grad_norm
@@ -114,6 +119,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             "losses": hyperparameters.loss_words(self.losses),
             "optimizer": hyperparameters.function_words(self.make_optimizer),
             "scheduler": hyperparameters.function_words(self.make_scheduler),
+            "parameter_groups": asdict(self.parameter_groups),
         }
 
     def save_hyperparameters(self, *args: Any, ignore: Any = None, frame: Any = None, logger: bool = True) -> None:
@@ -161,10 +167,9 @@ class EmbeddingModule(FiniteChecks, Inference):
 
     def configure_optimizers(self) -> Any:
         """The optimiser of the trainable parameters, and its schedule over all steps of the trainer."""
-        optimizer = self.make_optimizer(p for p in self.encoder.parameters() if p.requires_grad)
-        if self.lr is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr
+        matrices = getattr(getattr(self.make_optimizer, "func", self.make_optimizer), "takes_matrices", False)
+        optimizer = self.make_optimizer(self.parameter_groups.of(self, matrices=matrices))
+        set_rates(optimizer.param_groups, self.lr)
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer, self.num_steps()), "interval": "step"}
@@ -190,7 +195,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             weights[batch.dataset] = weights.get(batch.dataset, 0.0) + batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
-        self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, optimizer.param_groups[0]["lr"]))
+        self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, self._rate()))
         fault_injection.point("before_step")
         optimizer.step()
         fault_injection.point("after_step")
@@ -271,7 +276,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) and not last else nullcontext()
 
     def _clip(self) -> Float[Tensor, ""]:
-        parameters = [p for p in self.encoder.parameters() if p.grad is not None]
+        parameters = [p for p in self.parameters() if p.grad is not None]
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
         return shards.whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
@@ -279,7 +284,11 @@ class EmbeddingModule(FiniteChecks, Inference):
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)
         self.log("train/grad_norm", norm)
         # as a tensor of the CPU: Lightning would copy a number to a GPU and wait for it
-        self.log("train/learning_rate", torch.as_tensor(self._optimizer().param_groups[0]["lr"]))
+        self.log("train/learning_rate", torch.as_tensor(self._rate()))
+
+    def _rate(self) -> float:
+        """The largest learning rate of all parameters."""
+        return max(group["lr"] for group in self._optimizer().param_groups)  # type: ignore[no-any-return]
 
     def _show(self, loss: Float[Tensor, ""]) -> None:
         """The loss beside the progress bar, which reads it at every step; from a GPU it is read where steps are logged."""
