@@ -88,6 +88,8 @@ def run_identity(config: DictConfig) -> Identity:
     if (existing := options.get("experts", {}).get("existing")) is not None:
         content["experts.existing"] = model_content(existing, None)
         options["experts"]["existing"] = True
+    if (stages := options.get("experts", {}).get("stages")) is not None:
+        options["experts"]["stages"] = list(stages.items())  # their order counts
     if mining := options.get("mining"):
         content |= _mining_content(mining)
     if (base := options.get("base")) is not None:

@@ -109,5 +109,5 @@ def _trained(
     """The model that is trained on the negatives of a round, as a joint expert of the run."""
     rows = {key: None for key, dataset in data.items() if dataset.train is not None}
     expert = Expert(name, rows, start_path=str(out / "models" / BASE))
-    fit(cfg, Joint(), PlannedTraining(expert, build.datamodule(cfg, data, base, expert)), folder)
+    fit(Joint(), PlannedTraining(expert, build.datamodule(cfg, data, base, expert), cfg), folder)
     return folder / "models" / name

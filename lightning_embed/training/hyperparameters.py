@@ -70,9 +70,9 @@ def encoder_words(encoder: Encoder) -> Words:
     return words
 
 
-def loss_words(losses: Mapping[Task, Loss]) -> Words:
-    """The word and the options of the loss of each task."""
-    return {str(task): _of_loss(loss) for task, loss in losses.items()}
+def loss_words(losses: Mapping[str, Loss]) -> Words:
+    """The word and the options of the loss of each task, or dataset."""
+    return {str(name): _of_loss(loss) for name, loss in losses.items()}
 
 
 def function_words(function: Any) -> Words | None:
@@ -107,13 +107,14 @@ def built_encoder(encoder: Encoder | Words) -> Encoder:
         ) from error
 
 
-def built_losses(losses: Mapping[Any, Loss | Words]) -> dict[Task, Loss]:
-    """The losses of each task, from their words where they are words.
+def built_losses(losses: Mapping[Any, Loss | Words]) -> dict[str, Loss]:
+    """The losses of each task, or dataset, from their words where they are words.
 
     Raises:
         ConfigError: a loss that is not imported.
     """
-    return {Task(task): _built_loss(loss) if isinstance(loss, Mapping) else loss for task, loss in losses.items()}
+    built = {name: _built_loss(loss) if isinstance(loss, Mapping) else loss for name, loss in losses.items()}
+    return {Task(name) if name in set(Task) else name: loss for name, loss in built.items()}
 
 
 def built_groups(groups: ParameterGroups | Words | None) -> ParameterGroups:

@@ -22,6 +22,7 @@ from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
 from lightning_embed.encoder.parameter_groups import ParameterGroups, set_rates
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import check_losses, loss_of
 from lightning_embed.runtime import distributed, fault_injection, shards
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage import checkpoint_file
@@ -34,7 +35,7 @@ from lightning_embed.training.inference import Inference
 from lightning_embed.training.lr_schedule import step_schedulers
 from lightning_embed.training.sharded import export
 from lightning_embed.training.trainer_options import check_trainer
-from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
+from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -54,7 +55,7 @@ class EmbeddingModule(FiniteChecks, Inference):
 
     Args:
         encoder: the model.
-        losses: the loss of each task of the data.
+        losses: the loss of each task of the data; or of a dataset, by its name, which comes before that of its task.
         optimizer: makes the optimiser of the trainable parameters.
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
         lr: learning rate of all parameters, in place of the optimiser's own; set by Lightning's `Tuner.lr_find`.
@@ -73,7 +74,7 @@ class EmbeddingModule(FiniteChecks, Inference):
     def __init__(
         self,
         encoder: Encoder | Words,
-        losses: Mapping[Task, Loss] | Words,
+        losses: Mapping[str, Loss] | Words,
         optimizer: MakeOptimizer | Words,
         scheduler: MakeScheduler | Words | None = None,
         *,
@@ -232,8 +233,8 @@ class EmbeddingModule(FiniteChecks, Inference):
             )  # fmt: skip
 
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
-        """Encode the texts of a batch and apply the loss of its task; its mean over ranks is the global loss."""
-        middle = self.losses[batch.task].needs_middle
+        """Encode the texts of a batch and apply its loss; its mean over ranks is the global loss."""
+        middle = self._loss_of(batch).needs_middle
         return self.compute_loss(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
 
     def compute_loss(self, batch: Batch, embeddings: Embeddings) -> LossOutput:
@@ -242,8 +243,11 @@ class EmbeddingModule(FiniteChecks, Inference):
         A subclass may add a term to `value`, and numbers to `logs`; a step in chunks (`step=cached`) calls it once for
         all chunks.
         """
-        loss = self.losses[batch.task]
+        loss = self._loss_of(batch)
         return loss(gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings))
+
+    def _loss_of(self, batch: Batch) -> Loss:
+        return loss_of(self.losses, batch.dataset, batch.task)
 
     def _backward(self, batch: Batch, seed: int, last: bool) -> LossOutput:
         """Add the gradient of a batch; with the last batch of a step, average it over ranks."""
@@ -258,7 +262,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         self, batch: Batch, backward: Callable[[Float[Tensor, ""], bool], None], seed: int | None = None
     ) -> LossOutput:
         """Run a batch as a training step does; `backward` takes each scalar, and whether it is the last one."""
-        middle = self.losses[batch.task].needs_middle
+        middle = self._loss_of(batch).needs_middle
         if self.step is StepMode.plain:
             embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
             output = self.compute_loss(batch, embeddings)
@@ -296,18 +300,3 @@ class EmbeddingModule(FiniteChecks, Inference):
         if self._shown is None or self.trainer.global_step % every == 0:
             self._shown = loss.cpu()
         self.log("loss", self._shown, prog_bar=True, logger=False)
-
-
-def check_losses(losses: Mapping[Task, Loss]) -> None:
-    """Refuse a loss that does not support its task.
-
-    Raises:
-        ConfigError: naming the loss, the task and the tasks that the loss supports.
-    """
-    grouped = ", or set in_batch=false (loss@label_loss=infonce_grouped)"
-    for task, loss in losses.items():
-        if task not in loss.tasks:
-            raise ConfigError(
-                f"{type(loss).__name__} cannot train {task}: it supports {', '.join(sorted(loss.tasks))}. "
-                f"Choose a different loss{grouped if getattr(loss, 'in_batch', False) else ''}."
-            )

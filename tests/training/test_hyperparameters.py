@@ -94,6 +94,11 @@ def test_an_optimiser_is_built_again(optimizer: Any) -> None:
     assert {k: _list(v) for k, v in again.defaults.items()} == {k: _list(v) for k, v in expected.defaults.items()}
 
 
+def test_the_loss_of_a_dataset_keeps_its_name() -> None:
+    losses = {Task.retrieval: InfoNCE(), "faq": InfoNCE(temperature=0.3)}
+    assert hyperparameters.built_losses(json.loads(json.dumps(hyperparameters.loss_words(losses)))) == losses
+
+
 def _list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
