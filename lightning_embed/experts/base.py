@@ -76,6 +76,7 @@ class ExpertPlan(ABC):
         jobs: here, or launcher: one job of Hydra's launcher for each expert; the command then merges.
         retries: times that a job that failed is started again; one with an error that would return is not.
         snapshots: sources out of each training, at equal distances; the last is the expert itself.
+        snapshot_share: share of each training, at its end, that the snapshots divide, in (0, 1]; 1: all of it.
         seeds: trainings of each expert, which differ in order of rows, drawn texts and dropout.
         ema: decay per step of an exponential moving average of the weights, which becomes one more source; in (0, 1),
             typically 0.99 to 0.999; with LoRA, of the adapters. None: none.
@@ -91,6 +92,7 @@ class ExpertPlan(ABC):
     jobs: Jobs = Jobs.here
     retries: int = 1
     snapshots: int = 1
+    snapshot_share: float = 1.0
     seeds: int = 1
     ema: float | None = None
     stages: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,8 @@ class ExpertPlan(ABC):
         for name in ("snapshots", "seeds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"experts.{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 < self.snapshot_share <= 1:
+            raise ConfigError(f"experts.snapshot_share must be in (0, 1], got {self.snapshot_share}.")
         if self.retries < 0:
             raise ConfigError(f"experts.retries must be at least 0, got {self.retries}.")
         if self.ema is not None and not 0 < self.ema < 1:
@@ -195,6 +199,10 @@ class ExpertPlan(ABC):
     def num_snapshots(self, expert: Expert) -> int:
         """Snapshots of an expert's training, at equal distances, of which its model is the last."""
         return self.snapshots if expert.num_sources is None else max(1, expert.num_sources)
+
+    def part_done(self, expert: Expert, number: int) -> float:
+        """The share of an expert's training that is over at a model of `models`, counted from 1; 1 at an average."""
+        return min(1.0, 1 - self.snapshot_share + self.snapshot_share * number / self.num_snapshots(expert))
 
     def sources(self, expert: Expert) -> list[str]:
         """Names of the models that an expert gives to the merge."""

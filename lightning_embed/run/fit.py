@@ -163,7 +163,7 @@ def _start(expert: Expert, models: Path) -> Path | None:
 def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> list[Callback]:
     """The callbacks that make the further sources of an expert's training: snapshots and an average."""
     names, count = plan.models(expert), plan.num_snapshots(expert)
-    steps = [round(num_steps * number / count) for number in range(1, count)]
+    steps = [round(num_steps * plan.part_done(expert, number)) for number in range(1, count)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
     return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
 
@@ -178,8 +178,8 @@ def _log(loggers: Sequence[Any], plan: ExpertPlan, training: PlannedTraining, ou
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
     for number, name in enumerate(plan.models(expert), start=1):
         model = lineage.LoggedModel(name, out / "models" / name)
-        share = min(1.0, number / plan.num_snapshots(expert))  # as in `costs`: an average ends with the expert
-        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": share})
+        facts["share_of_training"] = plan.part_done(expert, number)
+        lineage.log_expert(loggers, cfg, model, start, facts)
 
 
 def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:

@@ -207,9 +207,9 @@ def _check_training(plan: ExpertPlan, training: PlannedTraining) -> None:
             "or trainer.check_val_every_n_epoch=null, which counts the steps of the whole training."
         )
     steps = training.batches.num_steps(*training.limits)
-    if steps < snapshots:
-        name = training.expert.name
-        raise ConfigError(f"experts.snapshots={snapshots}: the training of {name} has only {steps} steps.")
+    if (span := round(steps * plan.snapshot_share)) < snapshots:
+        name, where = training.expert.name, f" in experts.snapshot_share={plan.snapshot_share}" if span < steps else ""
+        raise ConfigError(f"experts.snapshots={snapshots}: the training of {name} has only {span} steps{where}.")
     for callback in build.callbacks(cfg):
         if isinstance(callback, WhileTraining):
             callback.parts(training.batches.dev_sets)

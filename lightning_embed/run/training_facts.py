@@ -46,7 +46,7 @@ def trainings(plan: ExpertPlan, training: PlannedTraining, out: Path) -> dict[st
     whole.options["seed"] = training_seed(cfg, expert)
     by_source = {}
     for number, name in enumerate(plan.models(expert), start=1):
-        by_source[name] = replace(whole, steps=round(steps * min(1.0, number / plan.num_snapshots(expert))))
+        by_source[name] = replace(whole, steps=round(steps * plan.part_done(expert, number)))
     choice = read_choice(out / "checkpoints" / expert.name)
     if plan.ema is not None:
         average = {"exponential average of the weights": plan.ema}
