@@ -120,7 +120,7 @@ def seconds(dtype: str, rows: int, length: int, tasks: int, workers: int, chunk:
         encoder = build.encoder(cfg, data.values())
         expert, clock = Expert("joint", dict.fromkeys(data)), Clock()
         batches = build.datamodule(cfg, data, encoder, expert)
-        module = build.module(cfg, encoder, {r.options.task for r in batches.train_rows.values()}, expert)
+        module = build.module(cfg, encoder, {name: rows.options for name, rows in batches.train_rows.items()}, expert)
         build.trainer(cfg, [], Path(folder, "checkpoints"), [clock]).fit(module, batches)
     return clock.seconds()
 

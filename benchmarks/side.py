@@ -88,7 +88,7 @@ def ours(case: dict[str, Any], turns: Turns) -> None:
     encoder = build.encoder(cfg, data.values())
     expert = Expert("joint", dict.fromkeys(data))
     batches = build.datamodule(cfg, data, encoder, expert)
-    module = build.module(cfg, encoder, {rows.options.task for rows in batches.train_rows.values()}, expert)
+    module = build.module(cfg, encoder, {name: rows.options for name, rows in batches.train_rows.items()}, expert)
     if case["step"] == "partial":  # keeps half of the activations of a batch
         tokens, saved = batches.first_batches()[0].tokens, SavedBytes()
         chunk = encoder.chunks(tokens)[0]

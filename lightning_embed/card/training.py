@@ -14,7 +14,7 @@ class Training:
     Args:
         rows: dataset -> its train rows.
         steps: of the optimiser, without those of the experts that it starts from.
-        losses: task -> options of its loss, with the loss's word as `name`.
+        losses: task, or dataset with a loss of its own -> options of the loss, with its word as `name`.
         start: name of the expert that it starts from, or the base.
         options: more facts, name -> value, as the card shows them.
         datasets: names on the hub, of the datasets that have one.

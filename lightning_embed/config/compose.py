@@ -24,7 +24,15 @@ from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
 _SEARCHPATH = "hydra.searchpath"
-_OPTIONS = ("encoder", "data", "mining", "teacher", "probe", "doctor")  # groups with one schema each
+_OPTIONS = (
+    "encoder",
+    "parameter_groups",
+    "data",
+    "mining",
+    "teacher",
+    "probe",
+    "doctor",
+)  # fmt: skip; groups with one schema each
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 
 
@@ -232,7 +240,7 @@ def _how_to_add(overrides: Sequence[Override], key: str) -> str:
     match key.split(".")[-2:-1]:
         case ["datasets"]:
             return " A dataset is added in a YAML file of the group data."  # OmegaConf cannot add a typed node by +
-        case ["let"] | ["prompts"] | ["columns"] | ["step_shares"] | ["task_shares"]:
+        case ["let"] | ["prompts"] | ["stages"] | ["columns"] | ["step_shares"] | ["task_shares"]:
             above = [o for o in overrides if f"{key}.".startswith(f"{o.key_or_group}.")]
             given = max(above, key=lambda o: len(o.key_or_group), default=None)
             return f" To add one: +{given.input_line if given else key}"

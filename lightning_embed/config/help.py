@@ -10,7 +10,10 @@ _ROOMS = {
     "merge": "merge of the models into one",
     "loss": "objective of each task   (loss@retrieval_loss=, loss@sts_loss=, loss@label_loss=)",
 }
-_GROUPS = "encoder data mining teacher probe doctor evaluation logger optimizer scheduler trainer callback experiment"
+_GROUPS = (
+    "encoder data mining teacher probe doctor evaluation logger optimizer parameter_groups scheduler trainer callback "
+    "experiment"
+)
 _EXAMPLES = {
     "python train.py": "the embedded data, one expert per task, a soup",
     "python train.py experiment=boom data=mine inspect=true": "a paper on your data: print rows, plan and cost",

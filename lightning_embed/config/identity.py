@@ -31,7 +31,7 @@ from lightning_embed.types import Task
 
 TRAINED_BY = (
     "seed", "encoder", "data", "mining", "teacher", "sampler", "experts", "retrieval_loss", "sts_loss", "label_loss", "optimizer",
-    "scheduler", "max_grad_norm", "trainer", "sources", "base",
+    "parameter_groups", "scheduler", "max_grad_norm", "trainer", "sources", "base",
 )  # fmt: skip
 _NOT_TRAINED_BY = {
     "experts": {"only", "jobs", "retries"},
@@ -88,6 +88,8 @@ def run_identity(config: DictConfig) -> Identity:
     if (existing := options.get("experts", {}).get("existing")) is not None:
         content["experts.existing"] = model_content(existing, None)
         options["experts"]["existing"] = True
+    if (stages := options.get("experts", {}).get("stages")) is not None:
+        options["experts"]["stages"] = list(stages.items())  # their order counts
     if mining := options.get("mining"):
         content |= _mining_content(mining)
     content |= _teacher_content(options)

@@ -6,7 +6,8 @@ from lightning_embed import registry
 from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.values import plain
 
-_BOUNDED = ("encoder", "mining", "teacher", "probe", "doctor")  # as the words of rooms are by `registry.build`
+# as the words of rooms are by `registry.build`
+_BOUNDED = ("encoder", "parameter_groups", "mining", "teacher", "probe", "doctor")
 
 
 def bad_numbers(config: DictConfig) -> list[str]:

@@ -92,6 +92,7 @@ class TrainOptions(RunOptions):
     sampler: Any = UNSET
     experts: Any = UNSET
     optimizer: Any = UNSET
+    parameter_groups: Any = UNSET
     scheduler: Any = UNSET
     max_grad_norm: float | None = 1.0
     trainer: Any = UNSET

@@ -30,6 +30,7 @@ from lightning_embed.data.options import DataOptions
 from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.data.teacher_options import TeacherOptions
 from lightning_embed.encoder.options import EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import ConfigError
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 
@@ -77,6 +78,7 @@ def _publish() -> None:
             if not (conf_folder() / room / f"{entry.name}.yaml").exists():
                 store.store(entry.name, schema, group=room)
     store.store("encoder", twin(EncoderOptions), group="encoder/schema")
+    store.store("parameter_groups", twin(ParameterGroups), group="parameter_groups/schema")
     store.store("data", twin(DataOptions), group="data/schema")
     store.store("mining", twin(MiningOptions), group="mining/schema")
     store.store("teacher", twin(TeacherOptions), group="teacher/schema")

@@ -8,20 +8,25 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from lightning_embed import registry
+from lightning_embed.config.expert_options import with_options
 from lightning_embed.config.identity import resolved_hash
 from lightning_embed.config.numbers import bad_numbers
 from lightning_embed.config.plugins import Plugins
 from lightning_embed.config.queries import has_tests, num_ranks
 from lightning_embed.config.trainer_options import callback_problems, trainer_problems
 from lightning_embed.config.values import build_options, class_name, plain
+from lightning_embed.config.words import own_loss
 from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.data.options import DataOptions, check_divisible
 from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.data.teacher_options import TeacherOptions
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
 from lightning_embed.evaluation.metrics import parse_metrics
 from lightning_embed.experts import Jobs
+from lightning_embed.experts.stage import Stage
+from lightning_embed.loss.choice import check_losses
 from lightning_embed.merge.diagnosis.options import DoctorOptions
 from lightning_embed.storage import hub
 from lightning_embed.storage.names import check_name
@@ -255,6 +260,7 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
                 yield from _refusal(registry.build, room, plain(node))
     if "encoder" in config:
         yield from _refusal(build_options, EncoderOptions, config.encoder)
+        yield from _refusal(build_options, ParameterGroups, config.parameter_groups)
     if "mining" in config:
         yield from _refusal(build_options, MiningOptions, config.mining)
         for name in config.mining.datasets:
@@ -279,6 +285,37 @@ def _unbuildable(config: DictConfig) -> Iterator[str]:
         if name not in config.data.datasets:
             yield f"probe.datasets: no dataset {name!r}. {nearest(name, map(str, config.data.datasets))}"
     yield from _refusal(build_options, DataOptions, config.data)
+    for name, options in config.data.datasets.items():
+        if options.loss is not None:
+            yield from _refusal(_check_own_loss, str(name), options)
+
+    yield from _stages(config)
+
+
+def _stages(config: DictConfig) -> Iterator[str]:
+    """Stages of a training with options that do not exist, or that the classes reject."""
+    stages = plain(config.experts.stages) if "experts" in config else {}
+    for name, given in stages.items():
+        try:
+            stage, path = Stage.of(str(name), given), f"experts.stages.{name}"
+            own = with_options(config, stage.options, stage.datasets or list(config.data.datasets), path)
+        except (ConfigError, OmegaConfBaseException) as error:  # a stage without its config has no further problems
+            yield str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
+            continue
+        for room, keys in _REGISTERED.items():
+            for key in keys:
+                if key in stage.options:
+                    yield from (
+                        f"{path}.{key}: {problem}" for problem in _refusal(registry.build, room, plain(own[key]))
+                    )
+        yield from _refusal(build_options, ParameterGroups, own.parameter_groups)
+        for dataset, options in own.data.datasets.items():
+            yield from _refusal(check_divisible, f"{path}, {dataset}", options.batch_size, num_ranks(config) or 1)
+
+
+def _check_own_loss(name: str, options: DictConfig) -> None:
+    loss = registry.build("loss", own_loss(name, options.loss))
+    check_losses({name: loss}, {name: options.task})
 
 
 def _refusal(attempt: Callable[..., object], *arguments: Any) -> Iterator[str]:

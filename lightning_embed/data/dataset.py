@@ -47,6 +47,12 @@ class EmbeddingDataset:
     notes: Sequence[str] = ()
     overlaps: Sequence[Overlap] = ()
 
+    def with_batch_size(self, batch_size: int) -> "EmbeddingDataset":
+        """The same dataset with another size of its batches."""
+        options = replace(self.options, batch_size=batch_size)
+        train, dev = (rows and replace(rows, options=options) for rows in (self.train, self.dev))
+        return self if options == self.options else replace(self, options=options, train=train, dev=dev)
+
 
 def load_datasets(
     datasets: Mapping[str, DatasetOptions],

@@ -51,7 +51,9 @@ def _as_text(place: Place) -> Place:
     return str(place) if isinstance(place, PurePath) else place
 
 
-TRAINING_ONLY = frozenset({"batch_size", "num_positives", "num_negatives", "pad", "max_rows", "group", "decontaminate"})
+TRAINING_ONLY = frozenset(
+    {"batch_size", "num_positives", "num_negatives", "pad", "max_rows", "group", "decontaminate", "loss"}
+)
 """Options of a dataset that do not affect its dev and test sets."""
 
 
@@ -100,6 +102,7 @@ class DatasetOptions:
         group: replaces the task in experts=per_task and iterative, sampler=two_stage and sequential, and in the shares
             of a probe; None: the task. Triples of entailment, for example, are retrieval rows that some papers count as
             sts.
+        loss: the loss of this dataset, a word or its options with the word as `name`; None: that of its task.
 
     Raises:
         ConfigError: a value out of range, or neither `path` nor `train` nor `test`.
@@ -132,6 +135,7 @@ class DatasetOptions:
     max_rows: int | None = None
     decontaminate: Decontaminate | None = None
     group: str | None = None
+    loss: Any = None
 
     def __post_init__(self) -> None:
         for name, kind in {"task": Task, "format": Format, "pad": Pad}.items():  # from Python, also as words

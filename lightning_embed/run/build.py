@@ -19,23 +19,26 @@ from lightning_embed.config.identity import resolved_hash, training_seed
 from lightning_embed.config.queries import is_first, num_ranks
 from lightning_embed.config.trainer_options import FSDP
 from lightning_embed.config.values import LOSS_OF_TASK, build_options, plain
+from lightning_embed.config.words import own_loss
 from lightning_embed.data import EmbeddingDataModule, EmbeddingDataset, load_datasets
-from lightning_embed.data.options import DataOptions
+from lightning_embed.data.options import DataOptions, DatasetOptions
 from lightning_embed.data.teacher import TeacherVectors
 from lightning_embed.encoder import Encoder, load
 from lightning_embed.encoder.adapters import require_peft
 from lightning_embed.encoder.options import Dtype, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.evaluation import Evaluator, Nothing, ScoreCache
 from lightning_embed.experts import Expert
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import check_losses
 from lightning_embed.run import service
 from lightning_embed.run.terminal import console
 from lightning_embed.sampler import Sampler
 from lightning_embed.storage import hub
 from lightning_embed.storage.cache_dir import CACHE
-from lightning_embed.training.module import EmbeddingModule, check_losses
+from lightning_embed.training.module import EmbeddingModule
 from lightning_embed.training.sharded import Sharded
-from lightning_embed.types import Results, Task
+from lightning_embed.types import Results
 
 
 def encoder(cfg: DictConfig, datasets: Iterable[EmbeddingDataset], start: Path | None = None) -> Encoder:
@@ -107,10 +110,13 @@ def datasets(cfg: DictConfig) -> dict[str, EmbeddingDataset]:
     return found
 
 
-def losses(cfg: DictConfig, tasks: Iterable[Task]) -> dict[Task, Loss]:
-    """The loss of each task that is trained."""
-    built = {task: registry.build("loss", plain(cfg[LOSS_OF_TASK[task]])) for task in tasks}
-    check_losses(built)
+def losses(cfg: DictConfig, datasets: Mapping[str, DatasetOptions]) -> dict[str, Loss]:
+    """The loss of each task of datasets that are trained, and the own loss of each that has one, by its name."""
+    own = {name: options for name, options in datasets.items() if options.loss is not None}
+    tasks = {options.task for name, options in datasets.items() if name not in own}
+    built: dict[str, Loss] = {task: registry.build("loss", plain(cfg[LOSS_OF_TASK[task]])) for task in tasks}
+    built |= {name: registry.build("loss", own_loss(name, options.loss)) for name, options in own.items()}
+    check_losses(built, {name: options.task for name, options in own.items()})
     return built
 
 
@@ -146,25 +152,27 @@ def datamodule(
     teacher: TeacherVectors | None = None,
 ) -> EmbeddingDataModule:
     """The batches of one expert."""
+    data = {name: dataset.with_batch_size(cfg.data.datasets[name].batch_size) for name, dataset in data.items()}
     options: dict[str, Any] = {
         "num_workers": cfg.data.num_workers,
         "pin_memory": cfg.data.pin_memory,
         "ranks": num_ranks(cfg) or 1,
+        "teacher": teacher,
     }
-    options["teacher"] = teacher
     return EmbeddingDataModule(data, model, sampler(cfg), expert.rows, seed=training_seed(cfg, expert), **options)
 
 
-def module(cfg: DictConfig, model: Encoder, tasks: Iterable[Task], expert: Expert) -> EmbeddingModule:
-    """The LightningModule that trains an encoder."""
+def module(cfg: DictConfig, model: Encoder, datasets: Mapping[str, DatasetOptions], expert: Expert) -> EmbeddingModule:
+    """The LightningModule that trains an encoder on datasets."""
     seed = training_seed(cfg, expert)
     optimizer, scheduler = instantiated("optimizer", cfg.optimizer), instantiated("scheduler", cfg.scheduler)
     memory = round(cfg.step_memory * 2**30)
     built = EmbeddingModule(
         model,
-        losses(cfg, tasks),
+        losses(cfg, datasets),
         optimizer,
         scheduler,
+        parameter_groups=build_options(ParameterGroups, cfg.parameter_groups),
         max_grad_norm=cfg.max_grad_norm,
         seed=seed,
         step=cfg.step,
@@ -221,7 +229,7 @@ def check_components(cfg: DictConfig) -> None:
         check_signature("encoder.peft", cfg.encoder.peft)
     make_optimizer = instantiated("optimizer", cfg.optimizer)
     with refusals_of("optimizer"):
-        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(shape)) for shape in ((1,), (1, 1))])
     make_scheduler = instantiated("scheduler", cfg.scheduler)
     with refusals_of("scheduler"):
         make_scheduler(optimizer, 10)

@@ -7,11 +7,12 @@ import torch
 from lightning_embed.data import EmbeddingDataset
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import loss_of
 from lightning_embed.types import Embeddings, LossInput, Task
 
 
 def check_rows(
-    losses: Mapping[Task, Loss],
+    losses: Mapping[str, Loss],
     data: Mapping[str, EmbeddingDataset],
     mined: Collection[str],
     dim: int,
@@ -21,7 +22,7 @@ def check_rows(
     """Refuse losses that do not fit the encoder, and rows that lack the parts that their loss needs.
 
     Args:
-        losses: of the tasks that are trained.
+        losses: of the tasks that are trained, and of datasets with one of their own.
         data: the datasets.
         mined: names of those that get mined negatives.
         dim: length of an embedding.
@@ -40,7 +41,7 @@ def check_rows(
         if (rows := dataset.train) is None:
             continue
         task = dataset.options.task
-        loss = losses[task]
+        loss = loss_of(losses, name, task)
         gets_scores = scored and name in mined
         if loss.needs_teacher and not (rows.has_teacher or gets_scores):
             raise ConfigError(

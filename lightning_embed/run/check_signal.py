@@ -13,6 +13,7 @@ from lightning_embed.encoder import Encoder
 from lightning_embed.errors import ConfigError, DataError
 from lightning_embed.loss import Loss
 from lightning_embed.loss.base import Contrastive
+from lightning_embed.loss.choice import loss_of
 from lightning_embed.loss.wrapper import Wrapper
 from lightning_embed.run import build
 from lightning_embed.run.learning_signal import ROWS, Signal, measure
@@ -32,9 +33,9 @@ def check_signal(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: En
     """
     sampler, ranks = build.sampler(cfg), num_ranks(cfg) or 1
     trained = {name: dataset for name, dataset in data.items() if dataset.train is not None}
-    losses = build.losses(cfg, {dataset.options.task for dataset in trained.values()})
+    losses = build.losses(cfg, {name: dataset.options for name, dataset in trained.items()})
     for name, dataset in trained.items():
-        rows, loss = dataset.train, losses[dataset.options.task]
+        rows, loss = dataset.train, loss_of(losses, name, dataset.options.task)
         assert rows is not None
         compared = sampler.batch_rows(sampler.fitted(name, rows.train_set, ranks))
         size = compared if loss.cross_device else max(1, compared // ranks)

@@ -34,9 +34,6 @@ def costs(plan: ExpertPlan, experts: Sequence[Expert], rows: Mapping[str, float]
     sources: dict[str, float] = {}
     for expert in experts:
         before = sources.get(expert.start, 0.0)
-        for number, name in enumerate(plan.sources(expert), start=1):
-            share = min(
-                1.0, number / plan.snapshots
-            )  # snapshots are taken at equal intervals; an average ends with the training
-            sources[name] = before + share * rows.get(expert.name, 0.0)
+        for number, name in enumerate(plan.models(expert), start=1):
+            sources[name] = before + plan.part_done(expert, number) * rows.get(expert.name, 0.0)
     return Costs(sources, sum(rows.values()))

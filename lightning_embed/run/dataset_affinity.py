@@ -146,15 +146,15 @@ def affinity(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encode
             raise ConfigError(
                 f"experts.by=loss measures dev losses: {', '.join(lacking)} needs a dev file or a dev_share."
             )
-        batches = build.datamodule(cfg, data, base, expert, teacher.vectors(cfg, data))
-        fit(cfg, Joint(), PlannedTraining(expert, batches), folder)
+        batches = build.datamodule(cfg, data, base, expert, teacher.vectors([cfg], data))
+        fit(Joint(), PlannedTraining(expert, batches, cfg), folder)
         return folder / "models" / expert.name
 
     def loss_of(model: Path, name: str) -> float:
         own = Expert(name, {name: None})
         encoder = build.encoder(cfg, data.values(), start=model)
         batches = build.datamodule(cfg, data, encoder, own)
-        module = build.module(cfg, encoder, [data[name].options.task], own)
+        module = build.module(cfg, encoder, {name: data[name].options}, own)
         whole = cfg.copy()
         whole.trainer.limit_val_batches = 1.0
         (measured,) = build.trainer(whole, [], folder).validate(module, batches, verbose=False)

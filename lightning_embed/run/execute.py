@@ -15,7 +15,7 @@ from lightning_embed.run.finalize import Finalize
 from lightning_embed.run.fit import fit, num_rows
 from lightning_embed.run.merge_probe import ProbeMaker
 from lightning_embed.run.mining import mined
-from lightning_embed.run.plan import PlannedTraining, print_experts
+from lightning_embed.run.plan import print_experts
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.ranks import form_group
 from lightning_embed.run.terminal import console
@@ -34,7 +34,7 @@ def execute(prepared: Prepared) -> float | None:
     print_experts(prepared.cfg, prepared.trainings, prepared.train_sets)
     prepared = with_teacher(with_mined_negatives(prepared))
     for training in prepared.trainings:
-        fit(prepared.cfg, prepared.plan, training, prepared.out)
+        fit(prepared.plan, training, prepared.out)
         gc.collect()  # a Trainer and its module refer to each other, and hold the weights and moments of the expert
     if prepared.plan.only is not None:
         if distributed.rank() == 0:
@@ -82,7 +82,7 @@ def with_mined_negatives(prepared: Prepared) -> Prepared:
     data = mined(cfg, prepared.data, prepared.base, prepared.out)
     check_signal(cfg, {name: data[name] for name in cfg.mining.datasets}, prepared.base)
     new_trainings = [
-        PlannedTraining(training.expert, build.datamodule(cfg, data, prepared.base, training.expert))
+        replace(training, batches=build.datamodule(training.cfg, data, prepared.base, training.expert))
         for training in prepared.trainings
     ]
     return replace(prepared, data=data, trainings=new_trainings)
@@ -90,17 +90,14 @@ def with_mined_negatives(prepared: Prepared) -> Prepared:
 
 def with_teacher(prepared: Prepared) -> Prepared:
     """The run with the embeddings of its teacher in all batches, where losses need them."""
-    cfg = prepared.cfg
-    if not prepared.trainings or (found := teacher.vectors(cfg, prepared.data)) is None:
+    cfgs = [training.cfg for training in prepared.trainings]
+    if not cfgs or (found := teacher.vectors(cfgs, prepared.data)) is None:
         return prepared
-    return replace(
-        prepared,
-        teacher=found,
-        trainings=[
-            PlannedTraining(each.expert, build.datamodule(cfg, prepared.data, prepared.base, each.expert, found))
-            for each in prepared.trainings
-        ],
-    )
+    new_trainings = [
+        replace(each, batches=build.datamodule(each.cfg, prepared.data, prepared.base, each.expert, found))
+        for each in prepared.trainings
+    ]
+    return replace(prepared, teacher=found, trainings=new_trainings)
 
 
 def _end_of_one_expert(prepared: Prepared) -> None:
@@ -114,7 +111,7 @@ def _end_of_one_expert(prepared: Prepared) -> None:
 
 def _finalize(prepared: Prepared) -> float | None:
     cfg, out = prepared.cfg, prepared.out
-    spent = {training.expert.name: num_rows(cfg, training, out) for training in prepared.trainings}
+    spent = {training.expert.name: num_rows(training, out) for training in prepared.trainings}
     return Finalize(
         cfg,
         prepared.strategy,
@@ -129,6 +126,5 @@ def _finalize(prepared: Prepared) -> float | None:
 
 def _trainings(prepared: Prepared) -> dict[str, Training]:
     """The trainings of all sources, for the cards."""
-    cfg, plan, out = prepared.cfg, prepared.plan, prepared.out
-    by_expert = [trainings(cfg, plan, each.expert, each.batches, out) for each in prepared.trainings]
+    by_expert = [trainings(prepared.plan, each, prepared.out) for each in prepared.trainings]
     return {name: training for of_expert in by_expert for name, training in of_expert.items()}

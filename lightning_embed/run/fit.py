@@ -8,7 +8,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
 
 from lightning_embed.callback import ExponentialAverage, Snapshots, WhileTraining
 from lightning_embed.callback.evaluate import CHOICE, read_choice
@@ -36,7 +35,7 @@ from lightning_embed.types import BASE
 _WAIT = 60  # seconds between two collectives, which time out after half an hour
 
 
-def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
+def fit(plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     """Train one expert, from its last checkpoint if one exists; a finished expert is not trained again.
 
     Raises:
@@ -48,14 +47,14 @@ def fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path)
     checkpoints, target = out / "checkpoints" / expert.name, out / "models" / expert.name
     with _alone(expert, checkpoints, first=distributed.rank() == 0):
         if distributed.of_first(float(target.exists())):
-            finished.verify(out, plan.sources(expert))
+            finished.verify(out, plan.models(expert))
             if distributed.rank() == 0:
                 console.print(f"{expert.name}: trained already, {target}")
-            _refuse_not_finite([out / "models" / name for name in plan.sources(expert)])
+            _refuse_not_finite([out / "models" / name for name in plan.models(expert)])
         else:
-            signals.grace = cfg.grace_seconds
+            signals.grace = training.cfg.grace_seconds
             with signals.deferred():
-                _fit(cfg, plan, training, out)
+                _fit(plan, training, out)
             mirroring.published()
     training.batches.trainer = None  # frees the weights and moments of the module
     fault_injection.point("between_experts")
@@ -96,20 +95,20 @@ def _acquire(lock: FileLock, seconds: int) -> bool:
     return True
 
 
-def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
-    expert, batches = training.expert, training.batches
+def _fit(plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
+    cfg, expert, batches = training.cfg, training.expert, training.batches
     models, checkpoints = out / "models", out / "checkpoints" / expert.name
     if distributed.rank() == 0:
-        finished.forget_missing(out, plan.sources(expert))
+        finished.forget_missing(out, plan.models(expert))
     model = build.encoder(cfg, batches.datasets, start=_start(expert, models))
-    tasks = {rows.options.task for rows in batches.train_rows.values()}
-    num_steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    options = {name: rows.options for name, rows in batches.train_rows.items()}
+    num_steps = batches.num_steps(*training.limits)
     extra = _extra(plan, expert, models, num_steps)
     checkpoint, owner = checkpoints / CHECKPOINT, digest([run_identity(cfg).hash, expert.name])
     with open_loggers(cfg, expert.name, "train") as loggers:
         trainer = build.trainer(cfg, loggers, checkpoints, [*extra, Owner(owner)])
-        print_plan(training, trainer)
-        module = build.module(cfg, model, tasks, expert)
+        print_plan(training)
+        module = build.module(cfg, model, options, expert)
         trainer.fit(module, batches, ckpt_path=resumable(checkpoint, module, owner))
         _refuse_early_end(expert, trainer, num_steps)
         fault_injection.point("before_export")
@@ -118,9 +117,9 @@ def _fit(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining, out: Path
                 callback.finish(model, trainer.global_step, checkpoints / CHOICE)
         _export(module, extra, models / expert.name)
         if distributed.rank() == 0:
-            finished.record(out, plan.sources(expert))
+            finished.record(out, plan.models(expert))
             discard(checkpoint)
-            _log(cfg, loggers, plan, training, out)
+            _log(loggers, plan, training, out)
 
 
 def _refuse_early_end(expert: Expert, trainer: Trainer, num_steps: int) -> None:
@@ -134,18 +133,17 @@ def _refuse_early_end(expert: Expert, trainer: Trainer, num_steps: int) -> None:
         )
 
 
-def num_rows(cfg: DictConfig, training: PlannedTraining, out: Path) -> float:
+def num_rows(training: PlannedTraining, out: Path) -> float:
     """Rows processed in the training of a finished expert: fewer than planned if it stopped early."""
-    limits = (cfg.trainer.max_steps, cfg.trainer.max_epochs)
     batches = training.batches
-    return batches.num_rows(*limits) * _last_step(cfg, training, out) / batches.num_steps(*limits)
+    return batches.num_rows(*training.limits) * _last_step(training, out) / batches.num_steps(*training.limits)
 
 
-def _last_step(cfg: DictConfig, training: PlannedTraining, out: Path) -> int:
+def _last_step(training: PlannedTraining, out: Path) -> int:
     """The last step of a finished training."""
     if choice := read_choice(out / "checkpoints" / training.expert.name):
         return int(choice["last_step"])
-    return training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    return training.batches.num_steps(*training.limits)
 
 
 def _start(expert: Expert, models: Path) -> Path | None:
@@ -164,24 +162,24 @@ def _start(expert: Expert, models: Path) -> Path | None:
 
 def _extra(plan: ExpertPlan, expert: Expert, models: Path, num_steps: int) -> list[Callback]:
     """The callbacks that make the further sources of an expert's training: snapshots and an average."""
-    names = plan.sources(expert)
-    steps = [round(num_steps * number / plan.snapshots) for number in range(1, plan.snapshots)]
+    names, count = plan.models(expert), plan.num_snapshots(expert)
+    steps = [round(num_steps * plan.part_done(expert, number)) for number in range(1, count)]
     snapshots = Snapshots({step: models / name for step, name in zip(steps, names, strict=False)})
     return [snapshots] + ([ExponentialAverage(plan.ema, models / names[-2])] if plan.ema is not None else [])
 
 
-def _log(cfg: DictConfig, loggers: Sequence[Any], plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
+def _log(loggers: Sequence[Any], plan: ExpertPlan, training: PlannedTraining, out: Path) -> None:
     """Log the rows and the models of a training."""
-    expert = training.expert
-    rows = _plan(training, _last_step(cfg, training, out))
+    cfg, expert = training.cfg, training.expert
+    rows = _plan(training, _last_step(training, out))
     run_log.log_plan(loggers, rows)
     run_log.log_conflict(loggers, Path(cfg.out), expert.name)
     start = lineage.LoggedModel(expert.start, Path(expert.start_path or out / "models" / expert.start))
     facts = {"expert": expert.name, "experts": cfg.experts.name, "trained_on": rows}
-    for number, name in enumerate(plan.sources(expert), start=1):
+    for number, name in enumerate(plan.models(expert), start=1):
         model = lineage.LoggedModel(name, out / "models" / name)
-        share = min(1.0, number / plan.snapshots)  # as in `costs`: an average ends with the expert
-        lineage.log_expert(loggers, cfg, model, start, facts | {"share_of_training": share})
+        facts["share_of_training"] = plan.part_done(expert, number)
+        lineage.log_expert(loggers, cfg, model, start, facts)
 
 
 def _plan(training: PlannedTraining, steps: int) -> list[dict[str, Any]]:

@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from rich.text import Text
 
 from lightning_embed.config.components import instantiated
-from lightning_embed.data import EmbeddingDataModule
+from lightning_embed.data import EmbeddingDataset
 from lightning_embed.encoder import Encoder
 from lightning_embed.experts import Expert, Jobs
 from lightning_embed.run import build
 from lightning_embed.run.data_tables import print_datasets, print_overlaps
 from lightning_embed.run.expert_jobs import print_jobs
 from lightning_embed.run.memory import Memory, gibibytes, held
-from lightning_embed.run.plan import print_experts, print_plan
+from lightning_embed.run.plan import PlannedTraining, print_experts, print_plan
 from lightning_embed.run.prepare import Prepared
 from lightning_embed.run.terminal import console
 from lightning_embed.storage.names import visible_lines
@@ -35,9 +35,9 @@ def inspect(prepared: Prepared) -> None:
         new = [batch for batch in training.batches.first_batches() if batch.dataset not in seconds]
         for batch in new:
             _print_texts(encoder, batch)
-        seconds |= step_seconds(new, partial(_seconds, cfg, encoder))
-        print_plan(training, cfg.trainer)
-        _print_cost(cfg, training.batches, seconds, held(encoder, instantiated("optimizer", cfg.optimizer)))
+        seconds |= step_seconds(new, partial(_seconds, training.cfg, encoder, prepared.data))
+        print_plan(training)
+        _print_cost(training, seconds, held(encoder, instantiated("optimizer", training.cfg.optimizer)))
     print_experts(cfg, prepared.trainings, prepared.train_sets)
     print_datasets(encoder, prepared.data)
     print_overlaps(prepared.data)
@@ -73,11 +73,13 @@ def step_seconds(batches: Iterable[Batch], measured: Callable[[Batch], float]) -
     return found
 
 
-def _seconds(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
+def _seconds(cfg: DictConfig, encoder: Encoder, data: Mapping[str, EmbeddingDataset], batch: Batch) -> float:
     """Seconds of a forward and backward pass, after one pass of warm-up."""
     device = torch.device(build.device(cfg))
     batch = replace(batch, teacher=torch.zeros(len(batch.tokens), encoder.dim))  # the teacher is not asked yet
-    module = build.module(cfg, encoder.to(device), [batch.task], Expert("inspected", {}))
+    module = build.module(
+        cfg, encoder.to(device), {batch.dataset: data[batch.dataset].options}, Expert("inspected", {})
+    )
     for _ in range(2):
         start = time.perf_counter()
         module.run_backward(batch.to(device), lambda value, _: value.backward(), seed=0)  # type: ignore[no-untyped-call]
@@ -87,10 +89,10 @@ def _seconds(cfg: DictConfig, encoder: Encoder, batch: Batch) -> float:
     return time.perf_counter() - start
 
 
-def _print_cost(cfg: DictConfig, batches: EmbeddingDataModule, seconds: Mapping[str, float], memory: Memory) -> None:
-    stream = batches.steps()
+def _print_cost(training: PlannedTraining, seconds: Mapping[str, float], memory: Memory) -> None:
+    cfg, stream = training.cfg, training.batches.steps()
     share = {name: count / len(stream) for name, count in stream.num_batches.items()}
-    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    steps = training.batches.num_steps(*training.limits)
     total = steps * sum(share[name] * seconds.get(name, 0.0) for name in share)
     if build.device(cfg) == "cuda":
         peak, where = torch.cuda.max_memory_allocated(), "on the GPU"

@@ -24,11 +24,12 @@ from lightning_embed.encoder.precision import computing_in
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.evaluation import Evaluator, Local, Mteb
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import loss_of
 from lightning_embed.report.scores.summary import metric
 from lightning_embed.run import build
 from lightning_embed.run.service import Shares
 from lightning_embed.training.gather import local
-from lightning_embed.types import Batch, EvalSet, Task
+from lightning_embed.types import Batch, EvalSet
 
 _FORWARD = 1 / 3  # of the work of a forward and a backward pass
 _CHUNK_TOKENS = 512  # of which the inputs of all layers are in memory together
@@ -43,7 +44,7 @@ class EncoderProbe:
 
     Args:
         encoder: gives the architecture, pooling and prompts; its weights are replaced by those of the probed models.
-        losses: loss of each task.
+        losses: loss of each task, and of each dataset with one of its own.
         batches: batches of the probe.
         evaluator: evaluator for dev scores.
         eval_sets: evaluation sets of the run; those of dev are used.
@@ -53,7 +54,7 @@ class EncoderProbe:
     def __init__(
         self,
         encoder: Encoder,
-        losses: Mapping[Task, Loss],
+        losses: Mapping[str, Loss],
         batches: ProbeBatches,
         evaluator: Evaluator,
         eval_sets: list[EvalSet],
@@ -131,7 +132,7 @@ class EncoderProbe:
         return batch
 
     def _loss(self, batch: Batch) -> Float[Tensor, ""]:
-        batch, loss = batch.to(self.encoder.device), self.losses[batch.task]
+        batch, loss = batch.to(self.encoder.device), loss_of(self.losses, batch.dataset, batch.task)
         return loss(local(batch, self.encoder(batch.tokens, middle=loss.needs_middle))).value
 
     def _hold(self, parameters: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
@@ -222,7 +223,7 @@ class ProbeMaker:
             run: EncoderOptions = build_options(EncoderOptions, cfg.encoder)
             encoder.options = replace(encoder.options, dtype=run.dtype, max_tokens=run.max_tokens)
         batches = self.batches(encoder)
-        losses = build.losses(cfg, {rows.options.task for rows in batches.rows.values()})
+        losses = build.losses(cfg, {name: rows.options for name, rows in batches.rows.items()})
         return EncoderProbe(encoder, losses, batches, build.evaluator(cfg), self._eval_sets, cfg.optimized_metric)
 
     def batches(self, encoder: Encoder) -> ProbeBatches:

@@ -109,10 +109,6 @@ def _trained(
     """The model that is trained on the negatives of a round, as a joint expert of the run."""
     rows = {key: None for key, dataset in data.items() if dataset.train is not None}
     expert = Expert(name, rows, start_path=str(out / "models" / BASE))
-    fit(
-        cfg,
-        Joint(),
-        PlannedTraining(expert, build.datamodule(cfg, data, base, expert, teacher.vectors(cfg, data))),
-        folder,
-    )
+    batches = build.datamodule(cfg, data, base, expert, teacher.vectors([cfg], data))
+    fit(Joint(), PlannedTraining(expert, batches, cfg), folder)
     return folder / "models" / name

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
@@ -20,10 +19,16 @@ from lightning_embed.types import TrainSet
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training of a run: an expert and its batches."""
+    """One training of a run: an expert, its batches, and its config: the run's, with its own options."""
 
     expert: Expert
     batches: EmbeddingDataModule
+    cfg: DictConfig
+
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        """The maximum numbers of steps and of epochs."""
+        return self.cfg.trainer.max_steps, self.cfg.trainer.max_epochs
 
 
 def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_sets: Mapping[str, TrainSet]) -> None:
@@ -35,10 +40,10 @@ def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_s
     table = Table(title_justify="left", box=SIMPLE_HEAD)
     for column in ("expert", "starts from", "datasets", "rows", "steps", "warm-up steps", "cost"):
         table.add_column(column, justify="left" if column in ("expert", "starts from", "datasets") else "right")
-    costs = [training.batches.num_rows(*limits) / whole for training in trainings]
+    costs = [training.batches.num_rows(*training.limits) / whole for training in trainings]
     for training, cost in zip(trainings, costs, strict=True):
-        expert, rows, steps = training.expert, training.batches.train_rows, training.batches.num_steps(*limits)
-        warmup = OmegaConf.select(cfg, "scheduler.warmup_share")
+        expert, rows, steps = training.expert, training.batches.train_rows, training.batches.num_steps(*training.limits)
+        warmup = OmegaConf.select(training.cfg, "scheduler.warmup_share")
         table.add_row(
             expert.name, expert.start, ", ".join(rows), f"{sum(map(len, rows.values())):,}",
             f"{steps:,}", "-" if warmup is None else f"{round(warmup * steps):,}", f"{cost:.2f}",
@@ -48,11 +53,11 @@ def print_experts(cfg: DictConfig, trainings: Sequence[PlannedTraining], train_s
     console.print(table)
 
 
-def print_plan(training: PlannedTraining, trainer: Any) -> None:
+def print_plan(training: PlannedTraining) -> None:
     """Print, for each dataset of an expert: rows, batches, share of batches, rows left in an epoch, rows seen in all."""
     batches = training.batches
     stream = batches.steps()
-    steps = batches.num_steps(trainer.max_steps, trainer.max_epochs)
+    steps = batches.num_steps(*training.limits)
     seen = rows_seen(stream, steps)
     length = f"{steps:,} steps, {steps / len(stream):.2f} epochs of {len(stream):,} steps"
     table = Table(title=f"{training.expert.name}: {length}", title_justify="left", box=SIMPLE_HEAD)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from lightning_embed import registry
 from lightning_embed.callback import WhileTraining
 from lightning_embed.config import run_yaml
+from lightning_embed.config.expert_options import config_of
 from lightning_embed.config.identity import Identity, freeze, run_identity
 from lightning_embed.config.queries import num_ranks
 from lightning_embed.config.values import build_options, plain
@@ -96,10 +97,8 @@ def prepare(cfg: DictConfig) -> Prepared:
     data = _trained_on(plan.datasets, build.datasets(cfg))
     base = build.encoder(cfg, data.values())
     trained_on = train_sets(data)
-    losses = build.losses(cfg, {data[name].options.task for name in trained_on})
-    taught = teacher.dim_of(cfg, losses, base.dim)
-    check_rows(losses, data, cfg.mining.datasets, base.dim, scored=cfg.mining.scores is not None, teacher_dim=taught)
-    check_signal(cfg, {name: data[name] for name in trained_on if name not in cfg.mining.datasets}, base)
+    if not plan.stages:  # each has losses of its own
+        _check_losses(cfg, data, base)
     _check_metric(cfg, evaluator, data)
     if not cfg.inspect:
         mirroring.fetch(out)
@@ -110,9 +109,18 @@ def prepare(cfg: DictConfig) -> Prepared:
     sources = _sources_of(plan, experts, trained_on, out / "models")
     _check_merge(cfg, plan, strategy, sources)
     _check_probe(cfg, plan, strategy, data, base)
-    trainings = [PlannedTraining(e, build.datamodule(cfg, data, base, e)) for e in experts if e.path is None]
+    trainings = [
+        PlannedTraining(e, build.datamodule(own, data, base, e), own)
+        for e in experts
+        if e.path is None
+        for own in [config_of(cfg, e)]
+    ]
+    teacher.refuse_unused([training.cfg for training in trainings] or [cfg], data)
     for training in trainings:
-        _check_training(cfg, plan, training)
+        if training.expert.options:
+            build.check_components(training.cfg)
+            _check_losses(training.cfg, {name: data[name] for name in training.expert.rows}, base)
+        _check_training(plan, training)
     if changed := run_identity(cfg).changed_since(identity.content):
         raise DataError(f"Changed while the run was prepared: {', '.join(changed)}. Start it again.")
     return Prepared(cfg, identity, data, base, plan, experts, trainings, measured, sources, strategy, evaluator)
@@ -182,8 +190,18 @@ def _check_probe(
         ProbeMaker(cfg, data).batches(base)
 
 
-def _check_training(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining) -> None:
+def _check_losses(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: Encoder) -> None:
+    """Refuse losses that do not fit the train rows, and rows that teach nothing."""
+    trained, mined = train_sets(data), [name for name in cfg.mining.datasets if name in data]
+    losses = build.losses(cfg, {name: data[name].options for name in trained})
+    taught = teacher.dim_of(cfg, losses, base.dim)
+    check_rows(losses, data, mined, base.dim, scored=cfg.mining.scores is not None, teacher_dim=taught)
+    check_signal(cfg, {name: data[name] for name in trained if name not in mined}, base)
+
+
+def _check_training(plan: ExpertPlan, training: PlannedTraining) -> None:
     """Refuse a training that is too short for its snapshots or its validation, or that callbacks cannot choose from."""
+    cfg, snapshots = training.cfg, plan.num_snapshots(training.expert)
     for name, rows in training.batches.train_rows.items():
         label, ranks = f"{training.expert.name}, {name}", num_ranks(cfg) or 1
         training.batches.schedule.fitted(label, rows.train_set, ranks)
@@ -193,10 +211,10 @@ def _check_training(cfg: DictConfig, plan: ExpertPlan, training: PlannedTraining
             f"trainer.val_check_interval={interval}: an epoch of {training.expert.name} has only {epoch} steps. Give fewer, "
             "or trainer.check_val_every_n_epoch=null, which counts the steps of the whole training."
         )
-    steps = training.batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
-    if steps < plan.snapshots:
-        name = training.expert.name
-        raise ConfigError(f"experts.snapshots={plan.snapshots}: the training of {name} has only {steps} steps.")
+    steps = training.batches.num_steps(*training.limits)
+    if (span := round(steps * plan.snapshot_share)) < snapshots:
+        name, where = training.expert.name, f" in experts.snapshot_share={plan.snapshot_share}" if span < steps else ""
+        raise ConfigError(f"experts.snapshots={snapshots}: the training of {name} has only {span} steps{where}.")
     for callback in build.callbacks(cfg):
         if isinstance(callback, WhileTraining):
             callback.parts(training.batches.dev_sets)

@@ -22,6 +22,7 @@ from lightning_embed.encoder.manifest import read_manifest
 from lightning_embed.encoder.options import EncoderOptions
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import loss_of
 from lightning_embed.run import build, service
 from lightning_embed.run.terminal import console
 from lightning_embed.runtime import distributed
@@ -42,20 +43,29 @@ class _Open:
         return service.shared(Encoder(self.options).to(self.device), self, path)
 
 
-def dim_of(cfg: DictConfig, losses: Mapping[Task, Loss], base_dim: int) -> int | None:
+def refuse_unused(cfgs: Sequence[DictConfig], data: Mapping[str, EmbeddingDataset]) -> None:
+    """Refuse a teacher that no loss of these trainings learns from.
+
+    Raises:
+        ConfigError: with its path.
+    """
+    path = cfgs[0].teacher.path
+    if path is not None and not _taught(cfgs, data):
+        raise ConfigError(
+            f"teacher.path={path}: expected a loss that learns from a teacher, got none. Give "
+            "loss@retrieval_loss=distill_embeddings or gist, or teacher=none."
+        )
+
+
+def dim_of(cfg: DictConfig, losses: Mapping[str, Loss], base_dim: int) -> int | None:
     """Length of the teacher's embeddings as the losses get them; None: no loss needs a teacher.
 
     Raises:
-        ConfigError: a loss needs a teacher and there is none, or `dim` is more than it has; or nothing needs it.
+        ConfigError: a loss needs a teacher and there is none, or `dim` is more than it has.
     """
     options: TeacherOptions = build_options(TeacherOptions, cfg.teacher)
-    needed = [task for task, loss in losses.items() if loss.needs_teacher_embeddings]
+    needed = [name for name, loss in losses.items() if loss.needs_teacher_embeddings]
     if not needed:
-        if options.path is not None:
-            raise ConfigError(
-                f"teacher.path={options.path}: expected a loss that learns from a teacher, got none. Give "
-                "loss@retrieval_loss=distill_embeddings or gist, or teacher=none."
-            )
         return None
     if options.path is None:
         raise ConfigError(
@@ -71,17 +81,16 @@ def dim_of(cfg: DictConfig, losses: Mapping[Task, Loss], base_dim: int) -> int |
     return options.dim or own
 
 
-def vectors(cfg: DictConfig, data: Mapping[str, EmbeddingDataset]) -> TeacherVectors | None:
+def vectors(cfgs: Sequence[DictConfig], data: Mapping[str, EmbeddingDataset]) -> TeacherVectors | None:
     """The teacher's embeddings of the train and dev texts whose losses need them; None: no loss does.
 
     All ranks call it. They are computed once for a teacher and a set of texts, in float32, and shared by all runs.
+
+    Args:
+        cfgs: of the trainings, which may have losses of their own.
+        data: the datasets.
     """
-    losses = build.losses(cfg, {each.options.task for each in data.values() if each.train is not None})
-    taught = {
-        name: each
-        for name, each in data.items()
-        if each.train is not None and losses[each.options.task].needs_teacher_embeddings
-    }
+    cfg, taught = cfgs[0], _taught(cfgs, data)
     if not taught:
         return None
     options: TeacherOptions = build_options(TeacherOptions, cfg.teacher)
@@ -103,6 +112,17 @@ def vectors(cfg: DictConfig, data: Mapping[str, EmbeddingDataset]) -> TeacherVec
         file, whole = file.with_name(f"{file.stem}-{options.dim}.npy"), file
         _made(file, partial(write_reduced, whole, options.dim))
     return TeacherVectors(keys, file, prompts)
+
+
+def _taught(cfgs: Sequence[DictConfig], data: Mapping[str, EmbeddingDataset]) -> dict[str, EmbeddingDataset]:
+    """The datasets with train rows whose loss, in one of the trainings, learns from a teacher."""
+    trained = {name: each.options for name, each in data.items() if each.train is not None}
+    chosen = [build.losses(cfg, trained) for cfg in cfgs]
+    return {
+        name: data[name]
+        for name, options in trained.items()
+        if any(loss_of(losses, name, options.task).needs_teacher_embeddings for losses in chosen)
+    }
 
 
 def _encoder_options(options: TeacherOptions) -> EncoderOptions:

@@ -4,34 +4,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
 from lightning_embed.callback.evaluate import read_choice
 from lightning_embed.card.origin import Origin
 from lightning_embed.card.training import Training, written
 from lightning_embed.config import run_yaml
 from lightning_embed.config.identity import training_seed
-from lightning_embed.config.values import LOSS_OF_TASK, shown_config
+from lightning_embed.config.values import LOSS_OF_TASK, plain, shown_config
+from lightning_embed.config.words import own_loss
 from lightning_embed.data import EmbeddingDataModule
-from lightning_embed.experts import Expert, ExpertPlan
+from lightning_embed.data.options import DatasetOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
+from lightning_embed.experts import ExpertPlan
+from lightning_embed.run.plan import PlannedTraining
 from lightning_embed.sampler import StepSampler
 from lightning_embed.sampler.seen import rows_seen
 
 
-def trainings(
-    cfg: DictConfig, plan: ExpertPlan, expert: Expert, batches: EmbeddingDataModule, out: Path
-) -> dict[str, Training]:
-    """The training of each source of an expert, by name.
+def trainings(plan: ExpertPlan, training: PlannedTraining, out: Path) -> dict[str, Training]:
+    """The training of each model that the training of an expert made, by name.
 
     Args:
-        cfg: config of the run.
-        plan: names the sources of an expert.
-        expert: expert that this run has trained.
-        batches: its batches.
+        plan: names the models of an expert.
+        training: training that this run has done.
         out: folder of the run.
     """
+    cfg, expert, batches = training.cfg, training.expert, training.batches
     stream = batches.steps()
-    steps = batches.num_steps(cfg.trainer.max_steps, cfg.trainer.max_epochs)
+    steps = batches.num_steps(*training.limits)
     chosen = shown_config(cfg)
     sizes = ", ".join(f"{name} {feed.batch_size}" for name, feed in stream.datasets.items())
     whole = Training(
@@ -44,12 +45,12 @@ def trainings(
     )
     whole.options["seed"] = training_seed(cfg, expert)
     by_source = {}
-    for number, name in enumerate(plan.sources(expert), start=1):
-        by_source[name] = replace(whole, steps=round(steps * min(1.0, number / plan.snapshots)))
+    for number, name in enumerate(plan.models(expert), start=1):
+        by_source[name] = replace(whole, steps=round(steps * plan.part_done(expert, number)))
     choice = read_choice(out / "checkpoints" / expert.name)
     if plan.ema is not None:
         average = {"exponential average of the weights": plan.ema}
-        name = plan.sources(expert)[-2]
+        name = plan.models(expert)[-2]
         last_step = choice["last_step"] if choice else steps
         by_source[name] = replace(whole, steps=last_step, options=whole.options | average)
     if choice:
@@ -62,14 +63,23 @@ def _with_seen(
 ) -> Training:
     """The training with the rows that its steps have seen, and with losses and names on the hub of those datasets."""
     seen = rows_seen(stream, training.steps)
-    used = [rows.options for name, rows in batches.train_rows.items() if seen[name].drawn]
+    used = {name: rows.options for name, rows in batches.train_rows.items() if seen[name].drawn}
     return replace(
         training,
         seen={name: rows.distinct for name, rows in seen.items()},
         drawn={name: rows.drawn for name, rows in seen.items()},
-        losses={str(options.task): chosen[LOSS_OF_TASK[options.task]] for options in used},
-        datasets=[options.path for options in used if isinstance(options.path, str) and _is_on_hub(options.path)],
+        losses=dict(_loss(name, options, chosen) for name, options in used.items()),
+        datasets=[
+            options.path for options in used.values() if isinstance(options.path, str) and _is_on_hub(options.path)
+        ],
     )
+
+
+def _loss(name: str, options: DatasetOptions, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Task and loss of a dataset; its name and its loss, if that is its own."""
+    if options.loss is None:
+        return str(options.task), chosen[LOSS_OF_TASK[options.task]]
+    return name, plain(OmegaConf.create(own_loss(name, options.loss)), as_words=True)
 
 
 def _versions(model: Path) -> dict[str, str]:
@@ -98,6 +108,11 @@ def _options(chosen: dict[str, Any]) -> dict[str, Any]:
         if encoder["dtype"] != "auto"
         else "bfloat16 where the machine is fast at it, else float32",
     }
+    groups = {
+        name: value for name, value in chosen["parameter_groups"].items() if value != getattr(ParameterGroups(), name)
+    }
+    if groups:
+        options["groups of parameters"] = ", ".join(f"{name} {value}" for name, value in groups.items())
     if mined := chosen["mining"]["datasets"]:
         models = {key: chosen["mining"][key] for key in ("model", "cross_encoder")}
         named = {key: Path(path).name if path and Path(path).exists() else path for key, path in models.items()}

@@ -20,13 +20,16 @@ from torch.optim.lr_scheduler import LRScheduler
 import lightning_embed.loss
 from lightning_embed import registry
 from lightning_embed.encoder import Encoder, EncoderOptions
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import CheckpointError, ConfigError
 from lightning_embed.loss import Loss
 from lightning_embed.training import lr_schedule
+from lightning_embed.training import muon as muon  # its optimiser is found by name
 from lightning_embed.types import Task
 
 Words = Mapping[str, Any]
 _Class = TypeVar("_Class")
+_SCHEDULES = ("linear", "cosine", "wsd", "constant")
 _PLAIN = (bool, int, float, str, type(None), torch.dtype)
 
 
@@ -67,9 +70,9 @@ def encoder_words(encoder: Encoder) -> Words:
     return words
 
 
-def loss_words(losses: Mapping[Task, Loss]) -> Words:
-    """The word and the options of the loss of each task."""
-    return {str(task): _of_loss(loss) for task, loss in losses.items()}
+def loss_words(losses: Mapping[str, Loss]) -> Words:
+    """The word and the options of the loss of each task, or dataset."""
+    return {str(name): _of_loss(loss) for name, loss in losses.items()}
 
 
 def function_words(function: Any) -> Words | None:
@@ -104,13 +107,22 @@ def built_encoder(encoder: Encoder | Words) -> Encoder:
         ) from error
 
 
-def built_losses(losses: Mapping[Any, Loss | Words]) -> dict[Task, Loss]:
-    """The losses of each task, from their words where they are words.
+def built_losses(losses: Mapping[Any, Loss | Words]) -> dict[str, Loss]:
+    """The losses of each task, or dataset, from their words where they are words.
 
     Raises:
         ConfigError: a loss that is not imported.
     """
-    return {Task(task): _built_loss(loss) if isinstance(loss, Mapping) else loss for task, loss in losses.items()}
+    built = {name: _built_loss(loss) if isinstance(loss, Mapping) else loss for name, loss in losses.items()}
+    return {Task(name) if name in set(Task) else name: loss for name, loss in built.items()}
+
+
+def built_groups(groups: ParameterGroups | Words | None) -> ParameterGroups:
+    """The groups of parameters, from their options; None: of an earlier version, which had one."""
+    if isinstance(groups, ParameterGroups):
+        return groups
+    built: ParameterGroups = _made(ParameterGroups, groups or {})
+    return built
 
 
 def built_optimizer(optimizer: Any) -> Any:
@@ -136,8 +148,7 @@ def _optimizer_class(name: str) -> Any:
 
 
 def _scheduler_function(name: str) -> Any:
-    ours = {"linear": lr_schedule.linear, "constant": lr_schedule.constant}
-    return ours.get(name) or _imported(name, LRScheduler)
+    return getattr(lr_schedule, name) if name in _SCHEDULES else _imported(name, LRScheduler)
 
 
 def _imported(path: str, kind: type[_Class]) -> type[_Class] | None:

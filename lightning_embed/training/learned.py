@@ -6,27 +6,27 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from lightning_embed.loss import Loss
 from lightning_embed.loss.base import Learned
+from lightning_embed.loss.choice import key_of
 from lightning_embed.types import Task
 
 
 class LearnedNumbers(nn.Module):
-    """One scalar parameter for each learned number of the loss of each task.
+    """One scalar parameter for each learned number of each loss.
 
     Args:
-        losses: the loss of each task.
+        losses: task, or name of a dataset with a loss of its own -> loss.
     """
 
-    def __init__(self, losses: Mapping[Task, Loss]) -> None:
+    def __init__(self, losses: Mapping[str, Loss]) -> None:
         super().__init__()
         self._losses = losses
-        self.of_task = nn.ModuleDict(
+        self.of_loss = nn.ModuleDict(
             {
-                str(task): nn.ParameterDict({name: torch.tensor(each.start) for name, each in loss.learned.items()})
-                for task, loss in losses.items()
+                _name(key): nn.ParameterDict({name: torch.tensor(each.start) for name, each in loss.learned.items()})
+                for key, loss in losses.items()
                 if loss.learned
             }
         )
@@ -42,18 +42,24 @@ class LearnedNumbers(nn.Module):
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def of(self, task: Task) -> dict[str, Tensor]:
-        """The numbers of a task's loss, by name."""
-        return dict(self.of_task[task].items()) if task in self.of_task else {}  # type: ignore[operator]
+    def of(self, dataset: str, task: Task) -> dict[str, Tensor]:
+        """The numbers of a dataset's loss, by name."""
+        return self._of_key(key_of(self._losses, dataset, task))
+
+    def _of_key(self, key: str) -> dict[str, Tensor]:
+        return dict(self.of_loss[_name(key)].items()) if _name(key) in self.of_loss else {}  # type: ignore[operator]
 
     def held_in(self, value: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The same value, with a gradient of zero at every number: DDP waits for one at each, whatever the task."""
         return sum((0 * number for number in self.parameters()), value)
 
-    def add_to(self, optimizer: Optimizer) -> None:
-        """Let an optimiser train them, each at its own rate and without weight decay."""
-        for number, each in self._each():
-            optimizer.add_param_group({"params": [number], "lr": each.lr, "weight_decay": 0.0})
+    def rates(self, prefix: str) -> dict[str, float]:
+        """The learning rate of each parameter, by its name in a module that holds this one as `prefix`."""
+        return {
+            f"{prefix}.of_loss.{_name(key)}.{name}": each.lr
+            for key, loss in self._losses.items()
+            for name, each in loss.learned.items()
+        }
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -62,9 +68,14 @@ class LearnedNumbers(nn.Module):
             number.clamp_(each.low, each.high)
 
     def _each(self) -> Iterator[tuple[Tensor, Learned]]:
-        for task, loss in self._losses.items():
-            numbers = self.of(task)
+        for key, loss in self._losses.items():
+            numbers = self._of_key(key)
             yield from ((numbers[name], each) for name, each in loss.learned.items())
+
+
+def _name(key: str) -> str:
+    """A key as a name in torch, which has no dots; no dataset's name has a slash."""
+    return str(key).replace(".", "/")
 
 
 def _keep_own(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

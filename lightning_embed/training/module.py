@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_embed.encoder import Encoder
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype
+from lightning_embed.encoder.parameter_groups import ParameterGroups, set_rates
 from lightning_embed.errors import ConfigError
 from lightning_embed.loss import Loss
+from lightning_embed.loss.choice import check_losses, loss_of
 from lightning_embed.runtime import distributed, fault_injection, shards
 from lightning_embed.runtime.seeding import derive_seed
 from lightning_embed.storage import checkpoint_file
@@ -34,7 +36,7 @@ from lightning_embed.training.learned import LearnedNumbers
 from lightning_embed.training.lr_schedule import step_schedulers
 from lightning_embed.training.sharded import export
 from lightning_embed.training.trainer_options import check_trainer
-from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode, Task
+from lightning_embed.types import Batch, Embeddings, LossOutput, StepMode
 
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler]
@@ -56,10 +58,11 @@ class EmbeddingModule(FiniteChecks, Inference):
 
     Args:
         encoder: the model.
-        losses: the loss of each task of the data.
+        losses: the loss of each task of the data; or of a dataset, by its name, which comes before that of its task.
         optimizer: makes the optimiser of the trainable parameters.
         scheduler: makes the learning-rate scheduler from optimiser and number of steps; None: constant rate.
         lr: learning rate of all parameters, in place of the optimiser's own; set by Lightning's `Tuner.lr_find`.
+        parameter_groups: what the optimiser does differently for some parameters; None: nothing.
         max_grad_norm: clip the gradient to this L2 norm; None: no clipping.
         seed: seed of dropout.
         step: execution of a step, see `StepMode`; the gradient is the same.
@@ -74,11 +77,12 @@ class EmbeddingModule(FiniteChecks, Inference):
     def __init__(
         self,
         encoder: Encoder | Words,
-        losses: Mapping[Task, Loss] | Words,
+        losses: Mapping[str, Loss] | Words,
         optimizer: MakeOptimizer | Words,
         scheduler: MakeScheduler | Words | None = None,
         *,
         lr: float | None = None,
+        parameter_groups: ParameterGroups | Words | None = None,
         max_grad_norm: float | None = 1.0,
         seed: int = 0,
         step: StepMode | str = StepMode.plain,
@@ -97,6 +101,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             raise ConfigError(FLOAT16_IN_TRAINING)
         self.make_optimizer: MakeOptimizer = hyperparameters.built_optimizer(optimizer)
         self.make_scheduler: MakeScheduler | None = hyperparameters.built_scheduler(scheduler)
+        self.parameter_groups = hyperparameters.built_groups(parameter_groups)
         self._shown: Tensor | None = None
         self.lr = lr
         self.max_grad_norm = max_grad_norm
@@ -119,6 +124,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             "losses": hyperparameters.loss_words(self.losses),
             "optimizer": hyperparameters.function_words(self.make_optimizer),
             "scheduler": hyperparameters.function_words(self.make_scheduler),
+            "parameter_groups": asdict(self.parameter_groups),
         }
 
     def save_hyperparameters(self, *args: Any, ignore: Any = None, frame: Any = None, logger: bool = True) -> None:
@@ -173,11 +179,10 @@ class EmbeddingModule(FiniteChecks, Inference):
 
     def configure_optimizers(self) -> Any:
         """The optimiser of the trainable parameters, and its schedule over all steps of the trainer."""
-        optimizer = self.make_optimizer(p for p in self.encoder.parameters() if p.requires_grad)
-        if self.lr is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr
-        self.learned.add_to(optimizer)
+        matrices = getattr(getattr(self.make_optimizer, "func", self.make_optimizer), "takes_matrices", False)
+        groups = self.parameter_groups.of(self, matrices=matrices, rates=self.learned.rates("learned"))
+        optimizer = self.make_optimizer(groups)
+        set_rates(optimizer.param_groups, self.lr)
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer, self.num_steps()), "interval": "step"}
@@ -203,7 +208,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             weights[batch.dataset] = weights.get(batch.dataset, 0.0) + batch.weight
             self.log_dict({f"train/{key}/{batch.dataset}": value for key, value in output.logs.items()})
         norm = self._clip()
-        self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, optimizer.param_groups[0]["lr"]))
+        self.guard.note(Measured(self.trainer.global_step + 1, losses, norm, self._rate()))
         fault_injection.point("before_step")
         optimizer.step()
         self.learned.clamp()
@@ -241,8 +246,8 @@ class EmbeddingModule(FiniteChecks, Inference):
             )  # fmt: skip
 
     def loss(self, batch: Batch, seed: int | None = None) -> LossOutput:
-        """Encode the texts of a batch and apply the loss of its task; its mean over ranks is the global loss."""
-        middle = self.losses[batch.task].needs_middle
+        """Encode the texts of a batch and apply its loss; its mean over ranks is the global loss."""
+        middle = self._loss_of(batch).needs_middle
         return self.compute_loss(batch, self.encoder(batch.tokens, seed=seed, middle=middle))
 
     def compute_loss(self, batch: Batch, embeddings: Embeddings) -> LossOutput:
@@ -251,9 +256,12 @@ class EmbeddingModule(FiniteChecks, Inference):
         A subclass may add a term to `value`, and numbers to `logs`; a step in chunks (`step=cached`) calls it once for
         all chunks.
         """
-        loss = self.losses[batch.task]
+        loss = self._loss_of(batch)
         given = gathered(batch, embeddings) if loss.cross_device else local(batch, embeddings)
-        return loss(replace(given, learned=self.learned.of(batch.task)))
+        return loss(replace(given, learned=self.learned.of(batch.dataset, batch.task)))
+
+    def _loss_of(self, batch: Batch) -> Loss:
+        return loss_of(self.losses, batch.dataset, batch.task)
 
     def _backward(self, batch: Batch, seed: int, last: bool) -> LossOutput:
         """Add the gradient of a batch; with the last batch of a step, average it over ranks."""
@@ -268,7 +276,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         self, batch: Batch, backward: Callable[[Float[Tensor, ""], bool], None], seed: int | None = None
     ) -> LossOutput:
         """Run a batch as a training step does; `backward` takes each scalar, and whether it is the last one."""
-        middle = self.losses[batch.task].needs_middle
+        middle = self._loss_of(batch).needs_middle
         if self.step is StepMode.plain:
             embeddings = self.encoder(batch.tokens, seed=seed, middle=middle)
             output = self.compute_loss(batch, embeddings)
@@ -276,7 +284,7 @@ class EmbeddingModule(FiniteChecks, Inference):
             backward(output.value + 0 * embeddings.final.sum(), True)
             return output
         loss = partial(self.compute_loss, batch)
-        learned = list(self.learned.of(batch.task).values())
+        learned = list(self.learned.of(batch.dataset, batch.task).values())
         return cached_backward(
             self.encoder, batch.tokens, loss, backward, learned, seed=seed, middle=middle, memory=self.step_memory
         )
@@ -287,7 +295,7 @@ class EmbeddingModule(FiniteChecks, Inference):
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) and not last else nullcontext()
 
     def _clip(self) -> Float[Tensor, ""]:
-        parameters = [p for p in self.encoder.parameters() if p.grad is not None]
+        parameters = [p for p in self.parameters() if p.grad is not None]
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
         return shards.whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
@@ -295,7 +303,12 @@ class EmbeddingModule(FiniteChecks, Inference):
         self.log_dict({f"train/loss/{name}": loss for name, loss in losses.items()}, sync_dist=True)
         self.log("train/grad_norm", norm)
         # as a tensor of the CPU: Lightning would copy a number to a GPU and wait for it
-        self.log("train/learning_rate", torch.as_tensor(self._optimizer().param_groups[0]["lr"]))
+        self.log("train/learning_rate", torch.as_tensor(self._rate()))
+
+    def _rate(self) -> float:
+        """The largest learning rate of the encoder's parameters."""
+        others = set(map(id, self.learned.parameters()))
+        return max(group["lr"] for group in self._optimizer().param_groups if id(group["params"][0]) not in others)  # type: ignore[no-any-return]
 
     def _show(self, loss: Float[Tensor, ""]) -> None:
         """The loss beside the progress bar, which reads it at every step; from a GPU it is read where steps are logged."""
@@ -303,18 +316,3 @@ class EmbeddingModule(FiniteChecks, Inference):
         if self._shown is None or self.trainer.global_step % every == 0:
             self._shown = loss.cpu()
         self.log("loss", self._shown, prog_bar=True, logger=False)
-
-
-def check_losses(losses: Mapping[Task, Loss]) -> None:
-    """Refuse a loss that does not support its task.
-
-    Raises:
-        ConfigError: naming the loss, the task and the tasks that the loss supports.
-    """
-    grouped = ", or set in_batch=false (loss@label_loss=infonce_grouped)"
-    for task, loss in losses.items():
-        if task not in loss.tasks:
-            raise ConfigError(
-                f"{type(loss).__name__} cannot train {task}: it supports {', '.join(sorted(loss.tasks))}. "
-                f"Choose a different loss{grouped if getattr(loss, 'in_batch', False) else ''}."
-            )

@@ -20,7 +20,7 @@ def main(model: Path, toy: Path, out: Path) -> None:
         ran, own = [], distributed.collected
         distributed.collected = lambda part: (ran.append(len(part)), own(part))[1]
         cfg = _cfg("train", _overrides(model, toy, out / "run", *given))
-        found = teacher.vectors(cfg, build.datasets(cfg))
+        found = teacher.vectors([cfg], build.datasets(cfg))
         assert found is not None
         assert found.dim == 32
         if distributed.rank() == 1:

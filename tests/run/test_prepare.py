@@ -56,7 +56,7 @@ def _refusal(overrides: list[str]) -> str:
         ("optimizer._target_=torch.optim.AdamWW", r"optimizer._target_=torch.optim.AdamWW: .*AdamWW"),
         ("optimizer._target_=no_such_package.Adam", r"optimizer._target_=no_such_package.Adam: .*no_such_package"),
         ("+optimizer.momentum=0.9", r"optimizer.momentum: torch.optim.AdamW has no such option. .*Known: amsgrad, betas"),
-        ("scheduler._target_=lightning_embed.training.lr_schedule.cosine", r"scheduler._target_=\S+cosine: .*cosine"),
+        ("scheduler._target_=lightning_embed.training.lr_schedule.cosin", r"scheduler._target_=\S+cosin: .*cosin"),
         ("scheduler.warmup_share=2", r"scheduler.warmup_share must be a share in \[0, 1\], got 2"),
         ("callback.throughput._target_=lightning_embed.callback.Throughputt", r"callback.throughput._target_=\S+: .*Throughputt"),
         ("+callback.mine={_target_:lightning.pytorch.callbacks.LearningRateMonitor,logging_interval:week}", r"callback.mine: .*week|callback.mine.logging_interval=week: no such choice"),

@@ -51,7 +51,7 @@ def test_its_vectors_are_those_of_its_own_prompts_and_are_computed_once(
     )
     cfg = _cfg("train", _overrides(tiny_model, toy, tmp_path / "run", *QUIET, *given))
     data = build.datasets(cfg)
-    found = teacher.vectors(cfg, data)
+    found = teacher.vectors([cfg], data)
     assert set(found.prompts) == {"facts"}, "the pairs have a loss without a teacher"
     record = data["facts"].train.table[3]
     model = load(deeper)
@@ -64,15 +64,15 @@ def test_its_vectors_are_those_of_its_own_prompts_and_are_computed_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(teacher, "write_vectors", never)
-        again = teacher.vectors(cfg, data)
+        again = teacher.vectors([cfg], data)
     assert again.file == found.file
     found.file.write_bytes(found.file.read_bytes()[:-8])  # a broken file is made again
-    assert teacher.vectors(cfg, data).file.stat().st_size == np.load(found.file).nbytes + 128
+    assert teacher.vectors([cfg], data).file.stat().st_size == np.load(found.file).nbytes + 128
     cfg.teacher.dim = 8
-    reduced = teacher.vectors(cfg, data)
+    reduced = teacher.vectors([cfg], data)
     assert (reduced.dim, found.dim) == (8, 32)
     cfg.teacher.prompts = {"query": "the king "}
-    assert teacher.vectors(cfg, data).file.stem[:8] != found.file.stem[:8]
+    assert teacher.vectors([cfg], data).file.stem[:8] != found.file.stem[:8]
 
 
 @pytest.mark.filterwarnings("ignore")

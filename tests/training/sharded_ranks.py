@@ -20,6 +20,7 @@ from lightning_embed.callback import AtomicCheckpointIO, EmbeddingGeometry, Expo
 from lightning_embed.callback.resume import Owner, resumable
 from lightning_embed.encoder import Encoder, EncoderOptions
 from lightning_embed.encoder.options import Dtype, Weights
+from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.evaluation import Local
 from lightning_embed.loss.cosent import CoSENT
 from lightning_embed.loss.infonce import InfoNCE
@@ -27,6 +28,7 @@ from lightning_embed.loss.learned_temperature import LearnedTemperature
 from lightning_embed.runtime import distributed, launched
 from lightning_embed.sampler.mixed import Mixed
 from lightning_embed.sampler.round_robin import RoundRobin
+from lightning_embed.training.muon import Muon
 from lightning_embed.training.sharded import Sharded
 from lightning_embed.types import Task
 
@@ -41,6 +43,7 @@ class Case:
     module: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     sampler: Any = field(default_factory=RoundRobin)
+    optimizer: Any = field(default_factory=lambda: partial(torch.optim.AdamW, lr=1e-3, eps=1e-3))
 
 
 CASES = {
@@ -52,6 +55,10 @@ CASES = {
     "accumulated": Case(sampler=RoundRobin(accumulate=2)),
     "mixed": Case({"step": "cached"}, sampler=Mixed(num_parts=2)),
     "checkpointing": Case(encoder={"gradient_checkpointing": True}),
+    "muon": Case(
+        {"parameter_groups": ParameterGroups(no_decay=True, layer_decay=0.9)},
+        optimizer=partial(Muon, lr=1e-3, eps=1e-3, weight_decay=0.1),
+    ),
     "bfloat16": Case(encoder={"dtype": Dtype.bfloat16}),
 }
 
@@ -112,7 +119,7 @@ def trained(
     }
     encoder = Encoder(EncoderOptions(str(model), **{"dtype": Dtype.float32, "max_tokens": 64, **case.encoder}))
     losses = {Task.retrieval: LearnedTemperature(InfoNCE(temperature=0.1), lr=0.1), Task.sts: CoSENT()}
-    module = NoDropout(encoder, losses, partial(torch.optim.AdamW, lr=1e-3, eps=1e-3), **case.module)
+    module = NoDropout(encoder, losses, case.optimizer, **case.module)
     strategy = Sharded() if sharded else "auto"
     trainer = Trainer(
         accelerator="cpu", devices=RANKS, strategy=strategy, max_steps=STEPS, max_epochs=-1, logger=False,

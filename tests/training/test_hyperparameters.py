@@ -21,7 +21,8 @@ from lightning_embed.loss.distill import Distill, DistillKind
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.loss.matryoshka import Matryoshka
 from lightning_embed.training import hyperparameters
-from lightning_embed.training.lr_schedule import constant, linear
+from lightning_embed.training.lr_schedule import constant, cosine, linear, wsd
+from lightning_embed.training.muon import Muon
 from lightning_embed.types import LossInput, LossOutput, StepMode, Task
 from tests.training.lightning import ADAMW, LOSSES, equal, made, trainer, weights
 
@@ -81,6 +82,7 @@ def test_every_loss_is_built_again_of_its_words(name: str) -> None:
         partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         partial(torch.optim.Adagrad, lr=0.1, weight_decay=0.0),
         partial(OwnSGD, lr=0.5),
+        partial(Muon, lr=0.1, betas=[0.9, 0.98]),
     ],
 )
 def test_an_optimiser_is_built_again(optimizer: Any) -> None:
@@ -92,11 +94,18 @@ def test_an_optimiser_is_built_again(optimizer: Any) -> None:
     assert {k: _list(v) for k, v in again.defaults.items()} == {k: _list(v) for k, v in expected.defaults.items()}
 
 
+def test_the_loss_of_a_dataset_keeps_its_name() -> None:
+    losses = {Task.retrieval: InfoNCE(), "faq": InfoNCE(temperature=0.3)}
+    assert hyperparameters.built_losses(json.loads(json.dumps(hyperparameters.loss_words(losses)))) == losses
+
+
 def _list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("scheduler", [linear, constant, partial(linear, warmup_share=0.3), None])
+@pytest.mark.parametrize(
+    "scheduler", [linear, constant, cosine, partial(linear, warmup_share=0.3), partial(wsd, shape="sqrt"), None]
+)
 def test_a_schedule_is_built_again(scheduler: Any) -> None:
     again = hyperparameters.built_scheduler(hyperparameters.function_words(scheduler))
     if scheduler is None:

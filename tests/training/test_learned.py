@@ -19,7 +19,7 @@ from lightning_embed.types import Task
 from tests.training.lightning import ADAMW, datasets, equal, trainer, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's, of few workers, and of weights after a step
-KEY = "learned.of_task.retrieval.log_scale"
+KEY = "learned.of_loss.retrieval.log_scale"
 START = torch.tensor(10.0).log()
 
 
@@ -62,7 +62,7 @@ def test_it_is_resumed(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     assert not torch.equal(weights(whole)[KEY], START)
     losses = {Task.retrieval: InfoNCE(), Task.sts: LearnedTemperature(InfoNCE(temperature=0.1))}
     replaced = EmbeddingModule.load_from_checkpoint(tmp_path / "step=6.ckpt", losses=losses)
-    assert set(replaced.learned.state_dict()) == {"of_task.sts.log_scale"}
+    assert set(replaced.learned.state_dict()) == {"of_loss.sts.log_scale"}
     assert equal(replaced.encoder.state_dict(), whole.encoder.state_dict())
 
 

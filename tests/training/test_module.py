@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_embed.errors import ConfigError
+from lightning_embed.loss.choice import check_losses
 from lightning_embed.loss.pearson import Pearson
-from lightning_embed.training.module import check_losses
 from lightning_embed.types import Task
 
 
