@@ -67,6 +67,7 @@ SILENT: dict[str, tuple[Task, Loss, Make, int, int]] = {
     "one positive, symmetric": (Task.retrieval, _infonce(symmetric=True), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one positive, multi_positive": (Task.retrieval, _loss("multi_positive"), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one positive, matryoshka": (Task.retrieval, _loss("matryoshka", dims=[32, 8]), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
+    "one positive, quantized": (Task.retrieval, _loss("quantized"), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one query, multi_positive": (Task.retrieval, _loss("multi_positive"), lambda n: {"query": "q", "positives": [f"p {n}"]}, 64, 64),
     "one pair": (Task.retrieval, _infonce(), lambda n: {"query": "q", "positives": ["p"]}, 64, 64),
     "one text": (Task.retrieval, _infonce(), lambda n: {"query": "q", "positives": ["q"]}, 64, 64),

@@ -42,6 +42,11 @@ CASES = {
     "cosine_mse": (Task.sts, {}),
     "matryoshka": (Task.retrieval, {"dims": [32, 16]}),
     "matryoshka codiemb": (Task.sts, {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "codiemb"}}),
+    "quantized": (Task.retrieval, {}),
+    "quantized matryoshka": (
+        Task.sts,
+        {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "quantized", "loss": {"name": "cosent"}}},
+    ),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
 }
@@ -56,10 +61,13 @@ MODES = {
 def loss_of(case: str, cross_device: bool) -> Loss:
     """The loss of a case; a wrapper's `cross_device` is that of the loss inside."""
     options = {"name": case, **CASES[case][1]}
-    if options["name"] in ("matryoshka", "distill"):
-        options["loss"] = {**options.get("loss", {"name": "infonce"}), "cross_device": cross_device}
-        return registry.build("loss", options)
-    return registry.build("loss", {**options, "cross_device": cross_device})
+    return registry.build("loss", _of_devices(options, cross_device))
+
+
+def _of_devices(options: dict, cross_device: bool) -> dict:
+    if options["name"] in ("matryoshka", "quantized", "distill"):
+        return options | {"loss": _of_devices(options.get("loss", {"name": "infonce"}), cross_device)}
+    return options | {"cross_device": cross_device}
 
 
 def groups(task: Task) -> list[Group]:
