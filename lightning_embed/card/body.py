@@ -13,6 +13,7 @@ from lightning_embed.card.results import tables
 from lightning_embed.card.training import Training, cuts, written
 from lightning_embed.card.usage import Usage
 from lightning_embed.merge.record.record import MergeRecord
+from lightning_embed.report.scores.small import small_tables
 from lightning_embed.storage.names import visible
 from lightning_embed.types import BASE, Results
 
@@ -143,9 +144,15 @@ def _matryoshka(facts: Facts) -> list[str]:
     merged = " before the merge" if facts.record is not None else ""
     return [
         f"Matryoshka dims: trained{merged} at {_and(lengths)} dimensions, so embeddings may be cut to their first "
-        f"numbers: `{code}`, and `encode(..., normalize_embeddings=True)`. The results are those of whole embeddings; "
-        "cut ones were not measured."
+        f"numbers: `{code}`, and `encode(..., normalize_embeddings=True)`. {_of_cut(facts)}"
     ]
+
+
+def _of_cut(facts: Facts) -> str:
+    """Where the scores of cut embeddings are, or how to get them."""
+    if any(form.isdigit() for table in small_tables(facts.results) for form in table.forms):
+        return "What that costs: see Small vectors above."
+    return "The results are those of whole embeddings; `evaluation.small_vectors` measures cut ones."
 
 
 def _trainings(trainings: Mapping[str, Training]) -> list[str]:

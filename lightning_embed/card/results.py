@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lightning_embed.card.markdown import escaped, table
 from lightning_embed.report.pages.run_page import beside_base, further
+from lightning_embed.report.scores.small import SMALL_NOTE, form_name, small_tables
 from lightning_embed.report.scores.summary import best, metric_name, sections, show, summary, task_name
 from lightning_embed.types import BASE, Results
 
@@ -33,7 +34,20 @@ def tables(models: Mapping[str, Results], own: str) -> str:
     if own != BASE:
         blocks = [block for block in sections(models) if block.split == "test"]
         parts += [*(beside_base(models, block, own) for block in blocks), *map(escaped, further(models, own, blocks))]
-    return "\n\n".join([*parts, _tests(models, own)])
+    return "\n\n".join([*parts, _tests(models, own), *_small(models, own)])
+
+
+def _small(models: Mapping[str, Results], own: str) -> list[str]:
+    """Means over tasks of embeddings in fewer bytes, if they were measured."""
+    tables = small_tables(models)
+    parts = [
+        table(
+            [escaped(each.title), *(escaped(form_name(form)) for form in each.forms)],
+            [[_named(model, own), *map(show, row)] for model, row in each.rows.items()],
+        )
+        for each in tables
+    ]
+    return [f"### Small vectors\n\n{SMALL_NOTE}", *parts] if parts else []
 
 
 def eval_results(models: Mapping[str, Results], own: str) -> "list[EvalResult]":

@@ -13,6 +13,7 @@ import datasets
 import mteb
 from mteb.abstasks import AbsTask
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
+from mteb.models.abs_encoder import AbsEncoder
 
 from lightning_embed.errors import DataError
 from lightning_embed.evaluation.base import TextEncoder
@@ -25,10 +26,15 @@ BATCH_SIZE = 1024  # texts per call of the encoder, which chooses its own batch 
 
 
 def run(encoder: TextEncoder, task: AbsTask, in_domain: bool, metrics: Sequence[Metric] = ()) -> Score:
-    """Score `encoder` on `task`; each metric is averaged over splits and subsets as in mteb.
+    """Score `encoder` on `task`, see `score_of`."""
+    return score_of(MtebEncoder(encoder, task if isinstance(task, LocalTask) else None), task, in_domain, metrics)
+
+
+def score_of(model: AbsEncoder, task: AbsTask, in_domain: bool, metrics: Sequence[Metric] = ()) -> Score:
+    """Score a model of mteb on `task`; each metric is averaged over splits and subsets as in mteb.
 
     Args:
-        encoder: embeds the texts.
+        model: embeds the texts.
         task: a task that has not been run before.
         in_domain: whether the run has a train set of the task.
         metrics: metrics of this type of task, the main metric first; empty: mteb's main metric.
@@ -43,7 +49,7 @@ def run(encoder: TextEncoder, task: AbsTask, in_domain: bool, metrics: Sequence[
     tasks = list(task.tasks) if metrics and isinstance(task, AbsTaskAggregate) else [task]
     with _quiet():
         result = mteb.evaluate(
-            MtebEncoder(encoder, task if isinstance(task, LocalTask) else None),
+            model,
             tasks,
             cache=None,
             co2_tracker=False,

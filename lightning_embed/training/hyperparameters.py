@@ -6,7 +6,7 @@ package has, or that the caller has imported. No module is imported by a name of
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from enum import Enum
 from functools import partial
 from importlib import import_module
@@ -193,14 +193,26 @@ def _made(cls: Any, options: Words) -> Any:
     Raises:
         ConfigError: an option that the class does not have.
     """
-    defaults = {field.name: field.default for field in fields(cls) if field.init}
+    defaults = {each.name: _default(each) for each in fields(cls) if each.init}
     if unknown := sorted(options.keys() - defaults.keys()):
         raise ConfigError(
             f"The checkpoint gives {cls.__name__} the option {unknown[0]!r}, which this version does not have. Use the "
             "version that wrote it."
         )
-    kinds = {name: type(default) for name, default in defaults.items() if isinstance(default, Enum)}
-    return cls(**{name: kinds[name](value) if name in kinds else value for name, value in options.items()})
+    return cls(**{name: _with_enums(value, defaults[name]) for name, value in options.items()})
+
+
+def _default(option: Field[Any]) -> Any:
+    return option.default if option.default_factory is MISSING else option.default_factory()
+
+
+def _with_enums(value: Any, default: Any) -> Any:
+    """The value, or a list of values, of the enum that the default is of."""
+    if isinstance(default, Enum):
+        return type(default)(value)
+    if isinstance(default, list) and default and isinstance(default[0], Enum):
+        return [type(default[0])(item) for item in value]
+    return value
 
 
 def _is_loss(value: Any) -> bool:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning, mteb and Hydra w
 LICENSED = "---\nlicense: mit\nlanguage: en\n---\n# Tiny\n"
 MORE = [
     "base_model=team/tiny", "loss@retrieval_loss=matryoshka", "retrieval_loss.dims=[32,16]",
-    "+encoder.prompts.query='ask: '",
+    "+encoder.prompts.query='ask: '", "evaluation.small_vectors=[int8,binary,16,int8@16]",
 ]  # fmt: skip
 
 
@@ -108,8 +108,23 @@ def test_dims_are_told_of_the_expert_that_has_them(run: Path) -> None:
     _, retrieval = _card(run / "models" / "retrieval")
     assert "trained at 32 and 16 dimensions" in retrieval
     assert "truncate_dim=16" in retrieval
+    assert "see Small vectors above" in retrieval
     assert "Matryoshka" not in _card(run / "models" / "sts")[1]
     assert "Not all of the training was" in _card(_merged(run))[1]
+
+
+def test_small_vectors_are_told_as_measured(run: Path) -> None:
+    """In the card and on the page, the mean over tasks of every form, of the base too; an ensemble has none."""
+    results = json.loads((run / "results.json").read_text())["models"]
+    own = _merged(run).parent.name
+    for text in (_card(_merged(run))[1].split("### Small vectors")[1], (run / "report.html").read_text()):
+        assert "int8, 16 dims" in text
+        for scores in (results[own], results["base"]):
+            for split in ("dev", "test"):
+                for form in ("int8", "binary", "16", "int8@16"):
+                    mean = sum(score["small"][form] for score in scores[split].values()) / len(scores[split])
+                    assert f"{mean:.2f}" in text
+    assert "Small vectors" not in _card(run / "models" / "base")[1]
 
 
 def test_cuts() -> None:

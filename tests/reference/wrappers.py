@@ -31,6 +31,27 @@ def spread_out(columns: Sequence[Sequence[Tensor]], mean_weight: float, moment_w
     return total
 
 
+def quantized(
+    loss: Callable[[Sequence[Tensor]], Tensor], texts: Tensor, precisions: Sequence[str], weights: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Value, and straight-through gradient: that at the rounded numbers."""
+    value, gradient = torch.zeros((), dtype=torch.float64), torch.zeros_like(texts)
+    for precision, weight in zip(precisions, weights, strict=True):
+        rows = []
+        for text in texts.tolist():
+            if precision == "int8":
+                step = max(map(abs, text)) / 127
+                text = [step * round(number / step) for number in text]
+            if precision == "binary":
+                text = [(1 if number > 0 else -1) / math.sqrt(len(text)) for number in text]
+            rows.append(torch.tensor(text, dtype=torch.float64, requires_grad=True))
+        units = rows if precision == "float32" else [row / row.norm() for row in rows]
+        part = weight * loss(units)
+        value = value + part.detach()
+        gradient = gradient + torch.stack(torch.autograd.grad(part, rows, materialize_grads=True, allow_unused=True))
+    return value, gradient.detach()
+
+
 def distill_kl(
     student: Sequence[Sequence[Tensor]],
     teacher: Sequence[Sequence[float]],

@@ -70,6 +70,7 @@ SILENT: dict[str, tuple[Task, Loss, Make, int, int]] = {
     "one positive, spread_out": (Task.retrieval, _loss("spread_out"), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one positive, spread_out in matryoshka": (Task.retrieval, _loss("matryoshka", dims=[32, 8], loss={"name": "spread_out"}), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one pair, infonce_joint": (Task.retrieval, _loss("infonce_joint"), lambda n: {"query": "q", "positives": ["p"]}, 64, 64),
+    "one positive, quantized": (Task.retrieval, _loss("quantized"), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one query, multi_positive": (Task.retrieval, _loss("multi_positive"), lambda n: {"query": "q", "positives": [f"p {n}"]}, 64, 64),
     "one pair": (Task.retrieval, _infonce(), lambda n: {"query": "q", "positives": ["p"]}, 64, 64),
     "one text": (Task.retrieval, _infonce(), lambda n: {"query": "q", "positives": ["q"]}, 64, 64),

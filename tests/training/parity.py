@@ -56,6 +56,11 @@ CASES = {
     "spread_out cosent": (Task.sts, {"name": "spread_out", "loss": {"name": "cosent"}}),
     "learned_temperature": (Task.retrieval, {}),
     "learned_temperature hard": (Task.retrieval, {"name": "learned_temperature", "loss": {"name": "infonce_hard"}}),
+    "quantized": (Task.retrieval, {}),
+    "quantized matryoshka": (
+        Task.sts,
+        {"name": "matryoshka", "dims": [32, 8], "loss": {"name": "quantized", "loss": {"name": "cosent"}}},
+    ),
     "distill": (Task.retrieval, {}),
     "distill margin_mse": (Task.retrieval, {"name": "distill", "kind": DistillKind.margin_mse}),
     "gist": (Task.retrieval, {"temperature": 0.2}),
@@ -64,7 +69,7 @@ CASES = {
     "distill_embeddings kl": (Task.retrieval, {"name": "distill_embeddings", "kind": EmbeddingDistance.kl}),
     "distill_embeddings of labels": (Task.classification, {"name": "distill_embeddings", "loss_weight": 0.0}),
 }
-WRAPPERS = ("matryoshka", "spread_out", "learned_temperature", "distill", "distill_embeddings")
+WRAPPERS = ("matryoshka", "quantized", "spread_out", "learned_temperature", "distill", "distill_embeddings")
 SCORED = Dataset.from_dict({"positive_scores": [[1.0]], "negative_scores": [[0.0]]})  # the rows hold a teacher's scores
 MODES = {
     "plain": (StepMode.plain, 0),
@@ -76,10 +81,13 @@ MODES = {
 def loss_of(case: str, cross_device: bool) -> Loss:
     """The loss of a case; a wrapper's `cross_device` is that of the loss inside."""
     options = {"name": case, **CASES[case][1]}
+    return registry.build("loss", _of_devices(options, cross_device))
+
+
+def _of_devices(options: dict, cross_device: bool) -> dict:
     if options["name"] in WRAPPERS:
-        options["loss"] = {**options.get("loss", {"name": "infonce"}), "cross_device": cross_device}
-        return registry.build("loss", options)
-    return registry.build("loss", {**options, "cross_device": cross_device})
+        return options | {"loss": _of_devices(options.get("loss", {"name": "infonce"}), cross_device)}
+    return options | {"cross_device": cross_device}
 
 
 def groups(task: Task) -> list[Group]:

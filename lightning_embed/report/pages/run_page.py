@@ -19,6 +19,7 @@ from lightning_embed.report.scores.bootstrap import interval
 from lightning_embed.report.scores.merge_groups import Examined, Record, contents, examined
 from lightning_embed.report.scores.model_kinds import kind_of, labels, read_records
 from lightning_embed.report.scores.results_file import read_each
+from lightning_embed.report.scores.small import SMALL_NOTE, form_name, small_tables
 from lightning_embed.report.scores.summary import (
     MEAN,
     Block,
@@ -59,7 +60,7 @@ def write_report(
     called = {name: name if label in models else label for name, label in labels(records).items()}
     shown = {called.get(model, model): found for model, found in each.items()}
     parts = [f'<p class="headline">{headline(shown)}</p>', _scatter(models, records, called)]
-    parts += [*map(_block, summary(shown)), _tests(shown), _further(shown)]
+    parts += [*map(_block, summary(shown)), _tests(shown), _small(shown), _further(shown)]
     named = {label: records[name] for name, label in called.items()}
     parts += [_doctor(seen, named, read_landscapes(out)) for seen in examined(named)]
     parts += [_merge(name, called[name], record) for name, record in records.items() if record["strategy"] != NO_MERGE]
@@ -137,6 +138,18 @@ def _tests(models: Mapping[str, Results]) -> str:
                         ["", escaped(metric_name(word)), *(_cell(score, best(other)) for score in other.values())]
                     )
     return f"<h2>Every set</h2>{table(['set', 'metric', *map(escaped, models)], rows)}" if rows else ""
+
+
+def _small(models: Mapping[str, Results]) -> str:
+    """Embeddings in fewer bytes, a table per block."""
+    parts = [
+        table(
+            [escaped(each.title), *(escaped(form_name(form)) for form in each.forms)],
+            [[escaped(model), *map(show, row)] for model, row in each.rows.items()],
+        )
+        for each in small_tables(models)
+    ]
+    return f'<h2>Small vectors</h2><p class="note">{SMALL_NOTE}</p>{"".join(parts)}' if parts else ""
 
 
 def _further(models: Mapping[str, Results]) -> str:

@@ -4,7 +4,8 @@
          {"task": "sts", "metric": "cosine_spearman", "score": 81.2, "in_domain": true}}}},
      "evaluations": {"base": "3f9a1c"}, "costs": {"base": 0}}
 
-Scores are percent points. With several metrics a test has the further ones as `"more": {"recall@100": 93.4}`.
+Scores are percent points. With several metrics a test has the further ones as `"more": {"recall@100": 93.4}`,
+and scores of embeddings in fewer bytes as `"small": {"int8": 81.0, "256": 80.4}`.
 `evaluations`: hash of the options and data with which each model was evaluated; scores of different evaluations are
 never compared. `costs`: rows that were trained on to make the model; null: not known. The scores of every query and
 pair are in `<out>/each/<model>.json`.
@@ -90,7 +91,7 @@ def add(out: Path, model: str, results: Results, evaluation: str = "", cost: flo
 def _refuse_not_finite(model: str, results: Results) -> None:
     for split, scores in results.items():
         for test, score in scores.items():
-            numbers = [score["score"], *score.get("more", {}).values()]
+            numbers = [score["score"], *score.get("more", {}).values(), *score.get("small", {}).values()]
             single = [*score.get("each", ()), *chain(*score.get("more_each", {}).values())]
             if not all(map(math.isfinite, chain(numbers, single))):
                 raise DataError(
