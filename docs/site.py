@@ -64,8 +64,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _home() -> str:
-    """The README, whose links begin at the root of the checkout."""
+    """The README, whose links begin at the root of the checkout, without its badges, which are requests."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"^.*img\.shields\.io.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\[(\w+)\]\((?:CONTRIBUTING|LICENSE)[^)]*\)", r"\1", text)
     return text.replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md").replace('src="docs/', 'src="')
 
 
