@@ -17,7 +17,7 @@ TRAINING = Page(ROOT / "docs/lightning.md").files()["from_python.py"]
 def test_the_readme_is_short() -> None:
     lines = README.path.read_text().splitlines()
     assert len(lines) < 150
-    prose = [line for line in lines if len(line) > 110 and not line.startswith(("|", "ConfigError", "  "))]
+    prose = [line for line in lines if len(line) > 110 and not line.startswith(("|", "ConfigError"))]
     assert prose == []
 
 
@@ -45,4 +45,4 @@ def test_a_merged_model_is_used_as_the_readme_says(tiny_model: Path, tmp_path: P
     done = subprocess.run(
         [sys.executable, "-c", README.files()["use_it.py"]], check=True, cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.stdout.startswith("tensor([[")
+    assert "tensor([[1.0000" in done.stdout
