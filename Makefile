@@ -4,7 +4,7 @@ BIN := .venv/bin
 MARKERS ?= not slow and not data
 WORKERS ?= 2
 
-.PHONY: setup quickstart test lint
+.PHONY: setup quickstart test lint docs
 setup: .venv/.dev
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -20,6 +20,10 @@ setup: .venv/.dev
 
 quickstart: .venv/.ready
 	$(BIN)/python train.py
+
+# The site, in site/
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: setup
 	$(BIN)/ruff check .

@@ -62,6 +62,7 @@ NOT_RUN = {
     "hydra/launcher=": "run by the tests of sweeps, or a cluster",
     "/shared/": "a disk that several machines share",
     "hydra/sweeper=grid_small": "three hours",
+    "pip install -c": "a set-up of its own",
     "make quickstart": "a set-up of its own, and a minute of training: done by hand before every release",
     "data.root=...": "real data",
     "python train.py ...": "real data",
