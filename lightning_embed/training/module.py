@@ -95,8 +95,8 @@ class EmbeddingModule(FiniteChecks, Inference):
         self.automatic_optimization = False
         self.losses = hyperparameters.built_losses(losses)
         check_losses(self.losses)
-        self.learned = LearnedNumbers(self.losses)
         self.encoder = hyperparameters.built_encoder(encoder)
+        self.learned = LearnedNumbers(self.losses)
         if self.encoder.options.dtype is Dtype.float16:
             raise ConfigError(FLOAT16_IN_TRAINING)
         self.make_optimizer: MakeOptimizer = hyperparameters.built_optimizer(optimizer)
