@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
-from lightning_embed.types import LossInput
+from lightning_embed.loss import Loss, blocks
+from lightning_embed.types import LossInput, LossOutput
 
 
 def texts(batch: LossInput) -> tuple[list[Tensor], list[Tensor]]:
@@ -40,6 +42,16 @@ def assert_parity(ours: Tensor, theirs: Tensor, final: Tensor) -> None:
     gradients = [torch.autograd.grad(value, final, retain_graph=True)[0] for value in (ours, theirs)]
     across = [gradient - (gradient * final).sum(1, keepdim=True) * final for gradient in gradients]
     torch.testing.assert_close(*across, rtol=1e-6, atol=1e-9)
+
+
+def in_small_blocks(loss: Loss, batch: LossInput, monkeypatch: pytest.MonkeyPatch) -> LossOutput:
+    """The loss of five rows in blocks of three candidates; no more than a block of a matrix is kept for the gradient."""
+    monkeypatch.setattr(blocks, "MAX_LOGITS", 15)
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.shape), t)[1], lambda t: t):
+        output = loss(batch)
+    assert not [shape for shape in kept if len(shape) == 2 and shape[0] == 5 and 8 != shape[1] > 5]
+    return output
 
 
 def _gradients(value: Tensor, batch: LossInput) -> Sequence[Tensor]:

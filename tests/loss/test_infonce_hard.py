@@ -7,11 +7,10 @@ import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.loss import blocks
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.loss.infonce_hard import Hardened, InfoNCEHard
 from lightning_embed.types import LossInput
-from tests.loss.equal import assert_equal, assert_parity, triplets
+from tests.loss.equal import assert_equal, assert_parity, in_small_blocks, triplets
 from tests.reference import losses as reference
 
 THEIRS = {
@@ -71,8 +70,7 @@ def test_no_strength_is_infonce(loss_input: LossInput, hardened: Hardened, optio
 def test_blocks_change_nothing(loss_input: LossInput, hardened: Hardened, monkeypatch: pytest.MonkeyPatch) -> None:
     loss = InfoNCEHard(temperature=0.1, margin=0.5, hardened=hardened)
     whole = loss(loss_input).value
-    monkeypatch.setattr(blocks, "MAX_LOGITS", 15)  # five queries: blocks of three candidates
-    assert_equal(loss(loss_input).value, whole, loss_input)
+    assert_equal(in_small_blocks(loss, loss_input, monkeypatch).value, whole, loss_input)
 
 
 def test_refusals() -> None:

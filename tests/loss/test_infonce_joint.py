@@ -8,11 +8,10 @@ import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from lightning_embed.errors import ConfigError
-from lightning_embed.loss import blocks
 from lightning_embed.loss.infonce import InfoNCE
 from lightning_embed.loss.infonce_joint import InfoNCEJoint
 from lightning_embed.types import LossInput
-from tests.loss.equal import assert_equal, assert_parity, triplets
+from tests.loss.equal import assert_equal, assert_parity, in_small_blocks, triplets
 from tests.reference import losses as reference
 
 TERMS = {"query_query": "query_to_query", "document_query": "doc_to_query", "document_document": "doc_to_doc"}
@@ -87,12 +86,8 @@ def test_blocks_change_nothing(related: LossInput, options: dict, monkeypatch: p
     """Of no sum is more than a block kept."""
     loss = InfoNCEJoint(temperature=0.1, **options)
     whole = loss(related).value
-    monkeypatch.setattr(blocks, "MAX_LOGITS", 15)  # five queries: blocks of three candidates
-    kept: list[torch.Size] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.shape), t)[1], lambda t: t):
-        parts = loss(related).value
+    parts = in_small_blocks(loss, related, monkeypatch).value
     assert_equal(parts, whole, related)
-    assert not [shape for shape in kept if len(shape) == 2 and shape[0] == 5 and 8 != shape[1] > 5]
 
 
 def test_rows_average_to_the_whole(four_rows: LossInput) -> None:
