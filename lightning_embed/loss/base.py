@@ -60,6 +60,11 @@ class Loss(ABC):
         """Whether the batch must hold a teacher's embeddings of its texts (the group `teacher`)."""
         return False
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether it learns from which texts belong together, or how much; False: from each text alone."""
+        return True
+
     def needs_negatives(self, task: Task) -> bool:  # noqa: ARG002
         """Whether a row of this task is compared with its own hard negatives only."""
         return False

@@ -94,6 +94,11 @@ class DistillEmbeddings(Wrapper):
         """True."""
         return True
 
+    @property
+    def needs_pairs(self) -> bool:
+        """As the wrapped loss; False if its weight is 0."""
+        return self.inner.needs_pairs and self.loss_weight > 0
+
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss; False if its weight is 0."""
         return self.inner.needs_negatives(task) and self.loss_weight > 0

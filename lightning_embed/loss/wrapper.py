@@ -74,6 +74,11 @@ class Wrapper(Loss):
         """As the wrapped loss."""
         return self.inner.needs_teacher_embeddings
 
+    @property
+    def needs_pairs(self) -> bool:
+        """As the wrapped loss."""
+        return self.inner.needs_pairs
+
     def needs_negatives(self, task: Task) -> bool:
         """As the wrapped loss."""
         return self.inner.needs_negatives(task)

@@ -54,16 +54,17 @@ def check_signal(cfg: DictConfig, data: Mapping[str, EmbeddingDataset], base: En
         if signal.silent >= _NOTED * signal.rows:
             share = f"{signal.silent / signal.rows:.0%} of its rows ({signal.silent} of {signal.rows} tried)"
             _note(f"{name}: {share} teach nothing: {_cause(loss, task, signal, size)}")
-        if signal.own_positives:
+        if signal.own_positives and loss.needs_pairs:
             _check_dropout(name, signal, base)
 
 
 def _contrasts_rows(loss: Loss) -> bool:
     """Whether the positives of a row are negatives of another row with the same query."""
-    while isinstance(loss, Wrapper) and not (loss.needs_teacher or loss.needs_teacher_embeddings):
+    if not loss.needs_pairs:
+        return False
+    while isinstance(loss, Wrapper) and not loss.needs_teacher:
         loss = loss.inner
-    taught = loss.needs_teacher or loss.needs_teacher_embeddings
-    return not taught and not loss.needs_negatives(Task.retrieval) and not getattr(loss, "mined", False)
+    return not loss.needs_teacher and not loss.needs_negatives(Task.retrieval) and not getattr(loss, "mined", False)
 
 
 def _cause(loss: Loss, task: Task, signal: Signal, size: int) -> str:

@@ -12,6 +12,7 @@ from lightning_embed.data.collator import RowPrompts
 from lightning_embed.data.row_groups import Rows
 from lightning_embed.loss import Loss
 from lightning_embed.loss.distill import DistillKind
+from lightning_embed.loss.distill_embeddings import EmbeddingDistance
 from lightning_embed.run.learning_signal import Signal, measure
 from lightning_embed.types import Task
 from tests.training.parity import CASES, loss_of
@@ -83,6 +84,8 @@ SILENT: dict[str, tuple[Task, Loss, Make, int, int]] = {
     "SimCSE": (Task.retrieval, _infonce(), lambda n: {"query": f"q {n}", "positives": [f"q {n}"]}, 0, 0),
     "margins of equal documents": (Task.retrieval, _loss("distill", kind=DistillKind.margin_mse, **DISTILL), lambda n: {"query": f"q {n}", "positives": [f"p {n}"], "negatives": [f"p {n}"], "positive_scores": [n], "negative_scores": [1]}, 64, 64),
     "one scored document": (Task.retrieval, _loss("distill", **DISTILL), lambda n: {"query": f"q {n}", "positives": [f"p {n}"], "positive_scores": [n]}, 64, 0),
+    "one pair, a teacher's embeddings": (Task.retrieval, _loss("distill_embeddings", **DISTILL), lambda n: {"query": "q", "positives": ["p"]}, 0, 0),
+    "one document, a teacher's similarities": (Task.retrieval, _loss("distill_embeddings", kind=EmbeddingDistance.kl, **DISTILL), lambda n: {"query": f"q {n}", "positives": ["p"]}, 64, 64),
     "one text of several labels": (Task.classification, _infonce(**OWN), lambda n: {"text": "t", "label": str(n % 2)}, 64, 64),
     "one text a label": (Task.classification, _infonce(**OWN), lambda n: {"text": f"t {n % 2}", "label": str(n % 2)}, 0, 0),
     "pairs of one text": (Task.sts, _loss("cosent"), lambda n: {"text1": f"a {n}", "text2": f"a {n}", "score": n / 64}, 64, 64),
