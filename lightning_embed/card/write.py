@@ -31,7 +31,7 @@ from lightning_embed.types import BASE, Results
 _TAGS = ["sentence-transformers", "feature-extraction", "sentence-similarity", KEY]
 _HOW = {"experts.only", "experts.jobs", "experts.retries"}  # where experts are trained
 # places of a run; they do not change its models
-_HERE = {"out", "push_to_hub", "push_private", "mirror", "hydra", "logger"}
+_HERE = {"out", "push_to_hub", "push_private", "export", "mirror", "hydra", "logger"}
 # a path out of the working directory
 _PLACE = re.compile(r"(?<=[=,:\[{'\"\s])(?:/(?!/)|~|(?:\.\./)+)[^,\[\]{}'\"]*")
 

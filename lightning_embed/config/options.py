@@ -32,6 +32,7 @@ class RunOptions:
             `installed`, of packages alone. On the command line only.
         push_to_hub: owner/name on the Hugging Face hub; the model is pushed there at the end of the run. null: no push.
         push_private: make a new repository on the hub private.
+        export: further formats of the run's model, written to its folder: openvino (with the extra `openvino`), onnx.
         mirror: storage that keeps a copy of the folder of the run, as s3://bucket/runs; the same command on an empty machine
             goes on from it. null: none.
         license: license in the model cards; null: the license in the card of the base.
@@ -60,6 +61,7 @@ class RunOptions:
     plugins: Plugins = Plugins.here
     push_to_hub: str | None = None
     push_private: bool = True
+    export: list[str] = field(default_factory=list)
     mirror: str | None = None
     license: str | None = None
     base_model: str | None = None

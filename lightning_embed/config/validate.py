@@ -20,6 +20,7 @@ from lightning_embed.data.mining_options import MiningOptions
 from lightning_embed.data.options import DataOptions, check_divisible
 from lightning_embed.data.probe_options import ProbeOptions
 from lightning_embed.data.teacher_options import TeacherOptions
+from lightning_embed.encoder.export import check_export
 from lightning_embed.encoder.options import FLOAT16_IN_TRAINING, Dtype, EncoderOptions
 from lightning_embed.encoder.parameter_groups import ParameterGroups
 from lightning_embed.errors import ConfigError, LightningEmbedError, nearest
@@ -209,6 +210,7 @@ def _impossible(config: DictConfig, multirun: bool) -> Iterator[str]:
             yield f"scheduler.warmup_share must be a share in [0, 1], got {share}."
     if config.push_to_hub is not None:
         yield from _pushing(config, multirun)
+    yield from _refusal(check_export, config.export)
     if multirun and OmegaConf.select(config, "experts.jobs") == Jobs.launcher:
         yield "experts.jobs=launcher with -m: a sweep starts jobs itself. Leave out -m, or give experts.only=<names> instead."
     word = config.merge.name

@@ -19,6 +19,7 @@ from lightning_embed import registry
 from lightning_embed.card import Training, write_cards
 from lightning_embed.config.identity import evaluation_hash, merge_hash
 from lightning_embed.config.values import plain, shown_config
+from lightning_embed.encoder.export import export
 from lightning_embed.encoder.opening import OPENER
 from lightning_embed.logger import run_log
 from lightning_embed.merge import MergeStrategy, Source, Vocabulary
@@ -155,8 +156,11 @@ class Finalize:
         console.print(f"models, merge and report: {report.parent}")
 
     def _publish(self, models: Mapping[str, Path]) -> None:
-        """Push the model to the hub."""
+        """Write the model in further formats; push it to the hub."""
         cfg = self.cfg
+        for word in cfg.export:
+            cosine = export(models[self.name], word)
+            console.print(f"exported to {models[self.name] / word}: cosines with torch from {cosine:.5f}")
         if cfg.push_to_hub is not None:
             message = f"{self.name} of run {self._out.name}, by lightning_embed"
             console.print(f"pushed: {hub.push(models[self.name], cfg.push_to_hub, cfg.push_private, message)}")
