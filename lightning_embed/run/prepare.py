@@ -117,7 +117,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     ]
     teacher.refuse_unused([training.cfg for training in trainings] or [cfg], data)
     for training in trainings:
-        if training.expert.options:
+        if plan.stages or training.expert.options:
             build.check_components(training.cfg)
             _check_losses(training.cfg, {name: data[name] for name in training.expert.rows}, base)
         _check_training(plan, training)
@@ -217,4 +217,9 @@ def _check_training(plan: ExpertPlan, training: PlannedTraining) -> None:
         raise ConfigError(f"experts.snapshots={snapshots}: the training of {name} has only {span} steps{where}.")
     for callback in build.callbacks(cfg):
         if isinstance(callback, WhileTraining):
+            if callback.patience is not None and snapshots > 1:
+                raise ConfigError(
+                    f"{training.expert.name}: patience={callback.patience} may stop it before all of its {snapshots} "
+                    "snapshots, which are taken at equal intervals: use one of them."
+                )
             callback.parts(training.batches.dev_sets)

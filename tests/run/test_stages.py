@@ -54,6 +54,7 @@ def test_models_and_cards(staged: Path) -> None:
     assert training.options["rows of a batch"] == "facts 8, phrases 8"
 
 
+@pytest.mark.slow
 def test_a_stage_is_the_run_that_has_its_options(tiny_model: Path, toy: Path, staged: Path, tmp_path: Path) -> None:
     """Bit for bit: from the same start, with the same data, losses, rates and steps."""
     weak = (
@@ -67,6 +68,18 @@ def test_a_stage_is_the_run_that_has_its_options(tiny_model: Path, toy: Path, st
     start = staged / "models/joint-weak"
     train.train(_cfg("train", [*_overrides(start, toy, tmp_path / "two", *QUIET, "merge=none"), *supervised]))
     assert torch.equal(_weights(tmp_path / "two/models/joint"), _weights(staged / "models/joint"))
+
+
+@pytest.mark.slow
+def test_a_stage_alone_and_then_the_others(tiny_model: Path, toy: Path, staged: Path, tmp_path: Path) -> None:
+    """Each by a command of its own, as on machines of their own; with an early stop, snapshots are refused."""
+    given = [*_overrides(tiny_model, toy, tmp_path, *QUIET, STAGES, "merge=slerp")]
+    for only in ("experts.only=joint-weak", "experts.only=joint", "experts.only=null"):
+        train.train(_cfg("train", [*given, only]))
+    _same_models(staged, tmp_path)
+    stop = ("callback=evaluate", "callback.while_training.patience=2", "evaluation=local")
+    with pytest.raises(ConfigError, match=r"joint: patience=2 may stop it before all of its 2 snapshots"):
+        train.train(_cfg("train", [*given, f"out={tmp_path}/stop", *stop]))
 
 
 def test_the_order_of_stages_is_of_the_identity() -> None:
