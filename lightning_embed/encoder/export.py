@@ -63,7 +63,7 @@ def _unfit(need: Requirement) -> str | None:
 def export(model: Path, word: str) -> float:
     """Write `<model>/<word>/`, which `SentenceTransformer(model, backend=word)` opens, unless it is there.
 
-    Sealed digests of the model do not change: a merge, a run and a cache of scores read the safetensors alone.
+    The digest of the model does not change: a merge, a run and a cache of scores read its safetensors alone.
 
     Args:
         model: a model directory.
