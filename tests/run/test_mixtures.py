@@ -29,10 +29,10 @@ def test_a_run(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_search_over_weights() -> None:
-    weight = "experts.mixtures.one.facts=interval(0.1,5)"
+    weight = "+experts.mixtures.one.facts=interval(0.1,5)"
     given = [
         "experts=mixtures",
-        "+experts.mixtures={one: {facts: 1, phrases: 1}}",
+        "+experts.mixtures.one.phrases=1",
         "merge=none",
         "hydra/sweeper=search",
     ]
