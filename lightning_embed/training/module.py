@@ -295,7 +295,8 @@ class EmbeddingModule(FiniteChecks, Inference):
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) and not last else nullcontext()
 
     def _clip(self) -> Float[Tensor, ""]:
-        parameters = [p for p in self.parameters() if p.grad is not None]
+        numbers = set(map(id, self.learned.parameters()))  # have a rate and bounds of their own; under FSDP not divided
+        parameters = [p for p in self.parameters() if p.grad is not None and id(p) not in numbers]
         limit = self.max_grad_norm if self.max_grad_norm is not None else torch.inf
         return shards.whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
