@@ -153,7 +153,9 @@ class Finalize:
         merged = None if self.strategy is None else models[self.name]
         write_cards(self.cfg, results, self.sources, self.base, merged, self.trainings)
         run_log.log_merge(loggers, self.cfg, results, self.name, self.sources, self.base, target)
-        console.print(f"models, merge and report: {report.parent}")
+        written = {"models": (self._out / "models").exists(), "merge": merged is not None}
+        named = ", ".join(name for name, is_there in written.items() if is_there)
+        console.print(f"{named}{' and ' * bool(named)}report: {report.parent}")
 
     def _publish(self, models: Mapping[str, Path]) -> None:
         """Write the model in further formats; push it to the hub."""

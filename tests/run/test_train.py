@@ -240,7 +240,7 @@ def test_sweep_shows_one_table(run: Path, tmp_path: Path, toy: Path) -> None:
     ]  # fmt: skip
     wide = {**os.environ, "COLUMNS": "120", "LIGHTNING_EMBED_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=wide, timeout=300)
-    table = done.stdout[done.stdout.rindex("models, merge and report: ") :]
+    table = done.stdout[done.stdout.rindex("merge and report: ") :]
     assert "best on dev first" in " ".join(table.split())
     for model in ("base", "retrieval", "sts", "soup", "slerp", "task_arithmetic"):
         assert f" {model} " in table
