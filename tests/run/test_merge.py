@@ -53,7 +53,9 @@ def test_a_recipe(sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
     record = json.loads((second / "merge.json").read_text())
     assert record["options"]["density"] == 0.5
     assert record["seed"] == 5
-    assert "repeating" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "repeating" in said
+    assert "\nmerge and report: " in said, "the models lie elsewhere"
 
 
 @pytest.mark.parametrize(
