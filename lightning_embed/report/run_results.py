@@ -76,10 +76,18 @@ class Run:
         return quality(compare(recipes)) if recipes else None
 
     def numbers(self, model: str) -> dict[str, float]:
-        """Scores of all models as `<split>/<test>/<model>`, further ones with `/<metric>`, and the means of `model`."""
+        """The means of `model`, its scores as `<split>/<test>`, and those of its base and sources, `<split>/<test>/<name>`.
+
+        Keys do not have the model's name in them, so that curves of different runs are one curve. Further metrics have
+        `/<metric>` behind the key; a test that is called as a mean is, of a task, has ` (set)`.
+        """
         found = self.means(model)
+        merges = {folder.name for folder in (self.out / "merged").glob("*")} - {model}
         for name, split, test, score in self._scores():
-            key = f"{split}/{test}/{name}"
+            if name in merges:
+                continue  # of another job of a sweep, which logs it
+            key = f"{split}/{test}" if name == model else f"{split}/{test}/{name}"
+            key += " (set)" if key in found else ""
             found[key] = score["score"]
             found |= {f"{key}/{word}": points for word, points in score.get("more", {}).items()}
         return found

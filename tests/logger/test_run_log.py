@@ -62,6 +62,20 @@ def test_numbers_of_the_own_model_have_keys_without_its_name(run: Run) -> None:
     }  # fmt: skip
 
 
+def test_scores_of_the_own_model_have_keys_without_its_name(run: Run) -> None:
+    """Those of other merges in the folder are logged by the jobs that made them; a set called as a task is no mean."""
+    (run.out / "merged" / "ties-2").mkdir(parents=True)
+    score = run.models["soup-1"]["dev"]["a"]
+    run.add("ties-2", {"dev": {"a": score}})
+    run.add("soup-1", {"dev": {"a": score, "sts": {**score, "score": 41.0}}})
+    found = run.numbers("soup-1")
+    assert found["dev/a"] == score["score"]
+    assert found["dev/sts (set)"] == 41
+    assert found["dev/sts"] == (score["score"] + 41) / 2
+    assert "dev/a/base" in found
+    assert not [key for key in found if "soup-1" in key or "ties-2" in key]
+
+
 def test_what_each_logger_gets(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "merged" / "soup-1"
     target.mkdir(parents=True)
