@@ -24,6 +24,7 @@ from lightning_embed.config import plugins, schema
 from lightning_embed.config.compose import check_command
 from lightning_embed.config.identity import sweep_hash
 from lightning_embed.config.plugins import Plugins
+from lightning_embed.config.run_yaml import versions
 from lightning_embed.config.secrets import without_environment
 from lightning_embed.config.sweep_context import is_job, is_search
 from lightning_embed.errors import LightningEmbedError
@@ -148,6 +149,9 @@ def _sentence(error: Exception) -> str:
 
 def launch(name: str) -> None:
     """Run the command `train` (train, merge, evaluate) or `merge` (merge, evaluate) of this process's command line."""
+    if "--version" in sys.argv[1:]:  # Hydra would print its own alone
+        print("\n".join(f"{package} {version}" for package, version in versions().items()))
+        return
     overrides: list[Override] = []
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     folder: list[str] = []
