@@ -182,6 +182,11 @@ class _First(_Watch):
         return self.word.acquire(blocking=False)
 
     def leave(self) -> None:
+        until = time.monotonic() + 10 * _MOMENT
+        while (
+            self.awaited and time.monotonic() < until
+        ):  # connected, and not accepted yet: it would take this for an end
+            time.sleep(0.01)
         self.has_left = True
         self._send({"leave": True})
 

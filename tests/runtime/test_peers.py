@@ -36,10 +36,13 @@ LEAVES = "ready(); peers.leave(); time.sleep(0.3)"
 
 
 @contextmanager
-def _ranks(folder: Path, *bodies: str, expected: str = "0,1,2") -> Iterator[list[subprocess.Popen[str]]]:
+def _ranks(
+    folder: Path, *bodies: str, expected: str = "0,1,2", before: str = ""
+) -> Iterator[list[subprocess.Popen[str]]]:
+    head = HEAD.replace("signals.install()", f"{before}\nsignals.install()")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", HEAD + body, str(rank), str(len(bodies)), expected],
+            [sys.executable, "-c", head + body, str(rank), str(len(bodies)), expected],
             cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE,
         )
         for rank, body in enumerate(bodies)
@@ -121,6 +124,16 @@ def test_a_rank_that_never_comes(tmp_path: Path) -> None:
 
 def test_those_who_leave_end_nobody(tmp_path: Path) -> None:
     with _ranks(tmp_path, LEAVES, LEAVES, LEAVES) as processes:
+        assert _ended(processes) == ([0, 0, 0], [])
+
+
+def test_the_first_leaves_before_it_has_accepted_the_others(tmp_path: Path) -> None:
+    """On a busy machine its thread may be late; without a farewell the others would take its end for a failure."""
+    late = (
+        "peers._First._accept = lambda self, selector, own=peers._First._accept: (time.sleep(0.3), own(self, selector))"
+    )
+    stays = "ready(); time.sleep(1.5); peers.leave()"
+    with _ranks(tmp_path, LEAVES, stays, stays, before=late) as processes:
         assert _ended(processes) == ([0, 0, 0], [])
 
 
