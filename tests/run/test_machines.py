@@ -47,7 +47,7 @@ def test_torchrun(tiny_model: Path, by_lightning: bytes, tmp_path: Path) -> None
     (done,) = run([command], [environment()], tmp_path)
     assert done[0] == 0, done
     assert _weights(tmp_path) == by_lightning
-    assert done[1].count("models, merge and report:") == 1, "one process reports"
+    assert done[1].count("models and report:") == 1, "one process reports"
 
 
 @pytest.mark.slow
