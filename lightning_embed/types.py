@@ -253,9 +253,7 @@ class Score(TypedDict):
     in_domain: bool
     benchmarks: NotRequired[list[str]]  # names of the mteb benchmarks that have this test, of those that were asked for
     more: NotRequired[dict[str, float]]  # further metrics that were asked for: "recall@100" -> percent points
-    small: NotRequired[
-        dict[str, float]
-    ]  # the main metric of small vectors: "int8@256" -> points; of the run's own sets
+    small: NotRequired[dict[str, float]]  # main metric of small vectors: "int8@256" -> points; of the run's own sets
     each: NotRequired[list[float]]  # main metric of every query, or the cosine of every pair; of the run's own sets
     more_each: NotRequired[dict[str, list[float]]]  # further metrics of every query
     gold: NotRequired[list[float]]  # score of every pair

@@ -38,8 +38,8 @@ class WSM(Combination):
     root. The shape 1 - sqrt is that of Haegele et al. (2024, arXiv 2405.18392). Our reading: the rate begins to fall with
     the first interval, so that the model before it has no weight.
 
-    The sources are the snapshots in their order: experts.snapshots=6 experts.snapshot_share=0.5 scheduler=wsd
-    scheduler.decay_share=0.
+    The sources are the snapshots in their order: `experts.snapshots=6 experts.snapshot_share=0.5 scheduler=wsd
+    scheduler.decay_share=0.0`.
 
     Args:
         decay: shape f of the decay.

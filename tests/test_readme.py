@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_embed import registry
+from lightning_embed.config.plugins import Plugins, import_words
 from tests.pages import Page
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +21,11 @@ def test_the_readme_is_short() -> None:
     assert len(lines) < 150
     prose = [line for line in lines if len(line) > 110 and not line.startswith(("|", "ConfigError"))]
     assert prose == []
+
+
+def test_its_number_of_strategies_is_that_of_today() -> None:
+    import_words(Plugins.installed)
+    assert f"**{len(registry.names('merge'))} merge strategies**" in README.path.read_text()
 
 
 def test_the_python_example_is_short() -> None:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_embed.storage.checksum import digest
+
 HERE = Path(__file__).parent
 RUNS = Path("runs/evidence")
 BASES = {"cut": ["encoder.num_layers=4"], "whole": []}
@@ -71,7 +73,7 @@ class Cell:
 
     def run(self, root: str) -> None:
         """Train and measure what is not there yet."""
-        done = self.out / f"done-{abs(hash_of(self.options)):x}"
+        done = self.out / f"done-{digest(list(self.options))}"
         if done.exists():
             return
         start = time.time()
@@ -92,11 +94,6 @@ class Cell:
             weights.unlink()
         done.parent.mkdir(parents=True, exist_ok=True)
         done.write_text(f"{time.time() - start:.0f}")
-
-
-def hash_of(options: tuple[str, ...]) -> int:
-    """A short name of options, the same in every process."""
-    return int.from_bytes(" ".join(options).encode(), "big") % (2**31 - 1)
 
 
 def tune() -> Iterator[Cell]:

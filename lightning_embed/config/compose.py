@@ -24,15 +24,8 @@ from lightning_embed.config.validate import validate_config
 from lightning_embed.errors import ConfigError, nearest
 
 _SEARCHPATH = "hydra.searchpath"
-_OPTIONS = (
-    "encoder",
-    "parameter_groups",
-    "data",
-    "mining",
-    "teacher",
-    "probe",
-    "doctor",
-)  # fmt: skip; groups with one schema each
+# groups with one schema each
+_OPTIONS = ("encoder", "parameter_groups", "data", "mining", "teacher", "probe", "doctor")
 _EXTRAS = {"hydra/launcher": "launchers", "hydra/sweeper": "optuna"}
 
 

@@ -153,7 +153,7 @@ class DistillEmbeddings(Wrapper):
         out, nothing = (
             ~others[batch.rows],
             torch.finfo(student.dtype).min,
-        )  # finite: a row without documents has gradients
+        )  # finite: else a row without documents is NaN
         log_q = (student[here] @ student[index].T / self.temperature).masked_fill(out, nothing).log_softmax(1)
         log_p = (teacher[here] @ teacher[index].T / self.teacher_temperature).masked_fill(out, nothing).log_softmax(1)
         divergence = (log_p.exp() * (log_p - log_q)).masked_fill(out, 0).sum(1)
