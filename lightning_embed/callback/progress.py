@@ -65,6 +65,11 @@ class StepProgress(ProgressBar):
             text = f"step {trainer.global_step:,}/{self._steps:,} · dev loss, batch {batch_idx + 1:,}"
             self._bar.update(self._task, description=text)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the step again."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=self._text(trainer))
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the line."""
         self._stop()
